@@ -2,11 +2,11 @@
 
 use super::{
     Pattern, S3Format, TokenRule,
-    draft::{DestinationDraft, RouteDraft, S3Draft, StackDraft, StageDraft, TemplateDraft},
+    draft::{DestinationDraft, RouteDraft, S3Draft, Spanned, StackDraft, StageDraft, TemplateDraft},
     load::JSON,
     names::{self, Problem, Rule},
     reader::Reader,
-    suggest::{did_you_mean, one_of},
+    suggest::{listed, nearest},
     text::Text,
     yaml::Span,
 };
@@ -92,7 +92,7 @@ impl<'c> Checker<'c, '_> {
             self.reader.error(self.draft.routes_at, message, "shorten the paths, or split the stack in two");
         }
         let mut first: BTreeMap<&str, &RouteDraft> = BTreeMap::new();
-        for route in routes {
+        for route in routes.iter().filter(|route| names::path(&route.path.value).is_ok()) {
             if let Some(other) = first.insert(&route.variable, route) {
                 let message = format!(
                     "routes `{}` and `{}` would share the stage variable `{}`",
@@ -111,9 +111,8 @@ impl<'c> Checker<'c, '_> {
             let length = name.value.len() + stage.name.value.len() + self.region.len() + 2;
             if length > names::ROLE_NAME {
                 let message = format!(
-                    "the role of stage `{}`, `<stack>-{0}-{}`, would have a name of {length} characters; IAM takes {}",
+                    "the role of stage `{}`, `<stack>-{0}-<region>`, would have a name of {length} characters; IAM takes {}",
                     stage.name.value,
-                    self.region,
                     names::ROLE_NAME
                 );
                 self.reader.error(name.span, message, format!("make the stack's name shorter by {}", length - names::ROLE_NAME));
@@ -136,17 +135,20 @@ impl<'c> Checker<'c, '_> {
             }
             for (_, value) in &stage.variables {
                 if let Err(problem) = names::variable_value(&self.on(stage, value)) {
-                    self.reader.broken_rule(value, "the value", "", problem);
+                    self.reader.broken_rule(value, "variable value", "", problem);
                 }
             }
         }
     }
 
-    /// A rule must hold on every stage; the first stage where it doesn't is told.
+    /// A rule must hold on every stage; the first stage where it doesn't is told. A file without a good stage has its names checked too.
     fn holds(&mut self, text: &Text, what: &str, rule: Rule) {
-        for stage in &self.draft.stages {
+        let stand_in = StageDraft::stand_in();
+        let stages = if self.draft.stages.is_empty() { std::slice::from_ref(&stand_in) } else { &self.draft.stages };
+        for stage in stages {
             if let Err(problem) = rule(&self.on(stage, text)) {
-                let on_stage = if text.names_stage() { format!(" (on stage `{}`)", stage.name.value) } else { String::new() };
+                let tell = text.names_stage() && !self.draft.stages.is_empty();
+                let on_stage = if tell { format!(" (on stage `{}`)", stage.name.value) } else { String::new() };
                 self.reader.broken_rule(text, what, &on_stage, problem);
                 return;
             }
@@ -346,17 +348,15 @@ impl<'c> Checker<'c, '_> {
     /// `binaryMediaTypes` holds for the whole API, so each type must be one thing on all routes.
     fn content_types(&mut self) {
         let accepted: BTreeSet<&str> = self.draft.routes.iter().flat_map(RouteDraft::accepted).collect();
-        for listed in &self.draft.binary {
-            if listed.value == JSON {
+        for entry in &self.draft.binary {
+            if entry.value == JSON {
                 self.reader.error(
-                    listed.span,
+                    entry.span,
                     "`application/json` can't be in `binary`",
                     "the function answers in it too, and its answers would then count as binary and fail; take it out",
                 );
-            } else if !accepted.contains(listed.value.as_str()) {
-                let known: Vec<&str> = accepted.iter().copied().filter(|media_type| *media_type != JSON).collect();
-                let help = if known.is_empty() { "take it out".to_owned() } else { did_you_mean(&listed.value, &known) };
-                self.reader.error(listed.span, format!("no route accepts `{}`", listed.value), help);
+            } else if !accepted.contains(entry.value.as_str()) {
+                self.unaccepted(entry, &accepted);
             }
         }
         for (route, template) in self.custom_templates() {
@@ -380,6 +380,15 @@ impl<'c> Checker<'c, '_> {
         self.ndjson();
     }
 
+    /// A slip of the finger would leave a type text that was meant to be binary: an error. What resembles no accepted type does no harm.
+    fn unaccepted(&mut self, entry: &Spanned<String>, accepted: &BTreeSet<&str>) {
+        let message = format!("no route accepts `{}`", entry.value);
+        match nearest(&entry.value, accepted.iter().copied().filter(|media_type| *media_type != JSON)) {
+            Some(known) => self.reader.error(entry.span, message, format!("did you mean `{known}`?")),
+            None => self.reader.warning(entry.span, message, "take it out, or add it to a route's `accept`"),
+        }
+    }
+
     fn ndjson(&mut self) {
         for route in &self.draft.routes {
             let Some(format) = route.s3().map(|s3| &s3.format).filter(|format| format.value == S3Format::Ndjson) else { continue };
@@ -388,7 +397,7 @@ impl<'c> Checker<'c, '_> {
                 self.reader.warning(
                     format.span,
                     "`ndjson` takes JSON arrays alone: anything else that this route accepts is answered 400",
-                    format!("take `raw` or `envelope`, or accept JSON only; {}", one_of(&others).replace("known here", "not JSON")),
+                    format!("take `raw` or `envelope`, or don't accept {}", listed(&others)),
                 );
             }
         }

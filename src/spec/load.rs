@@ -8,7 +8,7 @@ use super::{
     shown,
     suggest::nearest,
     text::Text,
-    yaml::{Entry, Node},
+    yaml::{Entry, Node, Value},
 };
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -17,7 +17,11 @@ pub(super) const JSON: &str = "application/json";
 
 /// The draft of what could be read; what could not is in the reader's diagnostics.
 pub(super) fn stack(reader: &mut Reader<'_>, root: &Node) -> Option<StackDraft> {
-    let item = Item { name: "the stack", node: root, key: root.span };
+    if !matches!(root.value, Value::Map(_)) {
+        reader.error(root.span, "a stack file is a mapping: `key: value` lines", "begin with `stack: NAME`");
+        return None;
+    }
+    let item = Item { name: "the stack file", node: root, key: root.span };
     let fields = reader.fields(item, &STACK)?;
     let name = reader
         .required(&fields, "stack", &STACK, "give the stack a name: `stack: webhooks`")
@@ -339,7 +343,7 @@ fn tags(reader: &mut Reader<'_>, item: Item<'_>) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
     for entry in entries {
         let good = reader.key(entry, "tag", names::tag_key);
-        if let Some(value) = reader.settled(entry.into(), "the tag's value", names::tag_value).filter(|_| good) {
+        if let Some(value) = reader.settled(entry.into(), "tag value", names::tag_value).filter(|_| good) {
             tags.insert(entry.key.clone(), value);
         }
     }

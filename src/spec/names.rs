@@ -224,10 +224,13 @@ pub(super) fn allowed(entry: &str) -> Result<(), Problem> {
 /// Source: API Gateway CreateStage, stage variables: "alphanumeric characters and underscores".
 pub(super) fn variable(name: &str) -> Result<(), Problem> {
     if !all(name, |c| c.is_ascii_alphanumeric() || c == '_') || !(1..=VARIABLE_NAME).contains(&name.len()) {
-        return problem("is not a stage variable's name", "1 to 64 characters: letters, digits and underscores");
+        return problem("has characters, or a length, that API Gateway refuses", "1 to 64 characters: letters, digits and underscores");
     }
-    if OWN_VARIABLES.contains(&name) || name.starts_with(DESTINATION) {
-        return problem("is a stage variable of routeto's own", "take another name for yours");
+    if OWN_VARIABLES.contains(&name) {
+        return problem("is routeto's own", "take another name for yours");
+    }
+    if name.starts_with(DESTINATION) {
+        return problem(format!("begins with `{DESTINATION}`, as routeto's own for the routes do"), "take another name for yours");
     }
     Ok(())
 }
@@ -254,7 +257,10 @@ fn tag_alphabet(text: &str) -> bool {
 
 pub(super) fn tag_key(key: &str) -> Result<(), Problem> {
     if !tag_alphabet(key) || !(1..=128).contains(&key.len()) {
-        return problem("is not a tag's key", "1 to 128 characters: letters, digits and `+ - = . _ : /`");
+        return problem(
+            "has characters, or a length, that not every service takes",
+            "1 to 128 characters: letters, digits and `+ - = . _ : /`",
+        );
     }
     let lower = key.to_ascii_lowercase();
     if let Some(reserved) = ["aws:", "routeto:"].iter().find(|prefix| lower.starts_with(**prefix)) {
@@ -266,7 +272,7 @@ pub(super) fn tag_key(key: &str) -> Result<(), Problem> {
 pub(super) fn tag_value(value: &str) -> Result<(), Problem> {
     if !tag_alphabet(value) || !(1..=256).contains(&value.len()) {
         return problem(
-            "is not a tag's value that every service takes",
+            "has characters, or a length, that not every service takes",
             "API Gateway is the narrowest: 1 to 256 letters, digits and `+ - = . _ : /`",
         );
     }
@@ -291,7 +297,7 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
     };
     match text.split_once('/') {
         Some((kind, subtype)) if name(kind) && name(subtype) => Ok(()),
-        _ => problem("is not a content type", "a content type looks like `multipart/form-data`"),
+        _ => problem("is not of the form type/subtype", "a content type looks like `multipart/form-data`"),
     }
 }
 

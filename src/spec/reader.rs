@@ -8,7 +8,7 @@ use super::{
     text::{Piece, Placeholder, Text, pieces},
     yaml::{Core, Entry, Fault, Node, Scalar, Span, Value},
 };
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Place, Severity};
 use std::{ops::RangeInclusive, path::Path};
 
 /// A line longer than this is nobody's own writing; a thousand copies of it help nobody either.
@@ -22,7 +22,7 @@ pub(super) struct Section {
 }
 
 pub(super) const STACK: Section =
-    Section { name: "the stack", keys: &["stack", "region", "function", "routes", "binary", "stages", "tags"] };
+    Section { name: "the stack file", keys: &["stack", "region", "function", "routes", "binary", "stages", "tags"] };
 pub(super) const FUNCTION: Section = Section { name: "`function`", keys: &["memory", "timeout", "architecture", "log_retention"] };
 pub(super) const ROUTE: Section = Section { name: "a route", keys: &["s3", "sqs", "accept", "token", "templates"] };
 pub(super) const S3: Section = Section { name: "`s3`", keys: &["bucket", "existing", "prefix", "format", "allow", "expire_after"] };
@@ -103,7 +103,16 @@ impl<'a> Reader<'a> {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
+    /// YAML's own errors can point behind the end of the text: then it is the end of the last line that is meant.
+    fn inside(&self, mut span: Span) -> Span {
+        if span.place.line > self.lines.len() {
+            span.place = Place { line: self.lines.len(), column: self.lines.last().map_or(0, |line| line.chars().count()) + 1 };
+        }
+        span
+    }
+
     fn report(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
+        let span = self.inside(span);
         let line = span.place.line.checked_sub(1).and_then(|index| self.lines.get(index)).filter(|line| line.len() <= LONGEST_LINE);
         let room = line.map_or(1, |line| line.chars().count().saturating_sub(span.place.column.saturating_sub(1)));
         let diagnostic = Diagnostic {
@@ -241,16 +250,18 @@ impl<'a> Reader<'a> {
     }
 
     pub fn choice<T: Copy>(&mut self, item: Item<'_>, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.plain_text(item)?;
+        let text = match &item.node.value {
+            Value::Scalar(scalar) => scalar.text.as_str(),
+            Value::List(_) | Value::Map(_) => "",
+        };
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            let message = format!("`{}` can't be `{}`; it is {}", item.name, shown(text), either(&words));
             let help = match nearest(text, words.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => "take one of these".to_owned(),
             };
-            self.error(item.span(), message, help);
+            self.wrong_kind(item, &either(&words), help);
         }
         found
     }
@@ -358,7 +369,7 @@ fn unknown_key_help(key: &str, section: &Section) -> String {
     if nearest(key, section.keys.iter().copied()).is_none() {
         let homes: Vec<&str> = SECTIONS.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
         if !homes.is_empty() {
-            return format!("`{key}` belongs into {}; look at the indentation", homes.join(" or "));
+            return format!("`{key}` belongs in {}; look at the indentation", homes.join(" or "));
         }
         return one_of(section.keys);
     }
