@@ -106,7 +106,7 @@ fn every_case_gets_the_whole_of_its_answer() {
         }
     }
     assert!(update || wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 90, "{count} cases were found");
+    assert!(count >= 100, "{count} cases were found");
 }
 
 fn shipped(name: &str) -> (String, Loaded) {
@@ -300,14 +300,19 @@ fn hostile_files_are_refused_at_once() {
         ("deep blocks", deep_blocks),
         ("complex keys", "? ".repeat(10_000)),
         ("many keys", (0..100_000).map(|i| format!("k{i}: v\n")).collect()),
+        ("many unknown keys", (0..2_000).map(|i| format!("k{i}: v\n")).collect()),
+        (
+            "many bad routes",
+            format!("stack: aa\nroutes: {{ {} }}", (0..1_000).map(|i| format!("r{i}: {{ s3: {{ bucket: B }} }}, ")).collect::<String>()),
+        ),
         ("many anchors", "a: &a b\n".repeat(100_000)),
         ("many placeholders", format!("stack: {}", "${".repeat(100_000))),
     ] {
         let started = Instant::now();
         let all = Around::default().load("a.yaml", text.as_bytes()).expect_err(what);
         assert!(!all.is_empty(), "{what}");
-        // 50 ms in a release build; this one is not optimised and runs beside others.
-        assert!(started.elapsed() < Duration::from_millis(1000), "{what}: {:?}", started.elapsed());
+        // Milliseconds in a release build; this one is not optimised and runs beside others. Without limits the first would never end.
+        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
     }
 }
 
@@ -329,7 +334,7 @@ fn no_change_to_a_file_makes_it_panic_or_point_outside_of_it() {
         "${stage}", "${", "}", "{", "[", "]", "\n", "\r", "  ", "\t", ": ", "- ", "? ", "&a ", "*a", "!!str ", "'", "\"", "#", "|\n", ">",
         "---\n", "~", "0x", "é", "\u{0}", "\u{feff}", "\u{e000}", "${env.X}", "/",
     ];
-    let rounds = std::env::var("MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
+    let rounds = std::env::var("MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(3_000);
     let (text, _) = shipped("routeto.yaml");
     let whole: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
     let chars: Vec<char> = whole.chars().collect();

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn stack(reader: &mut Reader<'_>, draft: &StackDraft) {
     let region = reader.world.region.or(draft.region.as_deref()).unwrap_or(names::LONGEST_REGION).to_owned();
-    let mut checker = Checker { reader, draft, region: &region };
+    let mut checker = Checker { reader, draft, region: &region, told: BTreeSet::new() };
     checker.route_limits();
     checker.role_names();
     checker.stage_variables();
@@ -32,6 +32,8 @@ struct Checker<'c, 'a> {
     reader: &'c mut Reader<'a>,
     draft: &'c StackDraft,
     region: &'c str,
+    /// What was told of a place already: a third stage that shares a queue is not another mistake.
+    told: BTreeSet<(&'static str, Span)>,
 }
 
 /// What one destination asks of a bucket or queue that another may use too.
@@ -79,10 +81,6 @@ impl<'c> Checker<'c, '_> {
 
     fn route_limits(&mut self) {
         let routes = &self.draft.routes;
-        if let Some(extra) = routes.get(names::ROUTES) {
-            let message = format!("{} routes; each takes a stage variable, and a stage has room for {}", routes.len(), names::ROUTES);
-            self.reader.error(extra.path.span, message, "split the stack in two");
-        }
         let resources = names::api_resources(routes.iter().map(|route| route.path.value.as_str()));
         if resources > names::API_RESOURCES {
             let message = format!(
@@ -211,7 +209,7 @@ impl<'c> Checker<'c, '_> {
     /// What a dev token can reach must not be what prod keeps: so neither a queue nor a bucket of ours may serve two stages. A bucket
     /// that is the user's own (`existing: true`) may: its owner decided so, and prefixes keep the stages apart. A queue has no prefixes.
     fn shared_by_stages(&mut self, kind: &str, text: &Text, route: &RouteDraft, one: &StageDraft, two: &StageDraft) {
-        if route.s3().is_some_and(|s3| s3.existing) {
+        if route.s3().is_some_and(|s3| s3.existing) || !self.told.insert(("shared", text.span)) {
             return;
         }
         let help = match kind {
@@ -261,7 +259,7 @@ impl<'c> Checker<'c, '_> {
                 self.reader.error(text.span, message, "give the dead letters a queue of their own");
             }
             let first = stages.entry(name).or_insert(stage);
-            if first.name.value != stage.name.value {
+            if first.name.value != stage.name.value && self.told.insert(("shared", text.span)) {
                 let message =
                     format!("the dead-letter queue `{written}` is used by stages `{}` and `{}`", first.name.value, stage.name.value);
                 self.reader.error(text.span, message, "put `${stage}` into its name");
@@ -281,7 +279,8 @@ impl<'c> Checker<'c, '_> {
             for entry in route.s3().map(|s3| s3.allow.as_slice()).unwrap_or_default() {
                 let resolved = self.on(stage, entry);
                 let bucket = resolved.split('/').next().unwrap_or_default();
-                if let Some(owner) = owners.get(bucket).filter(|owner| owner.name.value != stage.name.value) {
+                let owner = owners.get(bucket).filter(|owner| owner.name.value != stage.name.value);
+                if let Some(owner) = owner.filter(|_| self.told.insert(("allowed", entry.span))) {
                     let message = format!(
                         "on stage `{}` this allows `?bucket=` to name the bucket of stage `{}`",
                         stage.name.value, owner.name.value

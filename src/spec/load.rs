@@ -15,6 +15,10 @@ use std::{collections::BTreeMap, io, path::Path};
 /// Accepted where a route says nothing.
 pub(super) const JSON: &str = "application/json";
 
+/// Routes and stages that are looked at. More than AWS takes, so that all of a file's mistakes are told; not so many that a file could
+/// keep the checks of every route on every stage busy.
+const PAST_LIMIT: usize = names::API_RESOURCES;
+
 /// The draft of what could be read; what could not is in the reader's diagnostics.
 pub(super) fn stack(reader: &mut Reader<'_>, root: &Node) -> Option<StackDraft> {
     if !matches!(root.value, Value::Map(_)) {
@@ -84,7 +88,11 @@ fn routes(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<RouteDraft> {
     if entries.is_empty() {
         reader.error(item.key, "`routes` has no route", "write one: a path like `/input:` with `s3:` or `sqs:` under it");
     }
-    entries.iter().map(|entry| route(reader, entry)).collect()
+    if let Some(extra) = entries.get(names::ROUTES) {
+        let message = format!("{} routes; each takes a stage variable, and a stage has room for {}", entries.len(), names::ROUTES);
+        reader.error(extra.key_span, message, "split the stack in two");
+    }
+    entries.iter().take(PAST_LIMIT).map(|entry| route(reader, entry)).collect()
 }
 
 fn route(reader: &mut Reader<'_>, entry: &Entry) -> RouteDraft {
@@ -298,7 +306,7 @@ fn stages(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<StageDraft> {
         let message = format!("{} stages; an API has at most {}", entries.len(), names::STAGES);
         reader.error(extra.key_span, message, "split the stack, or take stages away");
     }
-    entries.iter().filter_map(|entry| stage(reader, entry)).collect()
+    entries.iter().take(PAST_LIMIT).filter_map(|entry| stage(reader, entry)).collect()
 }
 
 fn stage(reader: &mut Reader<'_>, entry: &Entry) -> Option<StageDraft> {

@@ -9,7 +9,7 @@ use super::{
     yaml::{Core, Entry, Fault, Node, Scalar, Span, Value},
 };
 use crate::diagnostic::{Diagnostic, Place, Severity};
-use std::{ops::RangeInclusive, path::Path};
+use std::{collections::BTreeSet, ops::RangeInclusive, path::Path};
 
 /// A line longer than this is nobody's own writing; a thousand copies of it help nobody either.
 const LONGEST_LINE: usize = 4_000;
@@ -88,11 +88,12 @@ pub(super) struct Reader<'a> {
     lines: Vec<&'a str>,
     pub world: &'a World<'a>,
     pub diagnostics: Vec<Diagnostic>,
+    told: BTreeSet<(Span, String)>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(file: &'a Path, text: &'a str, world: &'a World<'a>) -> Self {
-        Self { file, lines: lines(text), world, diagnostics: Vec::new() }
+        Self { file, lines: lines(text), world, diagnostics: Vec::new(), told: BTreeSet::new() }
     }
 
     pub fn file(&self) -> &'a Path {
@@ -115,7 +116,11 @@ impl<'a> Reader<'a> {
         let span = self.inside(span);
         let line = span.place.line.checked_sub(1).and_then(|index| self.lines.get(index)).filter(|line| line.len() <= LONGEST_LINE);
         let room = line.map_or(1, |line| line.chars().count().saturating_sub(span.place.column.saturating_sub(1)));
-        let diagnostic = Diagnostic {
+        // The same place can be read twice, by way of an alias or once per stage.
+        if !self.told.insert((span, message.clone())) {
+            return;
+        }
+        self.diagnostics.push(Diagnostic {
             severity,
             file: self.file.to_owned(),
             place: Some(span.place),
@@ -123,11 +128,7 @@ impl<'a> Reader<'a> {
             width: span.width.clamp(1, room.max(1)),
             message,
             help,
-        };
-        // The same place can be read twice, by way of an alias or once per stage.
-        if !self.diagnostics.contains(&diagnostic) {
-            self.diagnostics.push(diagnostic);
-        }
+        });
     }
 
     pub fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
