@@ -332,6 +332,7 @@ fn is_queue_url(url: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
