@@ -1,5 +1,7 @@
 //! routeto: one YAML file in, and in the user's own AWS account stands what takes webhooks and keeps every one of them.
 
+pub mod apply;
+pub mod aws;
 pub mod desired;
 pub mod diagnostic;
 pub mod error;

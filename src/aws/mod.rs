@@ -1,8 +1,8 @@
 //! All that knows the AWS SDK: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
 
 pub mod apigateway;
-pub mod apply;
 pub mod call;
+pub mod execute;
 pub mod http;
 pub mod iam;
 pub mod lambda;

@@ -45,15 +45,16 @@ struct First {
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
+    let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let first = async {
         let (api, groups, history, roles, functions) = futures_util::try_join!(
             apigateway::find(aws, stack),
-            logs::list(aws, &name::log_group(stack, "")),
-            logs::list(aws, &name::history(stack)),
+            logs::list(aws, &of_functions),
+            logs::list(aws, &of_stack),
             roles(aws, stack, &stages),
             functions(aws, stack, &stages),
         )?;
-        let history = history.into_iter().filter(|(group, _)| *group == name::history(stack));
+        let history = history.into_iter().filter(|(group, _)| *group == of_stack);
         Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions })
     };
     let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
