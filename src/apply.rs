@@ -77,7 +77,8 @@ pub async fn apply(plan: &Plan, executor: &dyn Executor, watch: &dyn Watch) -> A
     let mut waiting: Vec<&Change> = plan.changes.iter().collect();
     let mut running = FuturesUnordered::new();
     loop {
-        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|change| change.after.iter().all(|key| applied.done.contains(key)));
+        let (ready, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|change| change.after.iter().all(|key| applied.done.contains(key)));
         waiting = rest;
         for change in ready {
             watch.started(change);

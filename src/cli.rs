@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 
 #[derive(Debug, Parser)]
 #[command(name = "routeto", version, about = "One YAML file in, and your AWS account keeps every webhook.", max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 `plan --exit-code` found changes, 64 usage, 65 bad stack file or template, 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 `plan --exit-code` found changes, 64 usage, 65 bad stack file or template, 130 interrupted."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

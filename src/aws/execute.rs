@@ -36,14 +36,17 @@ impl AwsExecutor<'_> {
         let name = &change.key.id.name;
         let late = |late: &Late| {
             outputs.get(late).ok_or_else(|| {
-                Failure::new(change.key.id.to_string(), "an earlier change didn't bring what this one needs").now("run the same command again")
+                Failure::new(change.key.id.to_string(), "an earlier change didn't bring what this one needs")
+                    .now("run the same command again")
             })
         };
         let brought = |value: String| Outcome::Brought(value);
         let done = |_: ()| Outcome::Done;
         let result = match &change.action {
             Action::CreateBucket(bucket) => s3::create(aws, account, bucket, tell).await.map(done),
-            Action::UpdateBucket { bucket, parts, all_tags } => s3::update(aws, account, bucket, parts.iter().copied(), all_tags).await.map(done),
+            Action::UpdateBucket { bucket, parts, all_tags } => {
+                s3::update(aws, account, bucket, parts.iter().copied(), all_tags).await.map(done)
+            }
             Action::DeleteBucket { purge } => s3::delete(aws, name, *purge, tell).await.map(|deleted| match deleted {
                 s3::Deleted::Gone => Outcome::Done,
                 s3::Deleted::Kept => Outcome::Kept("it holds objects".into()),

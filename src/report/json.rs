@@ -34,9 +34,9 @@ pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
     let mut differences: Map<String, Value> = Map::new();
     for change in &plan.changes {
         if !change.differences.is_empty() {
-            let list = change.differences.iter().map(|difference| {
-                json!({"attribute": difference.attribute, "observed": difference.observed, "desired": difference.desired})
-            });
+            let list = change.differences.iter().map(
+                |difference| json!({"attribute": difference.attribute, "observed": difference.observed, "desired": difference.desired}),
+            );
             differences.insert(change.key.id.to_string(), list.collect());
         }
     }

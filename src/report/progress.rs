@@ -62,6 +62,14 @@ impl Progress {
         }
     }
 
+    /// A step that is counted: shown on a terminal only, where it doesn't become a hundred lines.
+    pub fn counted(&self, text: &str, done: usize, total: usize, name: &str) {
+        let stage = self.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(bar) = &*stage {
+            bar.set_message(format!("{text}: {done} of about {total} crates, {name}"));
+        }
+    }
+
     /// Ends the step in hand.
     pub fn step_done(&self) {
         if let Some(bar) = self.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
