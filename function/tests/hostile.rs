@@ -57,7 +57,7 @@ fn place(template: &str, bucket: &str) -> Option<String> {
     match (template, bucket) {
         ("recipes/routeto-s3.vtl", "own-bucket" | "other-bucket" | "allowed-bucket") => Some(format!("/{bucket}/")),
         ("recipes/routeto-s3.vtl", "allowed-bucket/teamB" | "allowed-bucket/teamAB" | "other-bucket/x") => Some(format!("/{bucket}/")),
-        ("recipes/routeto-s3.vtl", "null" | "true") => Some(format!("/{bucket}/")),
+        ("recipes/routeto-s3.vtl", "null" | "true" | "right-token-012345678") => Some(format!("/{bucket}/")),
         ("recipes/routeto-s3.vtl", _) => None,
         (_, "" | "own-bucket") => Some("/own-bucket/SendGrid/".into()),
         _ => None,
@@ -65,7 +65,11 @@ fn place(template: &str, bucket: &str) -> Option<String> {
 }
 
 fn app_is_good(app: &str) -> bool {
-    !app.is_empty() && app.len() <= 64 && app.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    // a token pasted there would end up in a key and a log
+    !app.is_empty()
+        && app.len() <= 64
+        && !app.contains(TOKEN)
+        && app.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 #[tokio::test]

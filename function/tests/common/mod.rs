@@ -6,7 +6,7 @@ use {
     routeto_function::{Answer, Handled, Invocation, Settings, Sinks, handle},
     std::{
         collections::VecDeque,
-        io::{BufRead, BufReader, Read, Write},
+        io::{BufRead, BufReader, Write},
         net::{SocketAddr, TcpListener, TcpStream},
         sync::{
             Arc, Mutex,
@@ -136,6 +136,7 @@ pub fn sinks(endpoint: &str) -> Sinks {
 }
 
 fn serve(stream: TcpStream, requests: &Mutex<Vec<Request>>, replies: &Mutex<VecDeque<Reply>>) {
+    stream.set_nodelay(true).unwrap();
     let mut out = stream.try_clone().unwrap();
     let mut input = BufReader::new(stream);
     while let Some(request) = read_request(&mut input) {
@@ -153,8 +154,8 @@ fn serve(stream: TcpStream, requests: &Mutex<Vec<Request>>, replies: &Mutex<VecD
                 return;
             }
         };
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{header}\r\n", body.len());
-        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(body.as_bytes())).is_err() {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{header}\r\n{body}", body.len());
+        if out.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
