@@ -105,3 +105,27 @@ fn the_proxy_holds_a_call_until_the_gate_is_opened() {
 fn every_byte_of_a_query_value_is_encoded() {
     assert_eq!(query(&[("a", "x y&=\"\n\u{e9}"), ("b", "-._~9Z")]), "?a=x%20y%26%3D%22%0A%C3%A9&b=-._~9Z");
 }
+
+#[test]
+fn the_emulator_refuses_whoever_has_a_policy_what_it_does_not_allow() {
+    let name = crate::support::stack::unique_name();
+    let key = crate::support::stack::user(&name, &json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["s3:CreateBucket", "s3:PutObject"], "Resource": [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/in/*")]},
+    ]}));
+    let sign = |service: &str, method: &str, path: &str| {
+        let mut raw = Raw::post(&format!("{}{path}", Emulator::shared().endpoint())).header("Authorization", scope(service).replace("=test/", &format!("={key}/")));
+        raw.method = method.into();
+        raw.send().map(|answer| answer.status)
+    };
+    let seen = [
+        sign("s3", "PUT", &format!("/{name}")),
+        sign("s3", "PUT", &format!("/{name}/in/a")),
+        sign("s3", "PUT", &format!("/{name}/out/a")),
+        sign("s3", "GET", &format!("/{name}/in/a")),
+        sign("s3", "DELETE", &format!("/{name}")),
+        sign("lambda", "GET", "/2015-03-31/functions"),
+        sign("apigateway", "GET", "/restapis"),
+    ];
+    assert_eq!(seen, [Some(200), Some(200), Some(403), Some(403), Some(403), Some(403), Some(403)]);
+    assert_eq!(aws::keys(&name).unwrap(), ["in/a"]);
+}

@@ -158,3 +158,12 @@ fn function_is_built() {
         Routeto::bare(dir.path()).args("package").check();
     });
 }
+
+/// An IAM user who may do what this policy allows and nothing else; its access key. The emulator checks no signatures, so any secret goes with it.
+pub fn user(name: &str, policy: &Value) -> String {
+    super::aws::call("iam", "create_user", serde_json::json!({ "UserName": name }));
+    let document = policy.to_string();
+    super::aws::call("iam", "put_user_policy", serde_json::json!({"UserName": name, "PolicyName": "all", "PolicyDocument": document}));
+    let made = super::aws::call("iam", "create_access_key", serde_json::json!({ "UserName": name }));
+    made["AccessKey"]["AccessKeyId"].as_str().expect("IAM gives a key").to_owned()
+}
