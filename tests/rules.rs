@@ -68,14 +68,30 @@ fn only_the_aws_module_the_function_and_devs_store_know_the_sdk() {
 #[test]
 fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
     const PURE: [&str; 7] = ["spec", "resource", "desired", "openapi", "plan", "vtl", "dev/gateway"];
-    let words = ["std::fs", "std::env", "std::net", "std::process", "std::io::std", "fs::read", "fs::write", "env::var", "tokio", "async ", ".await", "aws_", "reqwest", "hyper"];
+    let words = [
+        "std::fs",
+        "std::env",
+        "std::net",
+        "std::process",
+        "std::io::std",
+        "fs::read",
+        "fs::write",
+        "env::var",
+        "tokio",
+        "async ",
+        ".await",
+        "aws_",
+        "reqwest",
+        "hyper",
+    ];
     assert_eq!(breaches(&words, |file| is_in(file, &PURE)), [] as [String; 0]);
 }
 
 #[test]
 fn only_the_report_and_the_library_root_print() {
     let words = ["print!(", "println!(", "eprint!(", "eprintln!(", "stdout()", "stderr()"];
-    let prints = |file: &str| file.starts_with("function/") || file == "src/lib.rs" || file == "src/report.rs" || file.starts_with("src/report");
+    let prints =
+        |file: &str| file.starts_with("function/") || file == "src/lib.rs" || file == "src/report.rs" || file.starts_with("src/report");
     assert_eq!(breaches(&words, |file| !prints(file)), [] as [String; 0]);
 }
 

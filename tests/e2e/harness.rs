@@ -109,11 +109,15 @@ fn every_byte_of_a_query_value_is_encoded() {
 #[test]
 fn the_emulator_refuses_whoever_has_a_policy_what_it_does_not_allow() {
     let name = crate::support::stack::unique_name();
-    let key = crate::support::stack::user(&name, &json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": ["s3:CreateBucket", "s3:PutObject"], "Resource": [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/in/*")]},
-    ]}));
+    let key = crate::support::stack::user(
+        &name,
+        &json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["s3:CreateBucket", "s3:PutObject"], "Resource": [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/in/*")]},
+        ]}),
+    );
     let sign = |service: &str, method: &str, path: &str| {
-        let mut raw = Raw::post(&format!("{}{path}", Emulator::shared().endpoint())).header("Authorization", scope(service).replace("=test/", &format!("={key}/")));
+        let mut raw = Raw::post(&format!("{}{path}", Emulator::shared().endpoint()))
+            .header("Authorization", scope(service).replace("=test/", &format!("={key}/")));
         raw.method = method.into();
         raw.send().map(|answer| answer.status)
     };

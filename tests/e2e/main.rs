@@ -6,4 +6,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod everything;
+mod failures;
 mod harness;
+mod hostile;
+mod iam;
+mod mistakes;
+mod recipes;
+mod requests;
+mod resources;
+mod stages;
+mod tokens;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -57,27 +57,43 @@ struct Boto {
 /// The clients that nobody uses just now. Each is a Python that ends when its input does, that is with this process.
 static IDLE: Mutex<Vec<Boto>> = Mutex::new(Vec::new());
 
+/// The region of the real account that this process works on; the emulator is asked where it isn't set.
+static LIVE: OnceLock<String> = OnceLock::new();
+
+/// From now on every call goes to the real account that the environment's credentials are for.
+pub fn go_live(region: &str) {
+    super::emulator::install().unwrap_or_else(|problem| panic!("{problem}"));
+    LIVE.get_or_init(|| region.to_owned());
+}
+
+fn boto(python: std::path::PathBuf, endpoint: &str, region: &str) -> Command {
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/support/boto.py")).args([endpoint, region]);
+    command
+}
+
 fn ask(request: &Value) -> Result<Value, Refused> {
     let idle = IDLE.lock().unwrap().pop();
     let mut boto = idle.unwrap_or_else(|| {
-        let emulator = Emulator::shared();
-        let mut child = Command::new(emulator.python())
-            .arg(root().join("tests/support/boto.py"))
-            .args([&emulator.endpoint(), REGION])
-            .env_clear()
-            .env("AWS_CONFIG_FILE", "/nonexistent")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let live = LIVE.get();
+        let mut command = match live {
+            Some(region) => boto(super::emulator::python(), "-", region),
+            None => {
+                let emulator = Emulator::shared();
+                let mut command = boto(emulator.python(), &emulator.endpoint(), REGION);
+                command.env_clear().env("AWS_CONFIG_FILE", "/nonexistent").env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+                command
+            }
+        };
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Boto { _child: child, stdin, stdout }
     });
     writeln!(boto.stdin, "{request}").unwrap();
     let mut line = String::new();
     boto.stdout.read_line(&mut line).unwrap();
-    let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the AWS client answered no JSON ({e}) to {request}: {line:?}"));
+    let mut answer: Value =
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("the AWS client answered no JSON ({e}) to {request}: {line:?}"));
     IDLE.lock().unwrap().push(boto);
     match answer.get("error") {
         Some(code) => {
@@ -115,16 +131,19 @@ pub fn objects(bucket: &str) -> Vec<Object> {
     loop {
         let page = call("s3", "list_objects_v2", after.clone());
         for item in page["Contents"].as_array().into_iter().flatten() {
-            let key = item["Key"].as_str().unwrap().to_owned();
-            let object = call("s3", "get_object", json!({"Bucket": bucket, "Key": key}));
-            let content_type = object["ContentType"].as_str().unwrap_or_default().to_owned();
-            objects.push(Object { key, body: bytes(&object["Body"]), content_type });
+            objects.push(object(bucket, item["Key"].as_str().unwrap()));
         }
         match page["NextContinuationToken"].as_str() {
             Some(token) => after = json!({"Bucket": bucket, "ContinuationToken": token}),
             None => return objects,
         }
     }
+}
+
+pub fn object(bucket: &str, key: &str) -> Object {
+    let got = call("s3", "get_object", json!({"Bucket": bucket, "Key": key}));
+    let content_type = got["ContentType"].as_str().unwrap_or_default().to_owned();
+    Object { key: key.into(), body: bytes(&got["Body"]), content_type }
 }
 
 /// The only object of a bucket.
@@ -215,7 +234,9 @@ pub fn only_message(queue: &str) -> Message {
 pub fn function_log(function: &str) -> String {
     let group = format!("/aws/lambda/{function}");
     match try_call("logs", "filter_log_events", json!({ "logGroupName": group })) {
-        Ok(found) => found["events"].as_array().into_iter().flatten().map(|e| format!("{}\n", e["message"].as_str().unwrap_or_default())).collect(),
+        Ok(found) => {
+            found["events"].as_array().into_iter().flatten().map(|e| format!("{}\n", e["message"].as_str().unwrap_or_default())).collect()
+        }
         Err(refused) if refused.code == "ResourceNotFoundException" => String::new(),
         Err(refused) => panic!("the log of {function}: {refused:?}"),
     }

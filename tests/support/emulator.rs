@@ -47,7 +47,7 @@ impl Emulator {
 
     /// A Python with boto3 and awscli in it: real clients.
     pub fn python(&self) -> PathBuf {
-        std::env::var_os("EMULATOR_VENV").map(PathBuf::from).unwrap_or_else(|| state().join("venv")).join("bin/python")
+        python()
     }
 
     /// What the emulator printed so far.
@@ -99,6 +99,11 @@ impl Emulator {
     }
 }
 
+/// A Python with boto3 in it, once `install` was called.
+pub fn python() -> PathBuf {
+    std::env::var_os("EMULATOR_VENV").map_or_else(|| state().join("venv"), PathBuf::from).join("bin/python")
+}
+
 fn state() -> PathBuf {
     target().join("emulator")
 }
@@ -108,7 +113,7 @@ fn lock_file(path: &Path) -> Result<File, String> {
 }
 
 /// The virtual environment, made by the first who needs it; `start.sh` has a lock for that.
-fn install() -> Result<(), String> {
+pub fn install() -> Result<(), String> {
     let script = root().join("tests/emulator/start.sh");
     let output = Command::new("bash")
         .arg(&script)
@@ -123,7 +128,7 @@ fn install() -> Result<(), String> {
 }
 
 fn supervise(state: &Path) -> Result<std::process::Child, String> {
-    let python = std::env::var_os("EMULATOR_VENV").map(PathBuf::from).unwrap_or_else(|| state.join("venv")).join("bin/python");
+    let python = python();
     let log = File::options().create(true).append(true).open(state.join("supervisor.log")).map_err(|e| e.to_string())?;
     Command::new(&python)
         .arg(root().join("tests/emulator/supervise.py"))
@@ -141,7 +146,8 @@ fn supervise(state: &Path) -> Result<std::process::Child, String> {
 
 /// The first of 51 ports in a row that nobody listens on, below those that the kernel gives away by itself.
 fn free_ports() -> u16 {
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos()) ^ std::process::id().wrapping_mul(2_654_435_761);
+    let seed =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos()) ^ std::process::id().wrapping_mul(2_654_435_761);
     let first = (seed % 200) as u16;
     (0..200)
         .map(|n| 20_000 + (first + n) % 200 * 51)

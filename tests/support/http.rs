@@ -74,9 +74,10 @@ pub fn query(pairs: &[(&str, &str)]) -> String {
             out
         })
     };
-    pairs.iter().enumerate().fold(String::new(), |out, (i, (name, value))| {
-        format!("{out}{}{}={}", if i == 0 { '?' } else { '&' }, encode(name), encode(value))
-    })
+    pairs
+        .iter()
+        .enumerate()
+        .fold(String::new(), |out, (i, (name, value))| format!("{out}{}{}={}", if i == 0 { '?' } else { '&' }, encode(name), encode(value)))
 }
 
 /// A request written by hand onto a TCP connection: what is sent is what is in here, valid HTTP or not.

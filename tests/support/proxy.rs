@@ -100,7 +100,15 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status.map_or("-".into(), |s| s.to_string());
-        write!(f, "{}:{} {} {} -> {status}{}", self.service, self.operation, self.method, self.path, if self.faulty { " (fault)" } else { "" })
+        write!(
+            f,
+            "{}:{} {} {} -> {status}{}",
+            self.service,
+            self.operation,
+            self.method,
+            self.path,
+            if self.faulty { " (fault)" } else { "" }
+        )
     }
 }
 
@@ -123,9 +131,17 @@ pub enum Which {
 #[derive(Clone)]
 pub enum What {
     /// The caller gets this; the emulator nothing.
-    Answer { status: u16, code: &'static str, message: &'static str },
+    Answer {
+        status: u16,
+        code: &'static str,
+        message: &'static str,
+    },
     /// The emulator gets the call and does it; the caller gets this.
-    AnswerAfter { status: u16, code: &'static str, message: &'static str },
+    AnswerAfter {
+        status: u16,
+        code: &'static str,
+        message: &'static str,
+    },
     /// The connection is closed before the emulator gets the call.
     CutBefore,
     /// The connection is closed after the emulator did what was asked.
@@ -275,7 +291,10 @@ impl Proxy {
 
     /// As IAM answers who may not call `operation` (`lambda:CreateFunction`), every time.
     pub fn deny(&self, operation: &'static str) {
-        self.fault(Which::Every(operation), What::Answer { status: 403, code: "AccessDenied", message: "User is not authorized to perform this" });
+        self.fault(
+            Which::Every(operation),
+            What::Answer { status: 403, code: "AccessDenied", message: "User is not authorized to perform this" },
+        );
     }
 }
 
@@ -318,7 +337,17 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let index = {
         let mut calls = lock(&shared.calls);
         let (method, faulty, at) = (parts.method.to_string(), !struck.is_empty(), Instant::now());
-        calls.push(Call { service: service.clone(), operation, mutating, method, path: path.clone(), body: body.clone(), status: None, faulty, at });
+        calls.push(Call {
+            service: service.clone(),
+            operation,
+            mutating,
+            method,
+            path: path.clone(),
+            body: body.clone(),
+            status: None,
+            faulty,
+            at,
+        });
         (calls.len() - 1, at)
     };
     let latency = *lock(&shared.latency);
@@ -357,9 +386,13 @@ async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str
     let mut request = Request::builder().method(parts.method).uri(format!("{}{path}", shared.upstream));
     if let Some(headers) = request.headers_mut() {
         // Host stays: it is signed. What belongs to the connection goes.
-        headers.extend(parts.headers.into_iter().filter_map(|(name, value)| name.map(|name| (name, value))).filter(|(name, _)| {
-            !["connection", "transfer-encoding", "content-length", "expect"].contains(&name.as_str())
-        }));
+        headers.extend(
+            parts
+                .headers
+                .into_iter()
+                .filter_map(|(name, value)| name.map(|name| (name, value)))
+                .filter(|(name, _)| !["connection", "transfer-encoding", "content-length", "expect"].contains(&name.as_str())),
+        );
     }
     let request = request.body(Full::new(body)).map_err(|_| Cut)?;
     let (mut parts, body) = shared.client.request(request).await.map_err(|_| Cut)?.into_parts();
@@ -378,10 +411,17 @@ async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str
 /// An error as each service's protocol words it. Source: botocore's parsers.
 fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
     let (kind, body) = match service {
-        "s3" => ("application/xml", format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>fault</RequestId></Error>")),
+        "s3" => (
+            "application/xml",
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>fault</RequestId></Error>"
+            ),
+        ),
         "iam" | "sts" => (
             "text/xml",
-            format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>fault</RequestId></ErrorResponse>"),
+            format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>fault</RequestId></ErrorResponse>"
+            ),
         ),
         // the JSON services call it AccessDeniedException
         _ => {

@@ -58,16 +58,8 @@ impl Routeto {
                 env.insert(name.to_owned(), value);
             }
         }
-        let routeto = Routeto {
-            args: Vec::new(),
-            env,
-            cwd: cwd.into(),
-            stdin: None,
-            status: 0,
-            stdout: None,
-            stderr: None,
-            secrets: Vec::new(),
-        };
+        let routeto =
+            Routeto { args: Vec::new(), env, cwd: cwd.into(), stdin: None, status: 0, stdout: None, stderr: None, secrets: Vec::new() };
         routeto
             .env("AWS_CONFIG_FILE", "/nonexistent/config")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
@@ -169,14 +161,16 @@ impl Routeto {
     /// Runs it with `--output json`, checks the exit code, and gives the one object on standard output.
     pub fn json(self) -> Value {
         let output = self.args("--output json").check();
-        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("no JSON ({e}) on stdout:\n{}\n--- stderr\n{}", output.stdout, output.stderr))
+        serde_json::from_str(&output.stdout)
+            .unwrap_or_else(|e| panic!("no JSON ({e}) on stdout:\n{}\n--- stderr\n{}", output.stdout, output.stderr))
     }
 
     /// Runs it; it must fail with this exit code and one error of at most five lines that has each of these words in it. Gives the error.
     pub fn fails(self, status: i32, words: &[&str]) -> String {
         let output = self.status(status).check();
         let lines: Vec<&str> = output.stderr.lines().collect();
-        let first = lines.iter().position(|line| line.starts_with("error")).unwrap_or_else(|| panic!("no error on stderr:\n{}", output.stderr));
+        let first =
+            lines.iter().position(|line| line.starts_with("error")).unwrap_or_else(|| panic!("no error on stderr:\n{}", output.stderr));
         let error = &lines[first..];
         let errors = error.iter().filter(|line| line.starts_with("error")).count();
         assert_eq!((errors, error.len() <= 5), (1, true), "one error of at most five lines:\n{}", output.stderr);
@@ -231,7 +225,9 @@ impl Running {
             }
             sleep(Duration::from_millis(5));
         };
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(|e| panic!("{} printed something that is no UTF-8: {e}", self.routeto));
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).unwrap_or_else(|e| panic!("{} printed something that is no UTF-8: {e}", self.routeto))
+        };
         let stdout = text(self.stdout.join().expect("reading a pipe doesn't panic"));
         let stderr = text(self.stderr.join().expect("reading a pipe doesn't panic"));
         for secret in &self.routeto.secrets {
