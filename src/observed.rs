@@ -56,10 +56,15 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// KMS key ARN, where it is encrypted with a key of the customer's.
-    Found { key: Option<String> },
+    Found {
+        key: Option<String>,
+    },
     Missing,
     /// It can't be used: why, and what to do.
-    Unusable { why: String, now: String },
+    Unusable {
+        why: String,
+        now: String,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -95,31 +95,90 @@ pub enum BucketPart {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     CreateBucket(Bucket),
-    UpdateBucket { bucket: Bucket, parts: BTreeSet<BucketPart>, all_tags: Tags },
+    UpdateBucket {
+        bucket: Bucket,
+        parts: BTreeSet<BucketPart>,
+        all_tags: Tags,
+    },
     /// With `purge`, every object and version goes first.
-    DeleteBucket { purge: bool },
+    DeleteBucket {
+        purge: bool,
+    },
     CreateQueue(Queue),
-    UpdateQueue { queue: Queue, attributes: bool, tags: bool },
+    UpdateQueue {
+        queue: Queue,
+        attributes: bool,
+        tags: bool,
+    },
     DeleteQueue,
     CreateLogGroup(LogGroup),
-    UpdateLogGroup { group: LogGroup, retention: bool, tags: bool },
+    UpdateLogGroup {
+        group: LogGroup,
+        retention: bool,
+        tags: bool,
+    },
     DeleteLogGroup,
     CreateRole(Role),
-    UpdateRole { role: Role, trust: bool, policy: bool, tags: bool },
+    UpdateRole {
+        role: Role,
+        trust: bool,
+        policy: bool,
+        tags: bool,
+    },
     DeleteRole,
     /// Publishes its first version.
     CreateFunction(Function),
-    UpdateFunction { function: Function, code: bool, config: bool, tags: bool, publish: bool },
+    UpdateFunction {
+        function: Function,
+        code: bool,
+        config: bool,
+        tags: bool,
+        publish: bool,
+    },
     DeleteFunction,
     CreateApi(Api),
-    WriteApi { api: Api, id: String, carried: Carried, document: bool, tags: bool },
-    DeleteApi { id: String },
-    CreateDeployment { api: Late, digest: String },
-    AwaitVersion { function: String, version: Late },
-    Permit { function: String, version: Late, api: Late, stage: String },
-    CreateStage { stage: Stage, api: Late, deployment: Late, version: Late },
-    UpdateStage { api: String, stage: Stage, deployment: Late, version: Late, previous: Option<String>, patch: StagePatch, tags: bool },
-    DeleteStage { api: String },
+    WriteApi {
+        api: Api,
+        id: String,
+        carried: Carried,
+        document: bool,
+        tags: bool,
+    },
+    DeleteApi {
+        id: String,
+    },
+    CreateDeployment {
+        api: Late,
+        digest: String,
+    },
+    AwaitVersion {
+        function: String,
+        version: Late,
+    },
+    Permit {
+        function: String,
+        version: Late,
+        api: Late,
+        stage: String,
+    },
+    CreateStage {
+        stage: Stage,
+        api: Late,
+        deployment: Late,
+        version: Late,
+    },
+    UpdateStage {
+        api: String,
+        stage: Stage,
+        deployment: Late,
+        version: Late,
+        previous: Option<String>,
+        patch: StagePatch,
+        tags: bool,
+    },
+    DeleteStage {
+        api: String,
+    },
     /// Goes with the API: no call.
     DeletedWithApi,
 }
@@ -351,7 +410,8 @@ impl Planner<'_> {
         };
         let (have, want) = (&seen.config, &function.config);
         let code = have.code_sha256 != want.code_sha256 || have.architecture != want.architecture;
-        let settings = |config: &FunctionConfig| FunctionConfig { code_sha256: String::new(), architecture: String::new(), ..config.clone() };
+        let settings =
+            |config: &FunctionConfig| FunctionConfig { code_sha256: String::new(), architecture: String::new(), ..config.clone() };
         let config = settings(have) != settings(want);
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let publish = self.usable_version(&id.name, want, None).is_none();
@@ -383,8 +443,7 @@ impl Planner<'_> {
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let document = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
         if tags || document {
-            let action =
-                Action::WriteApi { api: api.clone(), id: state.id.clone(), carried: state.carried.clone(), document, tags };
+            let action = Action::WriteApi { api: api.clone(), id: state.id.clone(), carried: state.carried.clone(), document, tags };
             self.push(main_of(id), action, differences, []);
         }
     }
@@ -431,7 +490,11 @@ impl Planner<'_> {
             let after = self.planned([main_of(&function_id), main_of(&api_id)]);
             let mut missing = vec![];
             if !changes {
-                missing.push(Difference { attribute: "permission for API Gateway".into(), observed: None, desired: Some("granted".into()) });
+                missing.push(Difference {
+                    attribute: "permission for API Gateway".into(),
+                    observed: None,
+                    desired: Some("granted".into()),
+                });
             }
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
             before.push(step_of(&function_id, Step::Permission));
@@ -459,8 +522,7 @@ impl Planner<'_> {
                 let patch = stage_patch(&seen, stage);
                 let previous = moves.then(|| format!("{}:{}", state.deployment, state.version.as_deref().unwrap_or("0")));
                 let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
-                let action =
-                    Action::UpdateStage { api: api.clone(), stage: stage.clone(), deployment, version, previous, patch, tags };
+                let action = Action::UpdateStage { api: api.clone(), stage: stage.clone(), deployment, version, previous, patch, tags };
                 self.push(main_of(id), action, differences, before);
             }
             _ => self.push(main_of(id), Action::CreateStage { stage: stage.clone(), api, deployment, version }, differences, before),
@@ -493,9 +555,10 @@ impl Planner<'_> {
         if let Some(state) = &self.observed.api {
             let mut fitting = state.deployments.iter().filter(|deployment| deployment.digest.as_deref() == Some(&stage.api_digest));
             let newest = fitting.next();
-            let own = state.deployments.iter().find(|deployment| {
-                Some(deployment.id.as_str()) == in_use && deployment.digest.as_deref() == Some(&stage.api_digest)
-            });
+            let own = state
+                .deployments
+                .iter()
+                .find(|deployment| Some(deployment.id.as_str()) == in_use && deployment.digest.as_deref() == Some(&stage.api_digest));
             if let Some(deployment) = own.or(newest) {
                 return Late::Known(deployment.id.clone());
             }
@@ -530,12 +593,7 @@ impl Planner<'_> {
         let before = Role { policy: Some(if trims { union } else { wanted }), ..role.clone() };
         let widens = policy && (!trims || before.policy != seen.policy);
         if tags || trust || widens {
-            self.push(
-                main_of(&id),
-                Action::UpdateRole { role: before, trust, policy: widens, tags },
-                differences.clone(),
-                [],
-            );
+            self.push(main_of(&id), Action::UpdateRole { role: before, trust, policy: widens, tags }, differences.clone(), []);
         }
         if let (true, Some(moving)) = (trims, moving) {
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
@@ -559,7 +617,8 @@ impl Planner<'_> {
         // Whatever serves requests is moved or shut before anything is taken from under it.
         let stages: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.id.kind == Kind::Stage).collect();
         let shut: Vec<Key> = gone.iter().filter(|(id, _)| matches!(id.kind, Kind::Stage | Kind::Api)).map(|(id, _)| main_of(id)).collect();
-        let keys = |kinds: &[Kind]| -> Vec<Key> { gone.iter().filter(|(id, _)| kinds.contains(&id.kind)).map(|(id, _)| main_of(id)).collect() };
+        let keys =
+            |kinds: &[Kind]| -> Vec<Key> { gone.iter().filter(|(id, _)| kinds.contains(&id.kind)).map(|(id, _)| main_of(id)).collect() };
         // The role's policy is what a later run finds the names of buckets and queues in, and the log group the name of the stage:
         // so they go last, in this order.
         let data = keys(&[Kind::Bucket, Kind::Queue]);

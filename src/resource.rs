@@ -397,7 +397,8 @@ impl Resource {
 
 impl FunctionConfig {
     fn facts(&self, facts: &mut Facts, prefix: &str) {
-        let FunctionConfig { code_sha256, role, runtime, handler, memory, timeout, architecture, log_format, log_group, environment } = self;
+        let FunctionConfig { code_sha256, role, runtime, handler, memory, timeout, architecture, log_format, log_group, environment } =
+            self;
         let mut put = |key: &str, value: String| facts.insert(format!("{prefix}{key}"), value);
         put("code", format!("sha256 {code_sha256}"));
         put("role", role.clone());

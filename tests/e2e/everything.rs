@@ -40,6 +40,9 @@ routes:
   /hostile-queue:
     accept: [application/json, text/plain]
     sqs: { queue: "NAME-hostile-${stage}" }
+  /hostile-text:
+    accept: [application/json, text/plain]
+    sqs: { queue: "NAME-hostile-text-${stage}" }
   /open:
     token: none
     sqs: { queue: "NAME-open-${stage}" }

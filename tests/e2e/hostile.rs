@@ -162,7 +162,13 @@ impl Field {
                 wrong.push(format!("{}: the answer shows a token: {}", attempt.what, answer.text()));
             }
         }
-        assert!(wrong.is_empty(), "{} of {} requests:\n{}", wrong.len(), attempts.len(), wrong.join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{} of {} requests:\n{}",
+            wrong.len(),
+            attempts.len(),
+            wrong.iter().take(12).map(String::as_str).collect::<Vec<_>>().join("\n")
+        );
         assert_eq!(aws::keys(&self.victim).unwrap(), [] as [String; 0]);
         assert_eq!(aws::depth(&self.victim), 0);
         self.is_there(&stored);
@@ -170,8 +176,10 @@ impl Field {
 
     /// Every record that a 200 told of is where it may be, and nothing else is anywhere.
     fn is_there(&self, stored: &BTreeSet<String>) {
-        if self.route == "/hostile-queue" {
-            let messages = aws::receive_all(&self.all.queue("hostile"));
+        if let Some(queue) =
+            [("/hostile-queue", "hostile"), ("/hostile-text", "hostile-text")].iter().find(|(route, _)| *route == self.route)
+        {
+            let messages = aws::receive_all(&self.all.queue(queue.1));
             let ids: BTreeSet<String> = messages.iter().map(|message| message.json()["id"].as_str().unwrap().to_owned()).collect();
             assert_eq!(&ids, stored);
             return;
@@ -213,26 +221,15 @@ fn hostile_apps_buckets_and_other_parameters_reach_no_other_destination() {
     let right = query(&[("token", &stack::token("prod"))]);
     let mut attempts = Vec::new();
     for value in field.values() {
-        for name in ["app", "bucket", "other", "destination", "validToken"] {
-            let text = format!("{right}&{name}={}", encode(&value));
-            attempts.push(field.attempt(name, &value, true, json(Raw::post(&field.url()).query(&text)).body("{}")));
-            let text = format!("?token=wrong&{name}={}", encode(&value));
-            attempts.push(field.attempt(
-                &format!("{name} with a wrong token"),
-                &value,
-                false,
-                json(Raw::post(&field.url()).query(&text)).body("{}"),
-            ));
-        }
-        let text = format!("{right}&{}=x", encode(&value));
-        attempts.push(field.attempt("a parameter's name", &value, true, json(Raw::post(&field.url()).query(&text)).body("{}")));
-        let text = format!("?{}=x&token=wrong", encode(&value));
-        attempts.push(field.attempt(
-            "a parameter's name with a wrong token",
-            &value,
-            false,
-            json(Raw::post(&field.url()).query(&text)).body("{}"),
-        ));
+        let text = encode(&value);
+        let others = format!("&other={text}&destination={text}&validToken={text}&queue_url={text}&{text}=x");
+        let mut add = |what: &str, authorised: bool, query: String| {
+            attempts.push(field.attempt(what, &value, authorised, json(Raw::post(&field.url()).query(&query)).body("{}")));
+        };
+        add("app", true, format!("{right}&app={text}"));
+        add("bucket", true, format!("{right}&bucket={text}"));
+        add("other parameters", true, format!("{right}{others}"));
+        add("everything with a wrong token", false, format!("?token=wrong&app={text}&bucket={text}{others}"));
     }
     field.try_all(attempts);
 }
@@ -245,13 +242,14 @@ fn hostile_headers_change_nothing() {
     for value in field.values() {
         // these three end a header; what follows them would be another request
         let value: Vec<u8> = value.into_iter().filter(|byte| !b"\r\n\0".contains(byte)).collect();
-        for name in ["X-Custom", "X-Amzn-RequestId", "User-Agent", "Accept", "X-Forwarded-For", "token", "validToken"] {
-            let raw = |query: &str| json(Raw::post(&field.url()).query(query)).header(name, &value).body("{}");
-            attempts.push(field.attempt(name, &value, true, raw(&right)));
-        }
-        let raw =
-            json(Raw::post(&field.url()).query("?token=wrong")).header("X-Amzn-RequestId", &value).header("X-Custom", &value).body("{}");
-        attempts.push(field.attempt("a header with a wrong token", &value, false, raw));
+        let all = |query: &str| {
+            let names = ["X-Custom", "User-Agent", "X-Forwarded-For", "token", "validToken", "destination"];
+            names.iter().fold(json(Raw::post(&field.url()).query(query)).body("{}"), |raw, name| raw.header(name, &value))
+        };
+        attempts.push(field.attempt("headers", &value, true, all(&right)));
+        let raw = json(Raw::post(&field.url()).query(&right)).header("X-Amzn-RequestId", &value).header("Accept", &value).body("{}");
+        attempts.push(field.attempt("X-Amzn-RequestId", &value, true, raw));
+        attempts.push(field.attempt("headers with a wrong token", &value, false, all("?token=wrong").header("X-Amzn-RequestId", &value)));
         let raw = Raw::post(&field.url()).query(&right).header("Content-Type", &value).body("{}");
         attempts.push(field.attempt("Content-Type", &value, true, raw));
     }
@@ -260,15 +258,14 @@ fn hostile_headers_change_nothing() {
 
 #[test]
 fn hostile_bodies_are_stored_as_they_are_or_refused() {
-    for (route, content_type) in [("/hostile", "application/json"), ("/hostile", "text/plain"), ("/hostile-queue", "text/plain")] {
-        let field = Field::new(route, &format!("bodies{route}-{content_type}").replace('/', "-"));
+    for (route, content_type) in [("/hostile", "application/json"), ("/hostile-text", "text/plain")] {
+        let field = Field::new(route, &format!("bodies{}", route.replace('/', "-")));
         let right = query(&[("token", &stack::token("prod"))]);
         let mut attempts = Vec::new();
         for value in field.values() {
             let raw = |query: &str| Raw::post(&field.url()).query(query).header("Content-Type", content_type).body(&value);
             attempts.push(field.attempt(content_type, &value, true, raw(&right)));
             attempts.push(field.attempt(content_type, &value, false, raw("?token=wrong")));
-            attempts.push(field.attempt(content_type, &value, false, raw("")));
         }
         field.try_all(attempts);
     }
