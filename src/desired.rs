@@ -4,7 +4,7 @@ use crate::{
     observed::{Account, Existing},
     policy,
     resource::*,
-    spec::{self, Architecture, Destination, S3Format, SqsFormat, Stack, TokenRule},
+    spec::{self, Architecture, Destination, Stack, TokenRule},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -335,28 +335,12 @@ impl At<'_> {
 
     /// All that the function must know of a route on this stage, in the alphabet of stage variables.
     fn destination(&self, route: &spec::Route) -> String {
-        let mut query = Vec::new();
+        let Account { id, region, .. } = self.account;
         let base = match &route.destination {
-            Destination::S3(s3) => {
-                match s3.format {
-                    S3Format::Raw => {}
-                    S3Format::Ndjson => query.push("format=ndjson".to_owned()),
-                    S3Format::Envelope => query.push("format=envelope".to_owned()),
-                }
-                query.extend(s3.allow.iter().map(|allowed| format!("allow={}", self.resolve(allowed))));
-                format!("s3://{}/{}", self.resolve(&s3.bucket), self.resolve(&s3.prefix))
-            }
-            Destination::Sqs(sqs) => {
-                if sqs.format == SqsFormat::Body {
-                    query.push("format=body".to_owned());
-                }
-                queue_url(self.account, &self.resolve(&sqs.queue))
-            }
+            Destination::S3(s3) => format!("s3://{}/{}", self.resolve(&s3.bucket), self.resolve(&s3.prefix)),
+            Destination::Sqs(sqs) => queue_url(self.account, &self.resolve(&sqs.queue)),
         };
-        if route.token == TokenRule::None {
-            query.push("token=none".to_owned());
-        }
-        if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) }
+        route.variable_value(&base, &self.stage.name, id, region)
     }
 }
 

@@ -283,7 +283,7 @@ pub mod variable {
     /// `<deployment id>:<function version>` before the present ones.
     pub const PREVIOUS: &str = "previous";
     /// How the variables that carry destinations begin: those are routeto's, the others are the user's.
-    pub const DESTINATION_PREFIX: &str = "to_";
+    pub const DESTINATION_PREFIX: &str = "destination_";
     /// The fixed ones.
     pub const RESERVED: [&str; 4] = [VALID_TOKEN, FUNCTION_NAME, FUNCTION_VERSION, PREVIOUS];
 }

@@ -44,9 +44,11 @@ pub async fn find(aws: &Aws, stack: &str) -> Result<Option<RestApi>, CallError> 
     loop {
         aws.pace.turn("GetRestApis", &|_| ()).await;
         let page = called("apigateway:GetRestApis", aws.apigateway.get_rest_apis().limit(500).set_position(position).send()).await?;
-        found.extend(page.items.unwrap_or_default().into_iter().filter(|api| {
-            api.name() == Some(stack) && api.tags().and_then(|tags| tags.get(STACK_TAG)).map(String::as_str) == Some(stack)
-        }));
+        found.extend(
+            page.items.unwrap_or_default().into_iter().filter(|api| {
+                api.name() == Some(stack) && api.tags().and_then(|tags| tags.get(STACK_TAG)).map(String::as_str) == Some(stack)
+            }),
+        );
         position = page.position;
         if position.is_none() {
             break;
@@ -268,6 +270,16 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
         .collect())
 }
 
+/// `validToken` of one stage; `None` where there is no such stage.
+pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<Secret>, CallError> {
+    aws.pace.turn("GetStage", &|_| ()).await;
+    match called("apigateway:GetStage", aws.apigateway.get_stage().rest_api_id(id).stage_name(stage).send()).await {
+        Ok(found) => Ok(Some(Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()))),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Creates the API with its tags and writes its content; answers its id.
 pub async fn create(aws: &Aws, api: &Api, stack: &str, tell: Tell<'_>) -> Result<String, CallError> {
     // The SDK's own retry is off: a reply lost after the API was made would make a second one. We look first, then try again.
@@ -325,12 +337,14 @@ async fn complete(aws: &Aws, api: &Api, id: &str, carried_before: &Carried, tell
         async {
             aws.pace.turn("GetRestApi", tell).await;
             let found = called("apigateway:GetRestApi", aws.apigateway.get_rest_api().rest_api_id(id).send()).await?;
-            let now = carried(&RestApi::builder()
-                .set_policy(found.policy)
-                .set_minimum_compression_size(found.minimum_compression_size)
-                .set_api_key_source(found.api_key_source)
-                .disable_execute_api_endpoint(found.disable_execute_api_endpoint)
-                .build());
+            let now = carried(
+                &RestApi::builder()
+                    .set_policy(found.policy)
+                    .set_minimum_compression_size(found.minimum_compression_size)
+                    .set_api_key_source(found.api_key_source)
+                    .disable_execute_api_endpoint(found.disable_execute_api_endpoint)
+                    .build(),
+            );
             Ok::<_, CallError>((now, gateway_responses(aws, id).await?))
         },
         async {

@@ -19,10 +19,7 @@ pub struct CallError {
 }
 
 /// Sends a request and names the call in its error.
-pub async fn called<T, E>(
-    call: &'static str,
-    request: impl Future<Output = Result<T, SdkError<E, Response>>>,
-) -> Result<T, CallError>
+pub async fn called<T, E>(call: &'static str, request: impl Future<Output = Result<T, SdkError<E, Response>>>) -> Result<T, CallError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

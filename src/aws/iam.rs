@@ -95,7 +95,9 @@ async fn put_policy(aws: &Aws, role: &Role) -> Result<(), CallError> {
     let Some(inline) = &role.policy else { return Ok(()) };
     let text = policy::document(inline);
     let busy = |error: &CallError| {
-        error.is(&["ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"]).then(|| "IAM is changing the role".into())
+        error
+            .is(&["ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"])
+            .then(|| "IAM is changing the role".into())
     };
     while_busy("iam:PutRolePolicy", LONG, &|_| (), busy, || {
         let request = aws.iam.put_role_policy().role_name(&role.name).policy_name(policy::INLINE).policy_document(&text);

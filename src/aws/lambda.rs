@@ -13,9 +13,7 @@ use crate::{
 };
 use aws_sdk_lambda::{
     primitives::Blob,
-    types::{
-        Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat, LoggingConfig, Runtime, State,
-    },
+    types::{Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat, LoggingConfig, Runtime, State},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -38,11 +38,12 @@ pub async fn list(aws: &Aws, prefix: &str) -> Result<Vec<(String, Option<u32>)>,
 
 /// Whose a group is.
 pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, retention: Option<u32>) -> Result<Seen<LogGroup>, CallError> {
-    let tags: Tags = match called("logs:ListTagsForResource", aws.logs.list_tags_for_resource().resource_arn(arn(account, name)).send()).await {
-        Ok(output) => output.tags.unwrap_or_default().into_iter().collect(),
-        Err(error) if error.not_found() => return Ok(Seen::Absent),
-        Err(error) => return Err(error),
-    };
+    let tags: Tags =
+        match called("logs:ListTagsForResource", aws.logs.list_tags_for_resource().resource_arn(arn(account, name)).send()).await {
+            Ok(output) => output.tags.unwrap_or_default().into_iter().collect(),
+            Err(error) if error.not_found() => return Ok(Seen::Absent),
+            Err(error) => return Err(error),
+        };
     Ok(match tags.get(STACK_TAG) {
         Some(tag) if tag == stack => Seen::Ours(LogGroup { name: name.to_owned(), tags, retention }),
         Some(other) => Seen::Foreign(format!("it belongs to the stack {other}")),

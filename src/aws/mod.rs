@@ -1,8 +1,8 @@
 //! All that knows the AWS SDK: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
 
 pub mod apigateway;
-pub mod apply;
 pub mod call;
+pub mod execute;
 pub mod http;
 pub mod iam;
 pub mod lambda;
@@ -52,9 +52,8 @@ impl Aws {
     /// # Errors
     /// When no region is to be found.
     pub async fn connect(connection: &Connection) -> Result<Aws> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(4))
-            .timeout_config(
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard().with_max_attempts(4)).timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(5))
                     // UpdateFunctionCode carries the zip; nothing else takes long.
@@ -74,8 +73,7 @@ impl Aws {
         let config = loader.load().await;
         let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
             return Err(Error::Usage(
-                Failure::new("region", "no AWS region is set")
-                    .now("write `region:` into the stack file, give --region, or set AWS_REGION"),
+                Failure::new("region", "no AWS region is set").now("write `region:` into the stack file, give --region, or set AWS_REGION"),
             ));
         };
         let endpoint_url = config.endpoint_url().map(str::to_owned);

@@ -45,15 +45,16 @@ struct First {
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
+    let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let first = async {
         let (api, groups, history, roles, functions) = futures_util::try_join!(
             apigateway::find(aws, stack),
-            logs::list(aws, &name::log_group(stack, "")),
-            logs::list(aws, &name::history(stack)),
+            logs::list(aws, &of_functions),
+            logs::list(aws, &of_stack),
             roles(aws, stack, &stages),
             functions(aws, stack, &stages),
         )?;
-        let history = history.into_iter().filter(|(group, _)| *group == name::history(stack));
+        let history = history.into_iter().filter(|(group, _)| *group == of_stack);
         Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions })
     };
     let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
@@ -63,7 +64,9 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
 
 async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<Role>>, CallError> {
     let names = stages.iter().map(|stage| name::role(stack, stage, &aws.region));
-    try_join_all(names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) })).await.map(|all| all.into_iter().collect())
+    try_join_all(names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) }))
+        .await
+        .map(|all| all.into_iter().collect())
 }
 
 async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<(Function, FunctionState)>>, CallError> {
@@ -221,7 +224,8 @@ fn destination_id(value: &str) -> Option<Id> {
 
 /// Buckets and queues that a role may use.
 fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
-    let buckets = policy.put_objects.iter().filter_map(|arn| arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name)));
+    let buckets =
+        policy.put_objects.iter().filter_map(|arn| arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name)));
     let queues = policy.send_messages.iter().filter_map(|arn| arn.rsplit(':').next().map(|name| Id::new(Kind::Queue, name)));
     buckets.chain(queues).collect()
 }
@@ -277,7 +281,9 @@ async fn log_groups(
     groups: &[(String, Option<u32>)],
 ) -> Result<Vec<(String, Seen<LogGroup>)>, CallError> {
     try_join_all(
-        groups.iter().map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, *retention).await?)) }),
+        groups
+            .iter()
+            .map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, *retention).await?)) }),
     )
     .await
 }
@@ -376,7 +382,9 @@ async fn third(
         }
     }
     candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
-    let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> { from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect() };
+    let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
+        from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
+    };
     let (old_buckets, old_queues) = try_join(
         self::buckets(aws, account, stack, &names(Kind::Bucket, &candidates)),
         self::queues(aws, account, stack, &names(Kind::Queue, &candidates)),

@@ -2,11 +2,7 @@
 //!
 //! Source: API Gateway developer guide, "Quotas for creating, deploying and managing an API": fixed, per account.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 use tokio::time::Instant;
 
 /// One operation's quota as a token bucket.

@@ -54,9 +54,8 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
     if let Some(region) = head.bucket_region().filter(|region| *region != aws.region) {
         return Ok(Seen::Foreign(format!("it is in {region}, not in {}", aws.region)));
     }
-    let tags = absent(tags, &["NoSuchTagSet", "NoSuchTagSetError"])?.map(|output| {
-        output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect::<Tags>()
-    });
+    let tags = absent(tags, &["NoSuchTagSet", "NoSuchTagSetError"])?
+        .map(|output| output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect::<Tags>());
     let tags = tags.unwrap_or_default();
     if tags.get(STACK_TAG).map(String::as_str) != Some(stack) {
         // What a crash leaves where tags come in a second call: ours if it is empty and has no tag at all.
@@ -70,10 +69,11 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
     }
     let access = absent(access, &["NoSuchPublicAccessBlockConfiguration"])?.and_then(|output| output.public_access_block_configuration);
     let ownership = absent(ownership, &["OwnershipControlsNotFoundError"])?.and_then(|output| output.ownership_controls);
-    let encryption =
-        absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?.and_then(|output| output.server_side_encryption_configuration);
+    let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
+        .and_then(|output| output.server_side_encryption_configuration);
     let bucket_policy = absent(bucket_policy, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy);
-    let lifecycle = absent(lifecycle, &["NoSuchLifecycleConfiguration"])?.map(|output| output.rules.unwrap_or_default()).unwrap_or_default();
+    let lifecycle =
+        absent(lifecycle, &["NoSuchLifecycleConfiguration"])?.map(|output| output.rules.unwrap_or_default()).unwrap_or_default();
     let bucket = Bucket {
         name: name.to_owned(),
         tags: tags.clone(),
@@ -100,7 +100,9 @@ fn absent<T>(answer: Result<T, CallError>, codes: &[&str]) -> Result<Option<T>, 
 }
 
 fn encryption_of(configuration: Option<&ServerSideEncryptionConfiguration>) -> String {
-    let rule = configuration.and_then(|configuration| configuration.rules().first()).and_then(|rule| rule.apply_server_side_encryption_by_default());
+    let rule = configuration
+        .and_then(|configuration| configuration.rules().first())
+        .and_then(|rule| rule.apply_server_side_encryption_by_default());
     match rule {
         None => "none".into(),
         Some(default) => match default.kms_master_key_id() {
@@ -157,8 +159,8 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
             now: format!("name a bucket of this region, or deploy with --region {region}"),
         });
     }
-    let encryption =
-        absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?.and_then(|output| output.server_side_encryption_configuration);
+    let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
+        .and_then(|output| output.server_side_encryption_configuration);
     let key = encryption_of(encryption.as_ref()).strip_prefix("aws:kms ").map(|key| key_arn(account, key));
     Ok(Existing::Found { key })
 }

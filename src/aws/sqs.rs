@@ -19,7 +19,8 @@ use std::collections::HashMap;
 /// A queue as it stands, and about how many messages it holds.
 pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Queue, u64)>, CallError> {
     let url = queue_url(account, name);
-    let (attributes, tags) = futures_util::join!(attributes(aws, &url), called("sqs:ListQueueTags", aws.sqs.list_queue_tags().queue_url(&url).send()));
+    let (attributes, tags) =
+        futures_util::join!(attributes(aws, &url), called("sqs:ListQueueTags", aws.sqs.list_queue_tags().queue_url(&url).send()));
     let Some(attributes) = attributes? else { return Ok(Seen::Absent) };
     let tags: Tags = match tags {
         Ok(output) => output.tags.unwrap_or_default().into_iter().collect(),
@@ -32,10 +33,11 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
         None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
     }
     let number = |name: Name| attributes.get(&name).and_then(|value| value.parse::<u32>().ok()).unwrap_or(0);
-    let messages = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed]
-        .into_iter()
-        .map(|name| u64::from(number(name)))
-        .sum();
+    let messages =
+        [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed]
+            .into_iter()
+            .map(|name| u64::from(number(name)))
+            .sum();
     let queue = Queue {
         name: name.to_owned(),
         tags,

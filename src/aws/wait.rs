@@ -121,17 +121,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_call_is_repeated_and_its_answer_returned() {
         let calls = Cell::new(0);
-        let answer = while_busy("lambda:UpdateFunctionCode", LONG, &|_| (), |error| error.is(&["Busy"]).then(|| "busy".into()), || {
-            calls.set(calls.get() + 1);
-            let calls = calls.get();
-            async move {
-                if calls < 5 {
-                    Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new(), retry_after: None })
-                } else {
-                    Ok(calls)
+        let answer = while_busy(
+            "lambda:UpdateFunctionCode",
+            LONG,
+            &|_| (),
+            |error| error.is(&["Busy"]).then(|| "busy".into()),
+            || {
+                calls.set(calls.get() + 1);
+                let calls = calls.get();
+                async move {
+                    if calls < 5 {
+                        Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new(), retry_after: None })
+                    } else {
+                        Ok(calls)
+                    }
                 }
-            }
-        })
+            },
+        )
         .await
         .expect("it ends");
         assert_eq!(answer, 5);

@@ -204,7 +204,7 @@ impl Route {
     }
 
     /// The value of the route's stage variable on a stage: the base (`s3://bucket/prefix`, or the queue's URL) with what the function must
-    /// know besides behind it, `?format=ndjson&allow=one,two/path&token=none`. Defaults are left out.
+    /// know besides behind it, `?format=ndjson&allow=one&allow=two/path&token=none`. Defaults are left out.
     pub fn variable_value(&self, base: &str, stage: &str, account: &str, region: &str) -> String {
         let mut settings = Vec::new();
         let format = match &self.destination {
@@ -215,11 +215,8 @@ impl Route {
             Destination::Sqs(SqsDestination { format: SqsFormat::Body, .. }) => Some("body"),
         };
         settings.extend(format.map(|format| format!("format={format}")));
-        if let Destination::S3(s3) = &self.destination
-            && !s3.allow.is_empty()
-        {
-            let entries: Vec<String> = s3.allow.iter().map(|entry| entry.resolve(stage, account, region)).collect();
-            settings.push(format!("allow={}", entries.join(",")));
+        if let Destination::S3(s3) = &self.destination {
+            settings.extend(s3.allow.iter().map(|entry| format!("allow={}", entry.resolve(stage, account, region))));
         }
         if self.token == TokenRule::None {
             settings.push("token=none".to_owned());

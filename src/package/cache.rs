@@ -1,0 +1,280 @@
+//! What is kept between runs, below one directory: `zips/` by what they were made from, `build/` for cargo, `toolchain.json`.
+//!
+//! Files appear whole or not at all. One build at a time; reading needs no lock.
+
+use super::{Cancel, Glibc, PLACE, interrupted};
+use crate::error::{Error, Failure};
+use etcetera::BaseStrategy;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// How many zips are kept: a few stacks' architectures, and the way back from a change or two.
+const ZIPS: usize = 12;
+
+/// `ROUTETO_CACHE`, or `routeto` in the user's own cache directory (`$XDG_CACHE_HOME`, `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
+pub fn directory(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
+    let unknown = |what: String| Failure::new("the cache directory", what).now("set ROUTETO_CACHE to a directory that can be written");
+    if let Some(own) = environment.get(&OsString::from("ROUTETO_CACHE")).filter(|own| !own.is_empty()) {
+        return std::path::absolute(own).map_err(|error| unknown(format!("ROUTETO_CACHE is no path: {error}")));
+    }
+    let home = etcetera::base_strategy::choose_native_strategy().map_err(|error| unknown(error.to_string()))?;
+    Ok(home.cache_dir().join("routeto"))
+}
+
+/// The cache directory; it exists.
+pub struct Cache(PathBuf);
+
+/// A zip as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub zip: Vec<u8>,
+    pub path: PathBuf,
+    pub bootstrap_bytes: u64,
+    pub glibc: Option<Glibc>,
+    pub build_seconds: f64,
+}
+
+/// What stands beside a zip.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// Of the zip, in hex.
+    sha256: String,
+    bootstrap_bytes: u64,
+    glibc: Option<(u32, u32)>,
+    build_seconds: f64,
+}
+
+impl Cache {
+    pub fn open(directory: &Path) -> Result<Self, Failure> {
+        let cache = Self(directory.to_owned());
+        for made in [cache.zips(), cache.build()] {
+            fs::create_dir_all(&made).map_err(|error| unwritable(&made, &error))?;
+        }
+        Ok(cache)
+    }
+
+    fn zips(&self) -> PathBuf {
+        self.0.join("zips")
+    }
+
+    /// Cargo's own: the source laid down, its target directory and the log.
+    pub fn build(&self) -> PathBuf {
+        self.0.join("build")
+    }
+
+    pub fn zip_path(&self, key: &str) -> PathBuf {
+        self.zips().join(format!("{key}.zip"))
+    }
+
+    fn note_path(&self, key: &str) -> PathBuf {
+        self.zips().join(format!("{key}.json"))
+    }
+
+    /// The zip of this key, unless it isn't there or isn't what was written.
+    pub fn read(&self, key: &str) -> Option<Entry> {
+        let note: Note = serde_json::from_slice(&fs::read(self.note_path(key)).ok()?).ok()?;
+        let path = self.zip_path(key);
+        let zip = fs::read(&path).ok()?;
+        if super::hex(&Sha256::digest(&zip)) != note.sha256 {
+            return None;
+        }
+        let glibc = note.glibc.map(|(major, minor)| Glibc { major, minor });
+        Some(Entry { zip, path, bootstrap_bytes: note.bootstrap_bytes, glibc, build_seconds: note.build_seconds })
+    }
+
+    pub fn write(&self, key: &str, entry: &Entry) -> Result<(), Failure> {
+        let note = Note {
+            sha256: super::hex(&Sha256::digest(&entry.zip)),
+            bootstrap_bytes: entry.bootstrap_bytes,
+            glibc: entry.glibc.map(|version| (version.major, version.minor)),
+            build_seconds: entry.build_seconds,
+        };
+        let note = serde_json::to_vec(&note).expect("a plain struct");
+        // The note last: a zip without one is built again.
+        for (path, bytes) in [(self.zip_path(key), &entry.zip), (self.note_path(key), &note)] {
+            write_whole(&path, bytes).map_err(|error| unwritable(&path, &error))?;
+        }
+        self.prune();
+        Ok(())
+    }
+
+    /// Removes the oldest zips beyond [`ZIPS`], and what a killed run left half-written. What can't be removed stays.
+    fn prune(&self) {
+        let mut zips: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for path in fs::read_dir(self.zips()).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("zip") => zips.push((path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH), path)),
+                Some("json") => {}
+                _ => drop(fs::remove_file(path)),
+            }
+        }
+        zips.sort();
+        for (_, path) in zips.iter().rev().skip(ZIPS) {
+            let _ = fs::remove_file(path.with_extension("json"));
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Keeps other processes from building until it is dropped; a process that dies lets go of it. `waiting` is called once if there is one.
+    pub fn lock(&self, cancel: &Cancel, waiting: &dyn Fn()) -> Result<File, Error> {
+        let path = self.0.join("lock");
+        let file = File::options().create(true).append(true).open(&path).map_err(|error| unwritable(&path, &error))?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {
+                    if !std::mem::replace(&mut told, true) {
+                        waiting();
+                    }
+                    if cancel.wait(Duration::from_millis(50)) {
+                        return Err(interrupted());
+                    }
+                }
+                Err(TryLockError::Error(error)) => {
+                    let what = format!("it can't be locked: {error}");
+                    return Err(Failure::new(path.display().to_string(), what)
+                        .now("set ROUTETO_CACHE to a directory on a local disk")
+                        .into());
+                }
+            }
+        }
+    }
+
+    /// A small note of one's own; `None` where it isn't there or can't be read.
+    pub fn read_note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.0.join(name)).ok()?).ok()
+    }
+
+    /// Keeps a note; where it can't be kept, the next run does the work again.
+    pub fn write_note<T: Serialize>(&self, name: &str, note: &T) {
+        let _ = write_whole(&self.0.join(name), &serde_json::to_vec(note).expect("a plain struct"));
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(PLACE, format!("{} can't be written: {error}", path.display())).now("set ROUTETO_CACHE to a directory that can be written")
+}
+
+/// Writes beside `path` and moves it there, so that nobody ever sees half of it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".routeto-").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is private; what it becomes is a file like any other.
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(cache: &Cache, key: &str, zip: &[u8]) -> Entry {
+        let glibc = Some(Glibc { major: 2, minor: 34 });
+        Entry { zip: zip.to_vec(), path: cache.zip_path(key), bootstrap_bytes: 7, glibc, build_seconds: 1.5 }
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&scratch.path().join("routeto")).unwrap();
+        (scratch, cache)
+    }
+
+    #[test]
+    fn a_zip_comes_back_as_it_was_written() {
+        let (_scratch, cache) = cache();
+        let written = entry(&cache, "a", b"zip");
+        cache.write("a", &written).unwrap();
+        assert_eq!(cache.read("a"), Some(written));
+        assert_eq!(cache.read("b"), None);
+    }
+
+    #[test]
+    fn a_zip_that_was_changed_or_has_no_note_doesnt_count() {
+        let (_scratch, cache) = cache();
+        let written = entry(&cache, "a", b"zip");
+        cache.write("a", &written).unwrap();
+        fs::write(&written.path, b"zap").unwrap();
+        assert_eq!(cache.read("a"), None);
+        cache.write("a", &written).unwrap();
+        fs::write(cache.note_path("a"), b"{").unwrap();
+        assert_eq!(cache.read("a"), None);
+        fs::remove_file(cache.note_path("a")).unwrap();
+        assert_eq!(cache.read("a"), None);
+    }
+
+    #[test]
+    fn only_the_newest_zips_are_kept_and_half_written_files_go() {
+        let (_scratch, cache) = cache();
+        fs::write(cache.zips().join(".routeto-AbCdEf"), b"half").unwrap();
+        for i in 0..ZIPS + 3 {
+            let key = format!("{i:02}");
+            cache.write(&key, &entry(&cache, &key, b"zip")).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 + i as u64);
+            File::options().append(true).open(cache.zip_path(&key)).unwrap().set_modified(time).unwrap();
+        }
+        cache.prune();
+        let mut left: Vec<String> =
+            fs::read_dir(cache.zips()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let expected: Vec<String> = (3..ZIPS + 3).flat_map(|i| [format!("{i:02}.json"), format!("{i:02}.zip")]).collect();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn the_cache_is_where_routeto_cache_says_or_in_the_users_own() {
+        let own = BTreeMap::from([("ROUTETO_CACHE".into(), "/somewhere/else".into())]);
+        assert_eq!(directory(&own).unwrap(), Path::new("/somewhere/else"));
+        let relative = BTreeMap::from([("ROUTETO_CACHE".into(), "here".into())]);
+        assert_eq!(directory(&relative).unwrap(), std::env::current_dir().unwrap().join("here"));
+        let empty = BTreeMap::from([("ROUTETO_CACHE".into(), "".into())]);
+        assert!(directory(&empty).unwrap().ends_with("routeto"));
+    }
+
+    #[test]
+    fn a_cache_directory_that_is_a_file_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = Cache::open(file.path()).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "building the function: {}/zips can't be written: Not a directory (os error 20)\n  = help: set ROUTETO_CACHE to a directory that can be written",
+                file.path().display()
+            )
+        );
+    }
+
+    #[test]
+    fn waiting_for_the_lock_is_told_once_and_ends_when_cancelled() {
+        let (_scratch, cache) = cache();
+        let cancel = Cancel::default();
+        let held = cache.lock(&cancel, &|| panic!("nobody has it")).unwrap();
+        let told = std::cell::Cell::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                cancel.wait(Duration::from_millis(200));
+                cancel.cancel();
+            });
+            let error = cache.lock(&cancel, &|| told.set(told.get() + 1)).unwrap_err();
+            assert_eq!(error.exit_code(), 130);
+        });
+        assert_eq!(told.get(), 1);
+        drop(held);
+        cache.lock(&Cancel::default(), &|| panic!("nobody has it any more")).unwrap();
+    }
+}
