@@ -1,0 +1,125 @@
+//! The policy that README gives the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
+
+use crate::support::{Emulator, Proxy, Stack, aws, root, stack};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// README's policy: its only block of JSON that has a Statement.
+fn policy() -> Value {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks: Vec<Value> = readme
+        .split("```json")
+        .skip(1)
+        .filter_map(|rest| serde_json::from_str(rest.split("```").next()?).ok())
+        .filter(|block: &Value| block.get("Statement").is_some())
+        .collect();
+    let [policy] = &blocks[..] else { panic!("README has one policy, not {}", blocks.len()) };
+    policy.clone()
+}
+
+fn many(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        other => other.as_str().map(str::to_owned).into_iter().collect(),
+    }
+}
+
+/// What IAM calls an operation, where it has another name for it. Source: the Service Authorization Reference.
+fn actions(service: &str, operation: &str, method: &str) -> Vec<String> {
+    let name = match (service, operation) {
+        ("apigateway", _) => return vec![format!("apigateway:{method}")],
+        ("s3", "ListBuckets") => "ListAllMyBuckets",
+        ("s3", "HeadBucket" | "ListObjects" | "ListObjectsV2") => "ListBucket",
+        ("s3", "ListObjectVersions") => "ListBucketVersions",
+        ("s3", "HeadObject") => "GetObject",
+        ("s3", "DeleteObjects") => return vec!["s3:DeleteObject".into(), "s3:DeleteObjectVersion".into()],
+        ("s3", "GetPublicAccessBlock") => "GetBucketPublicAccessBlock",
+        ("s3", "PutPublicAccessBlock") => "PutBucketPublicAccessBlock",
+        ("s3", "GetBucketEncryption") => "GetEncryptionConfiguration",
+        ("s3", "PutBucketEncryption") => "PutEncryptionConfiguration",
+        ("s3", "GetBucketLifecycleConfiguration") => "GetLifecycleConfiguration",
+        ("s3", "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle") => "PutLifecycleConfiguration",
+        ("lambda", "Invoke") => "InvokeFunction",
+        // what needs a second permission because tags or a role go with it
+        ("lambda", "CreateFunction") => return ["lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"].map(String::from).into(),
+        ("iam", "CreateRole") => return ["iam:CreateRole", "iam:TagRole"].map(String::from).into(),
+        ("sqs", "CreateQueue") => return ["sqs:CreateQueue", "sqs:TagQueue"].map(String::from).into(),
+        ("logs", "CreateLogGroup") => return ["logs:CreateLogGroup", "logs:TagResource"].map(String::from).into(),
+        ("s3", "CreateBucket") => return ["s3:CreateBucket", "s3:TagResource"].map(String::from).into(),
+        (_, other) => other,
+    };
+    vec![format!("{service}:{name}")]
+}
+
+/// Both kinds of destinations, everything that a stack file can ask of them, existing ones, and what a teardown with data needs.
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}", prefix: in/, expire_after: 400 }
+  /there:
+    s3: { bucket: NAME-there, existing: true }
+  /events:
+    accept: [application/json, text/plain]
+    sqs: { queue: "NAME-${stage}", dead_letter: { queue: "NAME-dead-${stage}", after: 5 } }
+  /there-too:
+    sqs: { queue: NAME-there, existing: true }
+stages:
+  dev: { throttle: { rate: 5, burst: 10 } }
+  prod: { throttle: { rate: 100, burst: 200 } }
+tags: { owner: platform }
+"#;
+
+#[test]
+fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run_needs() {
+    let policy = policy();
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let there = format!("{}-there", stack.name);
+    aws::create_bucket(&there);
+    aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": there }));
+    // the account and the region in the README are placeholders, and so is the stack's name
+    let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
+    let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());
+    let run = |verb: &str, options: &str| {
+        let routeto = stack.routeto(verb, options).env("AWS_ACCESS_KEY_ID", &key);
+        let output = routeto.clone().output();
+        let refused: Vec<String> = proxy.calls().iter().filter(|call| call.status == Some(403)).map(|call| format!("{call:?}")).collect();
+        assert!(output.status == 0 && refused.is_empty(), "routeto {verb}: {}\nrefused: {refused:#?}", output.stderr);
+        output
+    };
+    run("plan", "");
+    let deployed: Value = serde_json::from_str(&run("deploy", "--output json").stdout).unwrap();
+    let deployed = crate::support::Deployed(deployed);
+    for route in ["/input", "/there", "/events", "/there-too"] {
+        deployed.store("prod", route, "application/json", b"{}");
+    }
+    stack.rewrite(
+        &YAML
+            .replace("prefix: in/, expire_after: 400", "prefix: other/")
+            .replace("after: 5", "after: 4")
+            .replace("owner: platform", "owner: other, more: yes-")
+            .replace("routes:", "function: { memory: 256, log_retention: 7 }\nroutes:"),
+    );
+    run("deploy", "");
+    // a route, a destination and a stage go
+    stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
+    run("deploy", "");
+    run("set-token", "--stage prod --now");
+    run("status", "");
+    run("teardown", "--yes --delete-data");
+    let left: Vec<String> = stack.world().names();
+    assert_eq!(left, [format!("bucket {there}"), format!("queue {there}")]);
+
+    let used: BTreeSet<String> = proxy.calls().iter().flat_map(|call| actions(&call.service, &call.operation, &call.method)).collect();
+    let given: BTreeSet<String> = policy["Statement"].as_array().unwrap().iter().flat_map(|statement| many(&statement["Action"])).collect();
+    let too_many: Vec<&String> = given.difference(&used).collect();
+    // sts:GetCallerIdentity needs no permission; a policy may have it all the same
+    let missing: Vec<&String> = used.difference(&given).filter(|action| *action != "sts:GetCallerIdentity").collect();
+    assert_eq!((missing, too_many), (vec![], vec![]));
+    for statement in policy["Statement"].as_array().unwrap() {
+        if many(&statement["Action"]).iter().any(|action| action == "iam:PassRole") {
+            assert_eq!(statement["Condition"]["StringEquals"]["iam:PassedToService"], "lambda.amazonaws.com");
+        }
+    }
+}

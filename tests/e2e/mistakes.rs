@@ -1,0 +1,303 @@
+//! What goes wrong before or while a command works: one error of at most five lines, the right exit code, and the next deploy goes on from there.
+
+use crate::support::proxy::Gate;
+use crate::support::{Emulator, Proxy, Routeto, Stack, What, Which, aws, target};
+use serde_json::json;
+use std::net::TcpListener;
+use std::time::Duration;
+
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}" }
+stages:
+  prod: {}
+"#;
+
+/// The deploy goes on, and what it makes works.
+fn goes_on(stack: &Stack) {
+    let deployed = stack.deploy();
+    deployed.store("prod", "/input", "application/json", b"{}");
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+#[test]
+fn no_credentials_at_all() {
+    let stack = Stack::new(YAML);
+    let routeto = stack.routeto("deploy", "").without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY");
+    routeto.fails(1, &["credentials"]);
+    goes_on(&stack);
+}
+
+#[test]
+fn no_region_anywhere() {
+    let stack = Stack::new(YAML);
+    let output = stack.routeto("deploy", "").without("AWS_REGION").output();
+    assert!([1, 64, 65].contains(&output.status), "{output:?}");
+    let error = output.stderr.lines().filter(|line| !line.is_empty()).count();
+    assert!(error <= 5 && output.stderr.contains("--region"), "{}", output.stderr);
+}
+
+#[test]
+fn a_region_that_does_not_exist_is_said_to_be_one() {
+    let stack = Stack::new(YAML);
+    let output = stack.routeto("deploy", "--region nowhere-1").output();
+    assert!([1, 64, 65].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("nowhere-1"), "{}", output.stderr);
+    assert!(output.stderr.lines().count() <= 8, "{}", output.stderr);
+}
+
+#[test]
+fn an_expired_session() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let expired = What::Answer { status: 403, code: "ExpiredToken", message: "The security token included in the request is expired" };
+    proxy.fault(Which::Every("sts:GetCallerIdentity"), expired);
+    stack.routeto("deploy", "").fails(1, &["expired"]);
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    proxy.heal();
+    goes_on(&stack);
+}
+
+#[test]
+fn one_call_that_is_not_permitted_names_the_permission_and_the_next_deploy_goes_on() {
+    let denied = [
+        ("s3:CreateBucket", "s3:CreateBucket"),
+        ("iam:CreateRole", "iam:CreateRole"),
+        ("lambda:CreateFunction", "lambda:CreateFunction"),
+        ("apigateway:CreateRestApi", "apigateway:POST"),
+        ("logs:CreateLogGroup", "logs:CreateLogGroup"),
+    ];
+    for (operation, permission) in denied {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, YAML);
+        proxy.deny(operation);
+        let error = stack.routeto("deploy", "").fails(1, &[]);
+        assert!(error.contains(permission) || error.contains(operation.split(':').nth(1).unwrap()), "{operation}: {error}");
+        proxy.heal();
+        goes_on(&stack);
+    }
+}
+
+#[test]
+fn a_read_that_is_not_permitted_changes_nothing() {
+    for operation in ["apigateway:GetRestApis", "lambda:GetFunction", "iam:GetRole", "logs:DescribeLogGroups"] {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, YAML);
+        proxy.deny(operation);
+        let output = stack.routeto("plan", "").output();
+        if proxy.calls().iter().any(|call| call.faulty) {
+            assert_eq!(output.status, 1, "{operation}: {output:?}");
+            assert!(
+                output.stderr.contains(operation.split(':').nth(1).unwrap()) || output.stderr.contains("apigateway:GET"),
+                "{operation}: {}",
+                output.stderr
+            );
+        }
+        assert_eq!(proxy.mutations(), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn a_bucket_name_that_somebody_else_has() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let taken = What::Answer { status: 409, code: "BucketAlreadyExists", message: "The requested bucket name is not available." };
+    proxy.fault(Which::Every("s3:CreateBucket"), taken);
+    stack.routeto("deploy", "").fails(1, &[&format!("{}-prod", stack.name)]);
+    proxy.heal();
+    goes_on(&stack);
+}
+
+#[test]
+fn a_resource_of_our_name_without_our_tag_is_never_touched() {
+    let stack = Stack::new(YAML);
+    let name = format!("{}-prod", stack.name);
+    let role = format!("{name}-us-east-1");
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    aws::call("iam", "create_role", json!({"RoleName": role, "AssumeRolePolicyDocument": trust.to_string()}));
+    let before = stack.world();
+    stack.routeto("deploy", "").fails(1, &[&role, "routeto:stack"]);
+    assert_eq!(stack.world(), before);
+    // nor by a teardown
+    let output = stack.routeto("teardown", "--yes --delete-data").output();
+    assert!([0, 1].contains(&output.status), "{output:?}");
+    assert_eq!(stack.world(), before);
+    aws::call("iam", "delete_role", json!({ "RoleName": role }));
+    goes_on(&stack);
+}
+
+#[test]
+fn a_bucket_of_our_name_with_an_object_and_without_our_tag_is_never_touched() {
+    let stack = Stack::new(YAML);
+    let name = format!("{}-prod", stack.name);
+    aws::create_bucket(&name);
+    aws::call("s3", "put_object", json!({"Bucket": name, "Key": "mine", "Body": "mine"}));
+    let before = stack.world();
+    stack.routeto("deploy", "").fails(1, &[&name]);
+    assert_eq!(stack.world(), before);
+    let output = stack.routeto("teardown", "--yes --delete-data").output();
+    assert!([0, 1].contains(&output.status), "{output:?}");
+    assert_eq!(aws::keys(&name).unwrap(), ["mine"]);
+}
+
+#[test]
+fn no_cargo_to_build_the_function_with() {
+    let stack = Stack::new(YAML);
+    let cache = tempfile::tempdir().unwrap();
+    let routeto = stack.routeto("deploy", "").env("PATH", "/nonexistent").env("ROUTETO_CACHE", cache.path()).env("HOME", "/nonexistent");
+    routeto.without("CARGO_HOME").without("RUSTUP_HOME").fails(1, &["cargo"]);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+    goes_on(&stack);
+}
+
+#[test]
+fn a_compiler_that_fails_ends_in_an_error_that_says_where_its_words_are() {
+    let stack = Stack::new(YAML);
+    let cache = tempfile::tempdir().unwrap();
+    let bin = tempfile::tempdir().unwrap();
+    let cargo = bin.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho 'error[E0308]: mismatched types' >&2\nexit 101\n").unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+    let output = stack.routeto("deploy", "").env("PATH", path).env("ROUTETO_CACHE", cache.path()).output();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("cargo"), "{}", output.stderr);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+    goes_on(&stack);
+}
+
+#[test]
+fn a_function_zip_that_is_none() {
+    let stack = Stack::new(YAML);
+    stack.file("function.zip", b"not a zip");
+    let output = stack.routeto("deploy", "--function-zip function.zip").output();
+    assert!([1, 64, 65].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("function.zip") && output.stderr.lines().count() <= 5, "{}", output.stderr);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn no_network() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let stack = Stack::new(YAML);
+    let nowhere = format!("http://127.0.0.1:{port}");
+    let output = stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).output();
+    assert!(output.seconds < 60, "{output:?}");
+    stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).fails(1, &[&nowhere]);
+    goes_on(&stack);
+}
+
+#[test]
+fn the_network_goes_away_in_the_middle() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.routeto("plan", "").check();
+    let reads = proxy.calls().len();
+    proxy.fault(Which::From(reads + 6), What::CutBefore);
+    stack.routeto("deploy", "").status(1).check();
+    proxy.heal();
+    goes_on(&stack);
+}
+
+#[test]
+fn ctrl_c_in_the_middle_ends_with_130_and_the_next_deploy_goes_on() {
+    for operation in ["lambda:CreateFunction", "apigateway:PutRestApi"] {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, YAML);
+        let gate = Gate::new();
+        proxy.fault(Which::Operation(operation, 1), What::Hold(gate.clone()));
+        let running = stack.routeto("deploy", "").spawn();
+        assert!(gate.reached(Duration::from_secs(60)), "{operation} was never called: {:?}", proxy.calls());
+        running.interrupt();
+        std::thread::sleep(Duration::from_millis(300));
+        gate.open();
+        let output = running.wait();
+        assert_eq!(output.status, 130, "{operation}: {output:?}");
+        let errors: Vec<&str> = output.stderr.lines().skip_while(|line| !line.starts_with("error")).collect();
+        assert!((1..=5).contains(&errors.len()), "{}", output.stderr);
+        proxy.heal();
+        goes_on(&stack);
+    }
+}
+
+#[test]
+fn a_deploy_that_was_killed_in_the_middle_goes_on_with_the_next() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::HoldAfter(gate.clone()));
+    let mut running = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    running.kill();
+    assert_eq!(running.wait().status, 128 + 9);
+    gate.open();
+    proxy.heal();
+    goes_on(&stack);
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_command_line_that_can_not_be_is_64() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in ["deploi", "deploy --nope", "deploy --stage", "", "set-token", "--output yaml plan", "deploy a b"] {
+        let output = Routeto::bare(dir.path()).args(args).output();
+        assert_eq!((output.status, output.stdout.as_str()), (64, ""), "routeto {args}: {output:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_stack_file_that_is_not_there_says_which_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Routeto::bare(dir.path()).args("validate nothing.yaml").output();
+    assert!([64, 65].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("nothing.yaml") && output.stderr.lines().count() <= 5, "{}", output.stderr);
+}
+
+#[test]
+fn a_bad_stack_file_is_65_and_every_problem_is_told_with_its_line() {
+    let stack = Stack::new(YAML);
+    stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s4: { bucket: x }\n    tokn: none\nstages:\n  Prod: {}\n");
+    for verb in ["validate", "plan", "deploy"] {
+        let output = stack.routeto(verb, "").status(65).check();
+        for place in ["stack.yaml:4:5", "stack.yaml:5:5", "stack.yaml:7:3"] {
+            assert!(output.stderr.contains(place), "{verb}: {place} is missing:\n{}", output.stderr);
+        }
+        assert!(output.stderr.contains("did you mean"), "{}", output.stderr);
+    }
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_stage_that_is_not_in_the_file_is_told_with_those_that_are() {
+    let stack = Stack::new(YAML);
+    let output = stack.routeto("deploy", "--stage prd").output();
+    assert!([64, 65].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("prod"), "{}", output.stderr);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_template_that_does_not_parse_is_65_with_its_place() {
+    let stack = Stack::new(YAML);
+    stack.file("bad.vtl", "{\"a\": 1,\n#if($x) \"b\": 2}\n");
+    stack.rewrite(&YAML.replace("/input:\n", "/input:\n    templates: { application/json: bad.vtl }\n"));
+    let output = stack.routeto("deploy", "").status(65).check();
+    assert!(output.stderr.contains("bad.vtl:2:"), "{}", output.stderr);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn nothing_is_written_beside_the_stack_file() {
+    let stack = Stack::new(YAML);
+    stack.deploy();
+    stack.routeto("plan", "").check();
+    stack.teardown();
+    let names: Vec<String> =
+        std::fs::read_dir(stack.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names, ["stack.yaml"]);
+    assert!(target().join("routeto-cache").exists());
+}

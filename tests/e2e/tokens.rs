@@ -1,0 +1,111 @@
+//! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
+
+use crate::support::http::Answer;
+use crate::support::{Deployed, Emulator, Proxy, Stack, post, query, stack};
+use serde_json::json;
+
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    sqs: { queue: "NAME-${stage}" }
+stages:
+  prod: {}
+"#;
+
+fn with(deployed: &Deployed, token: &str) -> Answer {
+    post(&(deployed.url("prod", "/input") + &query(&[("token", token)])), "application/json", b"{}")
+}
+
+#[test]
+fn an_overlapping_token_works_beside_the_old_one_until_now_shuts_it() {
+    let stack = Stack::new(YAML);
+    let deployed = stack.deploy();
+    let old = stack::token("prod");
+    let new = "second-Token_0123456789abcdef";
+    stack.routeto("set-token", "--stage prod --token-stdin").stdin(format!("{new}\n")).secret(new).check();
+    assert_eq!((with(&deployed, &old).status, with(&deployed, new).status), (200, 200));
+    let third = "third-Token_0123456789abcdef";
+    stack.routeto("set-token", "--stage prod --token-stdin --now").stdin(third).secret(third).check();
+    let statuses = [&old, new, third].map(|token| with(&deployed, token).status);
+    assert_eq!(statuses, [401, 401, 200]);
+}
+
+#[test]
+fn a_token_that_nobody_gave_is_random_and_shown_only_on_demand() {
+    let stack = Stack::new(YAML);
+    let hidden = stack.routeto("deploy", "").without("ROUTETO_TOKEN_PROD").without("ROUTETO_TOKEN_DEV").json();
+    assert!(hidden["stages"]["prod"]["token"].is_null(), "{hidden:#}");
+    let valid = stack.world().stage("prod")["variables"]["validToken"].clone();
+    let deployed = Deployed(hidden);
+    assert_eq!(with(&deployed, "0".repeat(43).as_str()).status, 401);
+    let shown = stack.routeto("set-token", "--stage prod --now --show-token").shows_secrets().check();
+    let token = shown.stdout.split("token=").nth(1).and_then(|rest| rest.split(|c: char| c.is_whitespace() || c == '&').next());
+    let token = token.unwrap_or_else(|| panic!("no URL with a token in {}", shown.stdout));
+    assert_eq!(token.len(), 43, "256 bits as base64url: {}", shown.stdout);
+    assert_eq!(with(&deployed, token).status, 200);
+    assert_ne!(stack.world().stage("prod")["variables"]["validToken"], valid);
+}
+
+#[test]
+fn show_token_gives_the_new_token_once_in_json() {
+    let stack = Stack::new(YAML);
+    let first = stack.routeto("deploy", "--show-token").without("ROUTETO_TOKEN_PROD").without("ROUTETO_TOKEN_DEV").shows_secrets().json();
+    let token = first["stages"]["prod"]["token"].as_str().unwrap_or_else(|| panic!("{first:#}")).to_owned();
+    assert_eq!(with(&Deployed(first), &token).status, 200);
+    let second = stack.routeto("deploy", "--show-token").secret(&token).json();
+    assert!(second["stages"]["prod"]["token"].is_null(), "{second:#}");
+}
+
+#[test]
+fn only_the_tokens_hash_is_kept() {
+    let stack = Stack::new(YAML);
+    stack.deploy();
+    let world = stack.world();
+    assert!(!world.0.to_string().contains(&stack::token("prod")));
+    let valid = world.stage("prod")["variables"]["validToken"].as_str().unwrap().to_owned();
+    let hash = valid.strip_prefix("sha256:").unwrap();
+    assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{valid}");
+}
+
+#[test]
+fn set_token_refuses_what_no_url_should_carry() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    proxy.clear();
+    for bad in [
+        "short",
+        "",
+        "has a space in it, and more",
+        "0123456789012345678+",
+        "0123456789012345678\u{e9}",
+        "\"012345678901234567890",
+        &"x".repeat(257),
+    ] {
+        let output = stack.routeto("set-token", "--stage prod --token-stdin").stdin(bad).output();
+        assert!([1, 64].contains(&output.status), "{bad:?}: {output:?}");
+        assert!(bad.len() < 8 || !output.stderr.contains(bad), "the refused token is shown: {}", output.stderr);
+    }
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+}
+
+#[test]
+fn set_token_for_a_stage_that_is_not_in_the_file_says_which_there_are() {
+    let stack = Stack::new(YAML);
+    stack.deploy();
+    let output = stack.routeto("set-token", "--stage prdo --token-stdin").stdin(stack::token("x")).output();
+    assert!([64, 65].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("prod"), "{}", output.stderr);
+}
+
+#[test]
+fn status_says_what_stands_where_and_no_token() {
+    let stack = Stack::new(YAML);
+    let deployed = stack.deploy();
+    let status = stack.routeto("status", "").check();
+    assert!(status.stdout.contains(&deployed.url("prod", "/input")), "{}", status.stdout);
+    let value = stack.routeto("status", "").json();
+    assert!(!value.to_string().contains("sha256:"), "{value:#}");
+    assert_eq!(value["stack"], json!(stack.name));
+}

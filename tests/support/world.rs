@@ -1,0 +1,53 @@
+//! All that stands in the account for a stack, as plain data: two worlds are equal when two deploys did the same.
+
+use super::aws;
+use serde_json::Value;
+
+/// A stack's resources without whatever differs between two clean runs. The shape is `boto.py`'s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World(pub Value);
+
+impl World {
+    pub fn of(stack: &str) -> Self {
+        World(aws::world(stack))
+    }
+
+    /// `kind name` of everything there is, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (kind, items) in self.0.as_object().into_iter().flatten() {
+            let singular = kind.trim_end_matches('s').replace('_', " ");
+            names.extend(items.as_object().into_iter().flatten().map(|(name, _)| format!("{singular} {name}")));
+            names.extend(items.as_array().into_iter().flatten().map(|item| format!("{singular} {}", item["name"].as_str().unwrap_or("?"))));
+        }
+        names.sort();
+        names
+    }
+
+    /// The API, where there is exactly one.
+    pub fn api(&self) -> &Value {
+        let apis = self.0["apis"].as_array().map_or(&[][..], Vec::as_slice);
+        assert_eq!(apis.len(), 1, "one API: {apis:#?}");
+        &apis[0]
+    }
+
+    pub fn bucket(&self, name: &str) -> &Value {
+        &self.0["buckets"][name]
+    }
+
+    pub fn queue(&self, name: &str) -> &Value {
+        &self.0["queues"][name]
+    }
+
+    pub fn function(&self, name: &str) -> &Value {
+        &self.0["functions"][name]
+    }
+
+    pub fn role(&self, name: &str) -> &Value {
+        &self.0["roles"][name]
+    }
+
+    pub fn stage(&self, name: &str) -> &Value {
+        &self.api()["stages"][name]
+    }
+}
