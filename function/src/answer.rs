@@ -16,14 +16,23 @@ pub enum Said {
     /// Stored, under this id.
     Success { id: String },
     /// Not stored, and sending it again would change nothing.
-    Fail { reason: &'static str },
-    /// Asked for with the header `x-routeto-probe`: the body as it arrived, and nothing stored.
-    Probe {
-        /// Lower-case hex.
-        sha256: String,
-        /// Bytes.
-        length: usize,
+    Fail {
+        reason: &'static str,
+        /// To a probe with a wrong token: whoever deploys need not know the token to see that the bytes arrive.
+        #[serde(flatten)]
+        arrived: Option<Arrived>,
     },
+    /// Asked for with the header `x-routeto-probe`: nothing is stored.
+    Probe(Arrived),
+}
+
+/// The body as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Arrived {
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Bytes.
+    pub length: usize,
 }
 
 /// The caller's fault.
@@ -78,6 +87,6 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self { status: refusal.status(), answer: Said::Fail { reason: refusal.reason() } }
+        Self { status: refusal.status(), answer: Said::Fail { reason: refusal.reason(), arrived: None } }
     }
 }

@@ -13,7 +13,7 @@ pub mod sink;
 pub mod token;
 
 pub use crate::{
-    answer::{Answer, Refusal, Said},
+    answer::{Answer, Arrived, Refusal, Said},
     destination::{Destination, DestinationError, Place, S3Format, SqsFormat, TokenRule},
     sink::{Settings, Sinks},
 };
@@ -94,18 +94,16 @@ async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mu
         match token::check(token, valid, now.as_secs()) {
             Verdict::Right => {}
             Verdict::Missing => return Ok(Refusal::MissingToken.into()),
-            Verdict::Wrong => return Ok(Refusal::WrongToken.into()),
+            Verdict::Wrong => return wrong_token(&event),
         }
     }
     let destination = destination.transpose().map_err(|error| unreadable(format!("the event's destination can't be read: {error}")))?;
 
     if event.is_probe() {
-        let mut body = Vec::with_capacity(event.body.len_estimate());
-        return match event.body.append_to(&mut body) {
-            Ok(()) => Ok(Answer { status: 200, answer: Said::Probe { sha256: hex(&Sha256::digest(&body)), length: body.len() } }),
-            Err(EventError::Forged) => Ok(Refusal::Forged.into()),
-            Err(EventError::Unreadable(why)) => Err(unreadable(why)),
-        };
+        return Ok(match arrived(&event)? {
+            Some(arrived) => Answer { status: 200, answer: Said::Probe(arrived) },
+            None => Refusal::Forged.into(),
+        });
     }
 
     let millis = u64::try_from(now.as_millis()).unwrap_or_default();
@@ -127,6 +125,25 @@ async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mu
         Err(SinkError::TooLarge) => Ok(Refusal::TooLarge.into()),
         Err(SinkError::Characters) => Ok(Refusal::Characters.into()),
         Err(SinkError::Failed { kind, message }) => Err(FunctionError { error_type: kind, error_message: message }),
+    }
+}
+
+/// A probe is told what arrived even so: a deploy proves byte-exactness without knowing any token.
+fn wrong_token(event: &Event<'_>) -> Result<Answer, FunctionError> {
+    let mut answer = Answer::from(Refusal::WrongToken);
+    if let (true, Said::Fail { arrived: told, .. }) = (event.is_probe(), &mut answer.answer) {
+        *told = arrived(event)?;
+    }
+    Ok(answer)
+}
+
+/// Digest and length of the body; `None` where the event is forged.
+fn arrived(event: &Event<'_>) -> Result<Option<Arrived>, FunctionError> {
+    let mut body = Vec::with_capacity(event.body.len_estimate());
+    match event.body.append_to(&mut body) {
+        Ok(()) => Ok(Some(Arrived { sha256: hex(&Sha256::digest(&body)), length: body.len() })),
+        Err(EventError::Forged) => Ok(None),
+        Err(EventError::Unreadable(why)) => Err(unreadable(why)),
     }
 }
 
@@ -192,8 +209,8 @@ impl Line {
                 self.status = Some(answer.status);
                 match &answer.answer {
                     Said::Success { .. } => self.message = "stored".into(),
-                    Said::Probe { .. } => self.message = "probe".into(),
-                    Said::Fail { reason } => {
+                    Said::Probe(_) => self.message = "probe".into(),
+                    Said::Fail { reason, .. } => {
                         self.level = "WARN";
                         self.message = (*reason).into();
                     }
