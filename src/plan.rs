@@ -710,3 +710,7 @@ fn stage_patch(seen: &Stage, wanted: &Stage) -> StagePatch {
     }
     patch
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
