@@ -105,7 +105,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     // a route, a destination and a stage go
     stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
     run("deploy", "");
-    run("set-token", "--stage prod --now");
+    run("set-token", "--stage prod --now --show-token");
     run("status", "");
     run("teardown", "--yes --delete-data");
     let left: Vec<String> = stack.world().names();
