@@ -242,7 +242,14 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     options.cancel.check()?;
     archive::check_size(PLACE, zip.len() as u64)?;
     let seconds = start.elapsed().as_secs_f64();
-    let entry = Entry { bootstrap_bytes: bootstrap.len() as u64, glibc, build_seconds: seconds, path: cache.zip_path(&key), zip };
+    let entry = Entry {
+        sha256: Sha256::digest(&zip).into(),
+        bootstrap_bytes: bootstrap.len() as u64,
+        glibc,
+        build_seconds: seconds,
+        path: cache.zip_path(&key),
+        zip,
+    };
     cache.write(&key, &entry)?;
     progress(Event::Built { seconds });
     Ok(artifact(entry, options.architecture, Origin::Built))
@@ -253,18 +260,16 @@ fn bootstrap_place(target: &Target) -> String {
 }
 
 fn artifact(entry: Entry, architecture: Architecture, origin: Origin) -> Artifact {
-    let Entry { zip, path, bootstrap_bytes, glibc, build_seconds } = entry;
-    Artifact { code_sha256: code_sha256(&zip), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
+    let Entry { zip, sha256, path, bootstrap_bytes, glibc, build_seconds } = entry;
+    Artifact { code_sha256: BASE64_STANDARD.encode(sha256), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
 }
 
-fn code_sha256(zip: &[u8]) -> String {
-    BASE64_STANDARD.encode(Sha256::digest(zip))
-}
-
-/// What a zip is kept by: everything that makes it what it is, but for the linker's own version and the machine's C library.
+/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its linker, the flags.
+/// Not the versions of this machine's linker and C library: a zip made with older ones runs as well.
 fn key(source: &Source, toolchain: &Toolchain, target: &Target) -> String {
+    let level = archive::LEVEL.to_string();
     let mut hash = Sha256::new();
-    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), cargo::FLAGS_VERSION] {
+    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), cargo::FLAGS, &level] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -282,7 +287,7 @@ fn given(path: &Path, architecture: Architecture) -> Result<Artifact, Failure> {
     let bootstrap = archive::read(&zip, &place)?;
     let glibc = elf::check(&bootstrap, architecture, &format!("{place}: bootstrap"))?;
     Ok(Artifact {
-        code_sha256: code_sha256(&zip),
+        code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)),
         zip,
         architecture,
         origin: Origin::Given(path.to_owned()),

@@ -255,7 +255,8 @@ impl Target {
             return Ok(());
         }
         let elsewhere = if cfg!(target_os = "linux") { "" } else { "; or build on Linux and give the zip with --function-zip FILE" };
-        Err(Failure::new(PLACE, format!("{} is missing", missing.join(" and "))).now(format!("{}{elsewhere}", install.join(" && "))))
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        Err(Failure::new(PLACE, format!("{} {are} missing", missing.join(" and "))).now(format!("{}{elsewhere}", install.join(" && "))))
     }
 
     /// Part of what a zip is kept by: another linker makes another program.
