@@ -377,6 +377,23 @@ fn a_cancelled_build_ends_soon_as_interrupted_and_leaves_no_process_and_no_zip()
 }
 
 #[test]
+fn a_build_that_is_cancelled_while_it_compresses_ends_at_once_and_keeps_nothing() {
+    let bench = bench(tiny(HELLO));
+    let cancelled = Mutex::new(None);
+    let error = package::build(&bench.options, &|event| {
+        if event == Event::Zipping {
+            bench.options.cancel.cancel();
+            *cancelled.lock().unwrap() = Some(Instant::now());
+        }
+    })
+    .unwrap_err();
+    let after = cancelled.lock().unwrap().unwrap().elapsed();
+    assert!(after < Duration::from_millis(200), "{after:?}");
+    assert_eq!(error.exit_code(), 130);
+    assert!(fs::read_dir(bench.options.cache.join("zips")).unwrap().next().is_none());
+}
+
+#[test]
 fn a_given_zip_is_taken_as_it_is_and_one_for_another_machine_is_refused() {
     let mut bench = bench(tiny(HELLO));
     let built = bench.build();

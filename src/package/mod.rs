@@ -238,21 +238,26 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     let bootstrap = cargo::build(&cache, options, &toolchain, &target, progress)?;
     progress(Event::Zipping);
     let glibc = elf::check(&bootstrap, options.architecture, &bootstrap_place(&target))?;
-    let zip = archive::write(&bootstrap);
-    options.cancel.check()?;
+    let bootstrap_bytes = bootstrap.len() as u64;
+    let zip = compress(bootstrap, &options.cancel)?;
     archive::check_size(PLACE, zip.len() as u64)?;
     let seconds = start.elapsed().as_secs_f64();
-    let entry = Entry {
-        sha256: Sha256::digest(&zip).into(),
-        bootstrap_bytes: bootstrap.len() as u64,
-        glibc,
-        build_seconds: seconds,
-        path: cache.zip_path(&key),
-        zip,
-    };
+    let entry =
+        Entry { sha256: Sha256::digest(&zip).into(), bootstrap_bytes, glibc, build_seconds: seconds, path: cache.zip_path(&key), zip };
     cache.write(&key, &entry)?;
     progress(Event::Built { seconds });
     Ok(artifact(entry, options.architecture, Origin::Built))
+}
+
+/// The zip of a program. It takes seconds and can't be stopped, so a cancelled one is left to itself.
+fn compress(bootstrap: Vec<u8>, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+    let worker = std::thread::spawn(move || archive::write(&bootstrap));
+    while !worker.is_finished() {
+        if cancel.wait(Duration::from_millis(20)) {
+            return Err(interrupted());
+        }
+    }
+    Ok(worker.join().expect("compressing doesn't panic"))
 }
 
 fn bootstrap_place(target: &Target) -> String {
