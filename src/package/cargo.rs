@@ -18,9 +18,6 @@ use std::{
 };
 use toolchain::{Target, Toolchain};
 
-/// What rustc is told beside the profile. Nobody reads unwind tables in a program that aborts on panic, and they are a tenth of it.
-pub const FLAGS: &str = "-Cforce-unwind-tables=no";
-
 /// The profile in the root manifest.
 const PROFILE: &str = "function";
 
@@ -121,14 +118,14 @@ impl Crates {
     }
 }
 
-/// [`FLAGS`], and flags that take this machine's paths out of the program.
+/// Flags that take this machine's paths out of the program.
 fn flags(place: &Place, toolchain: &Toolchain, crates: &BTreeSet<PathBuf>, options: &Options) -> Vec<String> {
     let mut prefixes = vec![(toolchain.sysroot.clone(), "/rust")];
     prefixes.extend(toolchain::cargo_home(&options.environment).map(|home| (home, "/cargo")));
     // Each registry and each mirror has a directory of its own name.
     prefixes.extend(crates.iter().map(|root| (root.clone(), "/crates")));
     prefixes.push((place.root.clone(), "/function"));
-    let mut flags = vec![FLAGS.to_owned()];
+    let mut flags = Vec::new();
     for (from, to) in prefixes {
         let canonical = from.canonicalize().unwrap_or_else(|_| from.clone());
         // Of several that fit, rustc takes the last.

@@ -269,12 +269,12 @@ fn artifact(entry: Entry, architecture: Architecture, origin: Origin) -> Artifac
     Artifact { code_sha256: BASE64_STANDARD.encode(sha256), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
 }
 
-/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its linker, the flags.
+/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its linker, the compression.
 /// Not the versions of this machine's linker and C library: a zip made with older ones runs as well.
 fn key(source: &Source, toolchain: &Toolchain, target: &Target) -> String {
     let level = archive::LEVEL.to_string();
     let mut hash = Sha256::new();
-    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), cargo::FLAGS, &level] {
+    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), &level] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
