@@ -231,11 +231,11 @@ impl Place {
         if !is_bucket(bucket) {
             return Err(DestinationError::Bucket(bucket.into()));
         }
-        let path = path.strip_suffix('/').unwrap_or(path);
-        if !path.is_empty() && !is_path(path) {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        if !path.is_empty() && !is_path(bare) {
             return Err(DestinationError::Path(path.into()));
         }
-        Ok(Self { bucket: bucket.into(), path: path.into() })
+        Ok(Self { bucket: bucket.into(), path: bare.into() })
     }
 
     /// Whether `other` is this place or lies within it, by whole parts of the path: `teamAB` does not lie within `teamA`.
@@ -332,6 +332,7 @@ fn is_queue_url(url: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -401,6 +402,7 @@ mod tests {
             ("s3://bucket?token=maybe", Value { key: "token", value: "maybe".into() }),
             ("s3://bucket?allow=", Bucket("".into())),
             ("s3://bucket?allow=other/../x", Path("../x".into())),
+            ("s3://bucket?allow=other//", Path("/".into())),
             ("s3://bucket?acl=public", Setting("acl".into())),
             ("s3://bucket?format=raw?token=none", Value { key: "format", value: "raw?token=none".into() }),
             ("s3://bucket/%2e%2e", Alphabet('%')),

@@ -209,6 +209,7 @@ pub fn make_lines(body: &mut Vec<u8>) -> Result<(), NotLines> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -69,7 +69,7 @@ pub async fn handle(event: &[u8], invocation: &Invocation, sinks: &Sinks) -> Han
     Handled { log: line.finish(&answer), answer }
 }
 
-async fn process<'a>(event: &'a [u8], invocation: &Invocation, sinks: &Sinks, line: &mut Line) -> Result<Answer, FunctionError> {
+async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mut Line) -> Result<Answer, FunctionError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let event = match Event::parse(event) {
         Ok(event) => event,

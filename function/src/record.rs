@@ -58,7 +58,7 @@ pub fn record(event: &Event, destination: Option<&Destination>, invocation: &Inv
     match (destination, &event.target) {
         (Some(Destination::S3 { bucket, prefix, format, allow, .. }), _) => {
             let app = app(event)?;
-            let (bucket, prefix) = place(&event.bucket, bucket, prefix, allow)?;
+            let (bucket, prefix) = place(named(event)?, bucket, prefix, allow)?;
             let (body, content_type) = match format {
                 S3Format::Raw => (body(&event.body)?, content_type(event)),
                 S3Format::Ndjson => {
@@ -89,7 +89,7 @@ pub fn record(event: &Event, destination: Option<&Destination>, invocation: &Inv
         }
         (None, Target::Bucket) => {
             let app = app(event)?;
-            let place = std::str::from_utf8(&event.bucket).ok().and_then(|text| Place::parse(text).ok()).ok_or(Refusal::Bucket)?;
+            let place = named(event)?.ok_or(Refusal::Bucket)?;
             let key = key(&place.prefix(), &app, time, id);
             Ok(Record::Object { bucket: place.bucket, key, content_type: "application/json".into(), body: body(&event.body)?.into() })
         }
@@ -109,16 +109,33 @@ fn app<'a>(event: &'a Event) -> Result<Cow<'a, str>, Refusal> {
         let last = event.path.as_deref().ok_or(Refusal::App)?.rsplit('/').find(|part| !part.is_empty()).unwrap_or("root");
         return Ok(Cow::Owned(last.bytes().take(64).map(|byte| if good(byte) { char::from(byte) } else { '_' }).collect()));
     }
-    std::str::from_utf8(&event.app).ok().filter(|app| app.len() <= 64 && app.bytes().all(good)).map(Cow::Borrowed).ok_or(Refusal::App)
+    std::str::from_utf8(&event.app)
+        .ok()
+        .filter(|app| app.len() <= 64 && app.bytes().all(good) && !holds_token(event, app))
+        .map(Cow::Borrowed)
+        .ok_or(Refusal::App)
+}
+
+/// The place that the caller named, if any.
+fn named(event: &Event) -> Result<Option<Place>, Refusal> {
+    if event.bucket.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&event.bucket).ok().filter(|text| !holds_token(event, text));
+    text.and_then(|text| Place::parse(text).ok()).map(Some).ok_or(Refusal::Bucket)
+}
+
+/// Whether the text has the token in it, which was pasted into the wrong parameter then, and would stand in the key and in the log. A token shorter
+/// than routeto's own can be part of an honest word.
+fn holds_token(event: &Event, text: &str) -> bool {
+    let token = event.token.as_deref().and_then(|token| std::str::from_utf8(token).ok()).unwrap_or_default();
+    token.len() >= 20 && text.contains(token)
 }
 
 /// The bucket and the prefix that the record goes to: the route's own, unless `?bucket=` names a place within it or within what the route allows.
-fn place(named: &[u8], bucket: &str, prefix: &str, allow: &[Place]) -> Result<(String, String), Refusal> {
+fn place(named: Option<Place>, bucket: &str, prefix: &str, allow: &[Place]) -> Result<(String, String), Refusal> {
     let own = || (bucket.to_string(), prefix.to_string());
-    if named.is_empty() {
-        return Ok(own());
-    }
-    let named = std::str::from_utf8(named).ok().and_then(|text| Place::parse(text).ok()).ok_or(Refusal::Bucket)?;
+    let Some(named) = named else { return Ok(own()) };
     // the bucket alone is the route's own place: its prefix is not the caller's business
     if named.bucket == bucket && named.path.is_empty() {
         return Ok(own());

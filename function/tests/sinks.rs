@@ -1,0 +1,358 @@
+//! What goes to S3 and SQS, byte for byte, and what becomes of each of their answers.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use {
+    common::{Event, ID, Reply, Server, TOKEN, environment, fail, invocation, json, ok, run, s3_error, sqs_error, sqs_ok, success},
+    routeto_function::{FunctionError, Settings, Sinks, handle},
+    std::time::{Duration, Instant, UNIX_EPOCH},
+};
+
+const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/name";
+const KEY: &str = "SendGrid_1700000000000_5d2d8e5a-6f4b-4f0e-9d3b-0a1b2c3d4e5f";
+
+fn s3() -> String {
+    Event::new("s3://bucket/in/", b"{}").text()
+}
+
+fn sqs() -> String {
+    Event::new(QUEUE, b"{}").text()
+}
+
+#[tokio::test]
+async fn an_object_is_put_whole_in_one_request_with_its_type_and_only_if_the_key_is_free() {
+    let server = Server::new([ok()]);
+    let bytes: Vec<u8> = (0..=255).collect();
+    let headers = serde_json::json!({"content-TYPE": "image/png; x=\"a  b\""});
+    let event = Event::new("s3://bucket/in/", &bytes).with("headers", headers);
+    assert_eq!(json(&run(&server.sinks(), &event.text()).await.answer.unwrap()), success());
+
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    let put = &requests[0];
+    assert_eq!((put.method.as_str(), put.target.as_str()), ("PUT", format!("/bucket/in/{KEY}?x-id=PutObject").as_str()));
+    assert_eq!(put.body, bytes);
+    assert_eq!(put.header("if-none-match"), Some("*"));
+    assert_eq!(put.header("content-type"), Some("image/png; x=\"a  b\""));
+    assert_eq!(put.header("x-amz-security-token"), Some("session"));
+    // the body's own hash is signed, so nothing can change on its way
+    assert_eq!(put.header("x-amz-content-sha256").unwrap(), "40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880");
+    let mut amz: Vec<_> = put.headers.iter().map(|(name, _)| name.to_lowercase()).filter(|name| name.starts_with("x-amz-")).collect();
+    amz.sort();
+    assert_eq!(amz, ["x-amz-content-sha256", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"]);
+}
+
+#[tokio::test]
+async fn a_message_is_sent_whole_in_one_request() {
+    let server = Server::new([sqs_ok()]);
+    assert_eq!(json(&run(&server.sinks(), &sqs()).await.answer.unwrap()), success());
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].method.as_str(), requests[0].target.as_str()), ("POST", "/"));
+    assert_eq!(requests[0].header("x-amz-target"), Some("AmazonSQS.SendMessage"));
+    let envelope = r#"{"body-json":{},"http-headers":{"Content-Type":"application/json","Host":"api.example"},"path":"/input","app":"SendGrid","time":1700000000000,"id":"5d2d8e5a-6f4b-4f0e-9d3b-0a1b2c3d4e5f"}"#;
+    assert_eq!(requests[0].json(), serde_json::json!({"QueueUrl": QUEUE, "MessageBody": envelope}));
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_events() {
+    let server = Server::new([ok()]);
+    let sinks = server.sinks();
+    for _ in 0..20 {
+        assert_eq!(run(&sinks, &s3()).await.answer.unwrap().status, 200);
+    }
+    assert_eq!((server.requests().len(), server.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_until_it_works() {
+    let slow = || s3_error(503, "SlowDown", "Please reduce your request rate.");
+    for (event, replies) in [
+        (s3(), vec![slow(), slow(), s3_error(500, "InternalError", "We encountered an internal error."), ok()]),
+        (s3(), vec![s3_error(409, "ConditionalRequestConflict", "conflict"), ok()]),
+        (s3(), vec![s3_error(400, "RequestTimeout", "Your socket connection was not read"), ok()]),
+        (s3(), vec![Reply::Status(502, "<html>".into()), ok()]),
+        (s3(), vec![Reply::HangUp, ok()]),
+        (sqs(), vec![sqs_error(403, "RequestThrottled", "RequestThrottled", "slow down"), sqs_ok()]),
+        (sqs(), vec![sqs_error(400, "OverLimit", "OverLimit", "too many"), sqs_ok()]),
+        (sqs(), vec![sqs_error(400, "KmsThrottled", "KMS.ThrottlingException", "rate"), sqs_ok()]),
+        (sqs(), vec![sqs_error(500, "InternalFailure", "InternalFailure", "x"), Reply::HangUp, sqs_ok()]),
+    ] {
+        let server = Server::new(replies.clone());
+        let handled = run(&server.sinks(), &event).await;
+        assert_eq!(json(&handled.answer.unwrap()), success(), "{replies:?}");
+        let requests = server.requests();
+        assert_eq!(requests.len(), replies.len());
+        assert!(requests.iter().all(|request| request.body == requests[0].body && request.target == requests[0].target));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&handled.log).unwrap()["attempts"], replies.len());
+    }
+}
+
+#[tokio::test]
+async fn a_412_counts_as_stored_only_if_this_invocation_sent_the_put_before() {
+    let exists = || s3_error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
+    // the answer was lost, or the server failed after it had stored
+    for first in [Reply::HangUp, s3_error(500, "InternalError", "x"), s3_error(503, "SlowDown", "x")] {
+        let server = Server::new([first, exists()]);
+        assert_eq!(json(&run(&server.sinks(), &s3()).await.answer.unwrap()), success());
+        assert_eq!(server.requests().len(), 2);
+    }
+    // nothing was sent before: somebody else's object
+    let server = Server::new([exists()]);
+    let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
+    assert_eq!(
+        error,
+        FunctionError {
+            error_type: "KeyExists",
+            error_message: format!("s3://bucket/in/{KEY} is there already, and this invocation did not write it (status 412)"),
+        }
+    );
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_came_about_sent_nothing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let started = Instant::now();
+    let sinks = common::sinks(&format!("http://{address}"));
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_millis(900)), &sinks).await.answer.unwrap_err();
+    assert_eq!(error.error_type, "NoConnection");
+    assert!(
+        error.error_message.contains("Connection refused") && error.error_message.contains("; given up after "),
+        "{}",
+        error.error_message
+    );
+    // as long as there was time, less what is kept back for the answer
+    assert!((Duration::from_millis(200)..Duration::from_millis(700)).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn attempts_end_before_lambda_would() {
+    let server = Server::new([Reply::Silence(Duration::from_secs(20))]);
+    let started = Instant::now();
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(3)), &server.sinks()).await.answer.unwrap_err();
+    assert!((Duration::from_millis(2400)..Duration::from_millis(2900)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert_eq!(error.error_type, "NoAnswer");
+    assert_eq!(server.requests().len(), 2, "{error:?}");
+
+    let server = Server::new([s3_error(503, "SlowDown", "Please reduce your request rate.")]);
+    let started = Instant::now();
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(2)), &server.sinks()).await.answer.unwrap_err();
+    assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+    assert_eq!(error.error_type, "Throttled");
+    let attempts = server.requests().len();
+    assert_eq!(
+        error.error_message,
+        format!("S3 answered SlowDown: Please reduce your request rate. (status 503); given up after {attempts} attempts")
+    );
+    assert!((3..=12).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test]
+async fn with_no_time_left_there_is_one_attempt_and_an_error() {
+    let server = Server::new([s3_error(503, "SlowDown", "x")]);
+    let mut late = invocation(Duration::ZERO);
+    late.deadline = UNIX_EPOCH;
+    assert_eq!(handle(s3().as_bytes(), &late, &server.sinks()).await.answer.unwrap_err().error_type, "Throttled");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_can_not_pass_is_said_at_once_and_names_what_is_missing() {
+    let denied = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: s3:PutObject";
+    let kms =
+        "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:us-east-1:1:key/k";
+    for (event, reply, kind, message) in [
+        (
+            s3(),
+            s3_error(403, "AccessDenied", denied),
+            "AccessDenied",
+            format!(
+                "the function's role lacks s3:PutObject on arn:aws:s3:::bucket/in/*, or the bucket's policy denies it, or there is no such bucket in this \
+                 account. S3 says: {denied} (status 403)"
+            ),
+        ),
+        (
+            Event::new("s3://bucket", b"{}").text(),
+            Reply::Status(403, String::new()),
+            "AccessDenied",
+            "the function's role lacks s3:PutObject on arn:aws:s3:::bucket/*, or the bucket's policy denies it, or there is no such bucket in this \
+             account. S3 says: nothing more (status 403)"
+                .into(),
+        ),
+        (
+            s3(),
+            s3_error(403, "AccessDenied", kms),
+            "KmsAccessDenied",
+            format!("the function's role may not use the KMS key of the bucket bucket: it needs kms:GenerateDataKey on that key. S3 says: {kms} (status 403)"),
+        ),
+        (
+            s3(),
+            s3_error(404, "NoSuchBucket", "The specified bucket does not exist"),
+            "NoSuchBucket",
+            "there is no bucket bucket: it was deleted, or the destination misspells it (status 404)".into(),
+        ),
+        (
+            s3(),
+            s3_error(301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."),
+            "WrongRegion",
+            "the bucket bucket is not in the function's region us-east-1. S3 says: The bucket you are attempting to access must be addressed using the \
+             specified endpoint. (status 301)"
+                .into(),
+        ),
+        (s3(), s3_error(400, "ExpiredToken", "The provided token has expired."), "SinkFailed", "S3 answered ExpiredToken: The provided token has expired. (status 400)".into()),
+        (
+            sqs(),
+            sqs_error(403, "AccessDeniedException", "AccessDenied", "no"),
+            "AccessDenied",
+            "the function's role lacks sqs:SendMessage on arn:aws:sqs:us-east-1:123456789012:name, or the queue's policy denies it. SQS says: no (status 403)".into(),
+        ),
+        (
+            sqs(),
+            sqs_error(400, "KmsAccessDenied", "KMS.AccessDeniedException", "no"),
+            "KmsAccessDenied",
+            "the function's role may not use the KMS key of the queue arn:aws:sqs:us-east-1:123456789012:name: it needs kms:GenerateDataKey and \
+             kms:Decrypt on that key. SQS says: no (status 400)"
+                .into(),
+        ),
+        (
+            sqs(),
+            sqs_error(400, "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist."),
+            "NoSuchQueue",
+            "there is no queue arn:aws:sqs:us-east-1:123456789012:name: it was deleted, or the destination misspells it (status 400)".into(),
+        ),
+        (
+            sqs(),
+            sqs_error(400, "InvalidParameterValueException", "InvalidParameterValue", "Value x is invalid."),
+            "SinkFailed",
+            "SQS answered InvalidParameterValue: Value x is invalid. (status 400)".into(),
+        ),
+    ] {
+        let server = Server::new([reply]);
+        let handled = run(&server.sinks(), &event).await;
+        assert_eq!(handled.answer, Err(FunctionError { error_type: kind, error_message: message.clone() }));
+        assert_eq!(server.requests().len(), 1, "{kind}");
+        let log: serde_json::Value = serde_json::from_str(&handled.log).unwrap();
+        let sent = if event == sqs() { 186 } else { 2 };
+        assert_eq!(
+            log,
+            serde_json::json!({
+                "timestamp": log["timestamp"], "level": "ERROR", "requestId": ID, "message": message, "errorType": kind,
+                "path": "/input", "sourceIp": "192.0.2.1", "bytes": sent,
+            })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_queue_with_its_own_lower_limit_makes_a_413_and_characters_it_refuses_a_400() {
+    for (reply, answer) in [
+        (
+            sqs_error(
+                400,
+                "InvalidParameterValueException",
+                "InvalidParameterValue",
+                "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes.",
+            ),
+            fail(413, "The body is larger than the destination takes"),
+        ),
+        (
+            sqs_error(400, "InvalidMessageContents", "InvalidMessageContents", "Invalid characters"),
+            fail(400, "The body has characters that the queue does not take"),
+        ),
+    ] {
+        let server = Server::new([reply]);
+        assert_eq!(json(&run(&server.sinks(), &sqs()).await.answer.unwrap()), answer);
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn services_words_are_cut_where_they_are_long() {
+    let server = Server::new([s3_error(400, "Odd", &"é".repeat(5000))]);
+    let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
+    assert_eq!(error.error_message, format!("S3 answered Odd: {}… (status 400)", "é".repeat(400)));
+}
+
+#[test]
+fn the_environment_is_lambdas() {
+    let without = |missing: &'static str| {
+        let all = environment("http://127.0.0.1:1");
+        Settings::from_env(move |name| if name == missing { None } else { all(name) })
+    };
+    for variable in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        assert_eq!(
+            without(variable).err().unwrap().to_string(),
+            format!("the environment variable {variable} is not set; Lambda sets it for a function that has a role")
+        );
+    }
+    assert!(without("AWS_SESSION_TOKEN").is_ok());
+    assert_eq!(without("AWS_ENDPOINT_URL").unwrap().s3_endpoint, None);
+    let settings = Settings::from_env(|name| match name {
+        "AWS_ENDPOINT_URL_SQS" => Some("http://127.0.0.1:2".into()),
+        "AWS_ENDPOINT_URL_S3" => Some(String::new()),
+        other => environment("http://127.0.0.1:1")(other),
+    })
+    .unwrap();
+    assert_eq!(
+        (settings.s3_endpoint.as_deref(), settings.sqs_endpoint.as_deref()),
+        (Some("http://127.0.0.1:1"), Some("http://127.0.0.1:2"))
+    );
+}
+
+/// A queue's region is in its URL. Seen from the signature: the request itself goes to AWS, which this machine can't reach.
+#[tokio::test]
+async fn a_queue_elsewhere_is_asked_for_where_it_is() {
+    use aws_smithy_runtime_api::{
+        client::{
+            http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+            orchestrator::HttpRequest,
+            result::ConnectorError,
+        },
+        shared::IntoShared,
+    };
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Debug, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl aws_smithy_runtime_api::client::http::HttpConnector for Seen {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let scope = request.headers().get("authorization").unwrap().split('/').nth(2).unwrap().to_string();
+            self.0.lock().unwrap().push(format!("{} {scope}", request.uri()));
+            HttpConnectorFuture::ready(Err(ConnectorError::user("seen".into())))
+        }
+    }
+
+    let seen = Seen::default();
+    let connector: SharedHttpConnector = seen.clone().into_shared();
+    let settings = Settings { s3_endpoint: None, sqs_endpoint: None, ..Settings::from_env(environment("")).unwrap() };
+    let sinks = Sinks::new(&settings, http_client_fn(move |_, _| connector.clone()));
+    for url in [
+        QUEUE,
+        "https://sqs.eu-west-1.amazonaws.com/1/q",
+        "https://sqs.cn-north-1.amazonaws.com.cn/1/q",
+        "s3://bucket",
+        "s3://dotted.bucket",
+    ] {
+        let short = invocation(Duration::from_millis(301));
+        assert!(handle(Event::new(url, b"{}").text().as_bytes(), &short, &sinks).await.answer.is_err());
+    }
+    let mut uris = seen.0.lock().unwrap().clone();
+    uris.dedup();
+    let object = format!("{KEY}?x-id=PutObject us-east-1");
+    assert_eq!(
+        uris,
+        [
+            "https://sqs.us-east-1.amazonaws.com/ us-east-1".to_string(),
+            "https://sqs.eu-west-1.amazonaws.com/ eu-west-1".into(),
+            "https://sqs.cn-north-1.amazonaws.com.cn/ cn-north-1".into(),
+            format!("https://bucket.s3.us-east-1.amazonaws.com/{object}"),
+            format!("https://s3.us-east-1.amazonaws.com/dotted.bucket/{object}"),
+        ]
+    );
+    assert!(!TOKEN.is_empty());
+}
