@@ -219,7 +219,7 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     options.cancel.check()?;
     let cache = Cache::open(&options.cache)?;
     let toolchain = Toolchain::find(&cache, options)?;
-    let target = Target::choose(options.architecture, &toolchain, &options.environment)?;
+    let target = Target::choose(options.architecture, &toolchain, &options.environment);
     let key = key(&options.source, &toolchain, &target);
     if let Some(entry) = cache.read(&key) {
         progress(Event::Cached);
