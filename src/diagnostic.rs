@@ -66,13 +66,15 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// At most 120 characters of a line around `column`, with the column as counted in them.
+/// At most 120 characters of a line around `column`, with the column as counted in them. Control characters could drive the terminal:
+/// each is shown as one that can't.
 fn window(line: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 120;
+    let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect();
     let column = column.max(1);
     let length = line.chars().count();
     if length <= WIDTH {
-        return (line.to_owned(), column.min(length + 1));
+        return (line, column.min(length + 1));
     }
     let start = column.saturating_sub(WIDTH / 2).min(length - WIDTH);
     (line.chars().skip(start).take(WIDTH).collect(), (column - start).min(WIDTH + 1))
@@ -106,5 +108,10 @@ mod tests {
         let (shown, column) = window(&line, 501);
         assert_eq!(shown.chars().count(), 120);
         assert_eq!(shown.chars().nth(column - 1), Some('x'));
+    }
+
+    #[test]
+    fn a_line_cannot_drive_the_terminal() {
+        assert_eq!(window("a:\t\u{1b}[2Jb\u{7}", 3), ("a:\t\u{fffd}[2Jb\u{fffd}".to_owned(), 3));
     }
 }

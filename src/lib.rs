@@ -1,6 +1,85 @@
 //! routeto: one YAML file in, and in the user's own AWS account stands what takes webhooks and keeps every one of them.
 
+pub mod apply;
+pub mod aws;
+pub mod cli;
+pub mod commands;
+pub mod desired;
 pub mod diagnostic;
 pub mod error;
+pub mod observed;
+pub mod openapi;
 pub mod package;
+pub mod plan;
+pub mod policy;
+pub mod report;
+pub mod resource;
 pub mod spec;
+pub mod token;
+
+use clap::{CommandFactory, FromArgMatches};
+use error::{Error, Failure};
+use std::{io::Write, process::ExitCode, time::Duration};
+
+/// Runs the command line and answers the process's exit code: the one place that prints an error.
+pub fn run() -> ExitCode {
+    let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let context = commands::Context::new(cli.global.clone());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = commands::run(&context, cli) => outcome,
+            signal = interrupted() => {
+                // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
+                let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
+                Err(Error::Interrupted(
+                    Failure::new(signal, "stopped in the middle").now("run the same command again: it goes on from there"),
+                ))
+            }
+        }
+    });
+    // A build that is being killed need not be waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    end(&context, outcome)
+}
+
+async fn interrupted() -> &'static str {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = tokio::signal::ctrl_c() => "interrupted",
+                _ = terminate.recv() => "terminated",
+            };
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    "interrupted"
+}
+
+fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = error.exit_code();
+            let mut stderr = std::io::stderr().lock();
+            let _ = if context.report.json {
+                writeln!(stderr, "{}", serde_json::json!({"event": "error", "exit_code": code, "text": error.to_string()}))
+            } else {
+                writeln!(stderr, "{error}")
+            };
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,8 +1,125 @@
 //! The stack file: YAML text to a validated [`Stack`], or every problem in it at once.
 //!
 //! Pure: the text, the environment and the files it names come in through arguments; nothing is read, printed or asked of AWS here.
+//! The way through: `yaml` makes a tree with places, `load` makes a draft of it, `check` looks the whole draft over.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod check;
+mod draft;
+mod load;
+mod names;
+mod reader;
+mod suggest;
+mod text;
+mod yaml;
+
+pub use suggest::{did_you_mean, nearest};
+
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use reader::Reader;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+/// Bytes. A larger file is refused before it is read any further; the largest stack that AWS takes is a tenth of it.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// The stack file as it came from the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// As the user named it: diagnostics show it, and template files are relative to its directory.
+    pub path: &'a Path,
+    pub bytes: &'a [u8],
+}
+
+/// What a stack file may ask of the world around it.
+pub struct World<'a> {
+    /// A variable of the environment. What it gives may be secret, and is shown in no diagnostic.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The bytes of a template file; the path is joined to the stack file's directory.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// The region that the command is going to use, if that is settled; else the file's own counts, else the longest there is.
+    pub region: Option<&'a str>,
+}
+
+/// A stack without errors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub stack: Stack,
+    /// In the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a stack file. The errors, in the order of the file, have the warnings among them.
+pub fn load(source: &Source<'_>, world: &World<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let text = text_of(source)?;
+    let parsed = yaml::parse(text);
+    let mut reader = Reader::new(source.path, text, world);
+    let empty = parsed.root.as_ref().is_none_or(yaml::Node::is_null) && parsed.faults.is_empty();
+    if empty {
+        let help = "a stack file begins with `stack: NAME`; `routeto init` writes one";
+        return Err(vec![whole_file(source.path, "the stack file is empty", help)]);
+    }
+    parsed.faults.into_iter().for_each(|fault| reader.fault(fault));
+    let draft = parsed.root.as_ref().and_then(|root| load::stack(&mut reader, root));
+    if let Some(draft) = &draft {
+        check::stack(&mut reader, draft);
+    }
+    let failed = reader.failed();
+    let mut diagnostics = reader.diagnostics;
+    diagnostics.sort_by_key(|diagnostic| diagnostic.place);
+    if failed {
+        return Err(diagnostics);
+    }
+    let stack = draft.and_then(|draft| draft.finish()).expect("whatever could not be read was told as an error");
+    Ok(Loaded { stack, warnings: diagnostics })
+}
+
+fn text_of<'a>(source: &Source<'a>) -> Result<&'a str, Vec<Diagnostic>> {
+    let Source { path, bytes } = *source;
+    if bytes.len() > MAX_BYTES {
+        return Err(vec![too_large(path)]);
+    }
+    match std::str::from_utf8(bytes) {
+        // A byte order mark is no part of the text.
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let message = format!("the stack file is not UTF-8: the first byte that is not is byte {}, in line {line}", before.len() + 1);
+            Err(vec![whole_file(path, &message, "save it as UTF-8 text")])
+        }
+    }
+}
+
+/// For whoever reads the file and sees from its size that there is no need to.
+pub fn too_large(path: &Path) -> Diagnostic {
+    whole_file(path, &format!("the stack file is larger than {} KiB", MAX_BYTES / 1024), "this is not a stack file; name the right one")
+}
+
+fn whole_file(file: &Path, message: &str, help: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        file: file.to_owned(),
+        place: None::<Place>,
+        source_line: None,
+        width: 1,
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// Text of the user's for a message: control characters made visible, long text cut.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut shown: String =
+        text.chars().take(MOST).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
 
 /// What one YAML file describes.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,10 +149,37 @@ pub struct FunctionSettings {
     pub log_retention: u32,
 }
 
+impl Default for FunctionSettings {
+    fn default() -> Self {
+        Self { memory: 128, timeout: 10, architecture: Architecture::X86_64, log_retention: 30 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     X86_64,
     Arm64,
+}
+
+impl Stack {
+    /// The stages that `--stage` asks for, in the order of the file; all of them if it asks for none.
+    ///
+    /// The error is the text of a usage error, for the first name that is no stage of the file.
+    pub fn select_stages(&self, wanted: &[String]) -> Result<Vec<&Stage>, String> {
+        let names: Vec<&str> = self.stages.iter().map(|stage| stage.name.as_str()).collect();
+        if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(format!("stack `{}` has no stage `{}`; {}", self.name, shown(unknown), did_you_mean(unknown, &names)));
+        }
+        Ok(self.stages.iter().filter(|stage| wanted.is_empty() || wanted.contains(&stage.name)).collect())
+    }
+
+    /// The route that `--route` asks for. The error is the text of a usage error.
+    pub fn route(&self, wanted: &str) -> Result<&Route, String> {
+        self.routes.get(wanted).ok_or_else(|| {
+            let paths: Vec<&str> = self.routes.keys().map(String::as_str).collect();
+            format!("stack `{}` has no route `{}`; {}", self.name, shown(wanted), did_you_mean(wanted, &paths))
+        })
+    }
 }
 
 /// One path of the API.
@@ -50,6 +194,36 @@ pub struct Route {
     pub accept: BTreeSet<String>,
     /// Text of the custom mapping template, by lower-case media type.
     pub templates: BTreeMap<String, Template>,
+}
+
+impl Route {
+    /// `s3://bucket/prefix`; `None` for a queue, whose URL depends on the endpoint too.
+    pub fn s3_base(&self, stage: &str, account: &str, region: &str) -> Option<String> {
+        let Destination::S3(s3) = &self.destination else { return None };
+        Some(format!("s3://{}/{}", s3.bucket.resolve(stage, account, region), s3.prefix.resolve(stage, account, region)))
+    }
+
+    /// The value of the route's stage variable on a stage: the base (`s3://bucket/prefix`, or the queue's URL) with what the function must
+    /// know besides behind it, `?format=ndjson&allow=one&allow=two/path&token=none`. Defaults are left out.
+    pub fn variable_value(&self, base: &str, stage: &str, account: &str, region: &str) -> String {
+        let mut settings = Vec::new();
+        let format = match &self.destination {
+            Destination::S3(S3Destination { format: S3Format::Raw, .. })
+            | Destination::Sqs(SqsDestination { format: SqsFormat::Envelope, .. }) => None,
+            Destination::S3(S3Destination { format: S3Format::Ndjson, .. }) => Some("ndjson"),
+            Destination::S3(S3Destination { format: S3Format::Envelope, .. }) => Some("envelope"),
+            Destination::Sqs(SqsDestination { format: SqsFormat::Body, .. }) => Some("body"),
+        };
+        settings.extend(format.map(|format| format!("format={format}")));
+        if let Destination::S3(s3) = &self.destination {
+            settings.extend(s3.allow.iter().map(|entry| format!("allow={}", entry.resolve(stage, account, region))));
+        }
+        if self.token == TokenRule::None {
+            settings.push("token=none".to_owned());
+        }
+        let mark = if settings.is_empty() { "" } else { "?" };
+        format!("{base}{mark}{}", settings.join("&"))
+    }
 }
 
 /// A custom mapping template as its file has it.

@@ -1,0 +1,615 @@
+//! The REST API, its deployments and its stages.
+
+use super::{
+    Aws,
+    call::{CallError, called},
+    wait::{LONG, Tell, while_busy},
+};
+use crate::{
+    observed::{Account, ApiState, Carried, Deployment, Secret, StageState},
+    openapi,
+    plan::StagePatch,
+    resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, variable},
+};
+use aws_sdk_apigateway::{
+    config::retry::RetryConfig,
+    primitives::Blob,
+    types::{EndpointConfiguration, EndpointType, GatewayResponseType, Op, PatchOperation, PutMode, RestApi},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How the description of a deployment of ours begins; the API's digest follows.
+const DESCRIPTION: &str = "routeto ";
+
+/// One mutation at a time per API: these are waited out.
+fn busy(error: &CallError) -> Option<String> {
+    let message = error.message.to_ascii_lowercase();
+    let another = message.contains("concurrent modification")
+        || message.contains("another deployment is in progress")
+        || message.contains("already an update in progress")
+        || message.contains("please try again");
+    if error.throttled() {
+        Some("API Gateway asks to go slower".into())
+    } else if error.is(&["ConflictException", "BadRequestException"]) && another {
+        Some("another change of the API is under way".into())
+    } else {
+        None
+    }
+}
+
+/// Our API: by name and tag, the older of two.
+pub async fn find(aws: &Aws, stack: &str) -> Result<Option<RestApi>, CallError> {
+    let mut found: Vec<RestApi> = vec![];
+    let mut position: Option<String> = None;
+    loop {
+        aws.pace.turn("GetRestApis", &|_| ()).await;
+        let page = called("apigateway:GetRestApis", aws.apigateway.get_rest_apis().limit(500).set_position(position).send()).await?;
+        found.extend(
+            page.items.unwrap_or_default().into_iter().filter(|api| {
+                api.name() == Some(stack) && api.tags().and_then(|tags| tags.get(STACK_TAG)).map(String::as_str) == Some(stack)
+            }),
+        );
+        position = page.position;
+        if position.is_none() {
+            break;
+        }
+    }
+    found.sort_by_key(|api| (api.created_date().map(|date| date.secs()), api.id().map(str::to_owned)));
+    Ok(found.into_iter().next())
+}
+
+/// What stands of an API: its methods, deployments and stages.
+pub struct Found {
+    pub api: Api,
+    pub state: ApiState,
+    /// Name, tags, and the rest.
+    pub stages: Vec<FoundStage>,
+}
+
+pub struct FoundStage {
+    pub name: String,
+    pub tags: Tags,
+    pub throttle: Option<(f64, i32)>,
+    pub state: StageState,
+}
+
+/// Reads all of it at once.
+pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
+    let id = api.id().unwrap_or_default();
+    let (content, deployments, stages) = futures_util::join!(content(aws, api), deployments(aws, id), stages(aws, id));
+    let (content, deployments, stages) = (content?, deployments?, stages?);
+    let state = ApiState {
+        id: id.to_owned(),
+        created: api.created_date().map_or(0, |date| date.secs()),
+        carried: carried(api),
+        deployments,
+        foreign_stages: vec![],
+    };
+    Ok(Found { api: content, state, stages })
+}
+
+fn carried(api: &RestApi) -> Carried {
+    Carried {
+        // GetRestApi hands the policy out with its quotes escaped.
+        policy: api.policy().filter(|policy| !policy.is_empty()).map(|policy| policy.replace("\\\"", "\"").replace("\\/", "/")),
+        minimum_compression_size: api.minimum_compression_size(),
+        // HEADER is the default.
+        api_key_source: api.api_key_source().map(|source| source.as_str().to_owned()).filter(|source| source != "HEADER"),
+        disable_execute_api_endpoint: api.disable_execute_api_endpoint(),
+    }
+}
+
+async fn content(aws: &Aws, api: &RestApi) -> Result<Api, CallError> {
+    let id = api.id().unwrap_or_default();
+    let (methods, validators, gateway_responses) = futures_util::join!(methods(aws, id), validators(aws, id), gateway_responses(aws, id));
+    let (raw, validators) = (methods?, validators?);
+    let mut methods: BTreeMap<String, BTreeMap<String, Method>> = BTreeMap::new();
+    for (path, verb, method) in raw {
+        methods.entry(path).or_default().insert(verb, method_of(&method, &validators));
+    }
+    Ok(Api {
+        name: api.name().unwrap_or_default().to_owned(),
+        tags: api.tags().cloned().unwrap_or_default().into_iter().collect(),
+        description: api.description().unwrap_or_default().to_owned(),
+        binary_media_types: api.binary_media_types().iter().map(|media| media.replace("~1", "/")).collect(),
+        methods,
+        gateway_responses: gateway_responses?,
+    })
+}
+
+type RawMethod = aws_sdk_apigateway::types::Method;
+
+async fn methods(aws: &Aws, id: &str) -> Result<Vec<(String, String, RawMethod)>, CallError> {
+    let mut methods = vec![];
+    let mut position: Option<String> = None;
+    loop {
+        aws.pace.turn("GetResources", &|_| ()).await;
+        let request = aws.apigateway.get_resources().rest_api_id(id).embed("methods").limit(500).set_position(position);
+        let page = called("apigateway:GetResources", request.send()).await?;
+        for resource in page.items.unwrap_or_default() {
+            let path = resource.path.unwrap_or_default();
+            for (verb, method) in resource.resource_methods.unwrap_or_default() {
+                methods.push((path.clone(), verb, method));
+            }
+        }
+        position = page.position;
+        if position.is_none() {
+            return Ok(methods);
+        }
+    }
+}
+
+/// Ids of the validators that check the parameters and nothing else.
+async fn validators(aws: &Aws, id: &str) -> Result<BTreeSet<String>, CallError> {
+    aws.pace.turn("GetRequestValidators", &|_| ()).await;
+    let page = called("apigateway:GetRequestValidators", aws.apigateway.get_request_validators().rest_api_id(id).limit(500).send()).await?;
+    Ok(page
+        .items()
+        .iter()
+        .filter(|validator| validator.validate_request_parameters() && !validator.validate_request_body())
+        .filter_map(|validator| validator.id().map(str::to_owned))
+        .collect())
+}
+
+async fn gateway_responses(aws: &Aws, id: &str) -> Result<BTreeMap<String, GatewayResponse>, CallError> {
+    aws.pace.turn("GetGatewayResponses", &|_| ()).await;
+    let page = called("apigateway:GetGatewayResponses", aws.apigateway.get_gateway_responses().rest_api_id(id).limit(500).send()).await?;
+    Ok(page
+        .items()
+        .iter()
+        .filter(|response| !response.default_response())
+        .filter_map(|response| {
+            let kind = response.response_type()?.as_str().to_owned();
+            Some((
+                kind,
+                GatewayResponse {
+                    status: response.status_code().unwrap_or_default().to_owned(),
+                    parameters: sorted(response.response_parameters()),
+                    templates: sorted(response.response_templates()),
+                },
+            ))
+        })
+        .collect())
+}
+
+fn sorted(map: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
+    map.map(|map| map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()).unwrap_or_default()
+}
+
+fn method_of(method: &RawMethod, validators: &BTreeSet<String>) -> Method {
+    Method {
+        authorization: method.authorization_type().unwrap_or("NONE").to_owned(),
+        api_key_required: method.api_key_required().unwrap_or(false),
+        parameters: method
+            .request_parameters()
+            .map(|parameters| parameters.iter().map(|(key, required)| (key.clone(), *required)).collect())
+            .unwrap_or_default(),
+        parameters_validated: method.request_validator_id().is_some_and(|id| validators.contains(id)),
+        responses: method.method_responses().map(|responses| responses.keys().cloned().collect()).unwrap_or_default(),
+        integration: method.method_integration().map(|integration| Integration {
+            kind: integration.r#type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            uri: integration.uri().unwrap_or_default().to_owned(),
+            timeout: integration.timeout_in_millis(),
+            passthrough: integration.passthrough_behavior().unwrap_or_default().to_owned(),
+            content_handling: integration.content_handling().map(|handling| handling.as_str().to_owned()),
+            templates: sorted(integration.request_templates()),
+            responses: integration
+                .integration_responses()
+                .map(|responses| {
+                    responses
+                        .iter()
+                        .map(|(status, response)| {
+                            (
+                                status.clone(),
+                                IntegrationResponse {
+                                    // Absent, empty and "default" all mean the default response.
+                                    selection_pattern: response
+                                        .selection_pattern()
+                                        .filter(|pattern| !pattern.is_empty() && *pattern != "default")
+                                        .map(str::to_owned),
+                                    content_handling: response.content_handling().map(|handling| handling.as_str().to_owned()),
+                                    templates: sorted(response.response_templates()),
+                                },
+                            )
+                        })
+                        .collect()
+                })
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+async fn deployments(aws: &Aws, id: &str) -> Result<Vec<Deployment>, CallError> {
+    let mut deployments = vec![];
+    let mut position: Option<String> = None;
+    loop {
+        aws.pace.turn("GetDeployments", &|_| ()).await;
+        let request = aws.apigateway.get_deployments().rest_api_id(id).limit(500).set_position(position);
+        let page = called("apigateway:GetDeployments", request.send()).await?;
+        deployments.extend(page.items.unwrap_or_default().into_iter().map(|deployment| Deployment {
+            digest: deployment.description().and_then(|text| text.strip_prefix(DESCRIPTION)).map(str::to_owned),
+            created: deployment.created_date().map_or(0, |date| date.secs()),
+            id: deployment.id.unwrap_or_default(),
+        }));
+        position = page.position;
+        if position.is_none() {
+            deployments.sort_by_key(|deployment| std::cmp::Reverse((deployment.created, deployment.id.clone())));
+            return Ok(deployments);
+        }
+    }
+}
+
+async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
+    aws.pace.turn("GetStages", &|_| ()).await;
+    let page = called("apigateway:GetStages", aws.apigateway.get_stages().rest_api_id(id).send()).await?;
+    Ok(page
+        .item
+        .unwrap_or_default()
+        .into_iter()
+        .map(|stage| {
+            let mut variables: BTreeMap<String, String> = stage.variables.unwrap_or_default().into_iter().collect();
+            let settings = stage.method_settings.unwrap_or_default();
+            let throttle = settings
+                .get("*/*")
+                .map(|settings| (settings.throttling_rate_limit(), settings.throttling_burst_limit()))
+                // The account's own limits, as AWS shows them where a stage has none of its own.
+                .filter(|(rate, _)| *rate > 0.0 && *rate < 10_000.0);
+            FoundStage {
+                name: stage.stage_name.unwrap_or_default(),
+                tags: stage.tags.unwrap_or_default().into_iter().collect(),
+                throttle,
+                state: StageState {
+                    deployment: stage.deployment_id.unwrap_or_default(),
+                    version: variables.get(variable::FUNCTION_VERSION).cloned(),
+                    valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
+                    previous: variables.get(variable::PREVIOUS).cloned(),
+                    variables,
+                },
+            }
+        })
+        .collect())
+}
+
+/// `validToken` of one stage; `None` where there is no such stage.
+pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<Secret>, CallError> {
+    aws.pace.turn("GetStage", &|_| ()).await;
+    match called("apigateway:GetStage", aws.apigateway.get_stage().rest_api_id(id).stage_name(stage).send()).await {
+        Ok(found) => Ok(Some(Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()))),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the API with its tags and writes its content; answers its id.
+pub async fn create(aws: &Aws, api: &Api, stack: &str, tell: Tell<'_>) -> Result<String, CallError> {
+    // The SDK's own retry is off: a reply lost after the API was made would make a second one. We look first, then try again.
+    let answer = while_busy("apigateway:CreateRestApi", LONG, tell, busy, || async {
+        aws.pace.turn("CreateRestApi", tell).await;
+        match create_call(aws, api).await {
+            Ok(id) => Ok(id),
+            Err(error) if error.code.is_some() && error.status.is_none_or(|status| status < 500) => Err(error),
+            Err(_) => match find(aws, stack).await? {
+                Some(found) => Ok(found.id.unwrap_or_default()),
+                None => create_call(aws, api).await,
+            },
+        }
+    })
+    .await?;
+    write(aws, api, &answer, &Carried::default(), tell).await?;
+    Ok(answer)
+}
+
+async fn create_call(aws: &Aws, api: &Api) -> Result<String, CallError> {
+    let request = aws
+        .apigateway
+        .create_rest_api()
+        .name(&api.name)
+        .description(&api.description)
+        .endpoint_configuration(EndpointConfiguration::builder().types(EndpointType::Regional).build())
+        .set_tags(Some(api.tags.clone().into_iter().collect()))
+        .customize()
+        .config_override(aws_sdk_apigateway::config::Builder::new().retry_config(RetryConfig::disabled()));
+    called("apigateway:CreateRestApi", request.send()).await.map(|api| api.id.unwrap_or_default())
+}
+
+/// Overwrites the API's content with one document, then puts singly what the document did not bring.
+pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
+    let document = openapi::document(api).to_string();
+    while_busy("apigateway:PutRestApi", LONG, tell, busy, || async {
+        aws.pace.turn("PutRestApi", tell).await;
+        let request = aws
+            .apigateway
+            .put_rest_api()
+            .rest_api_id(id)
+            .mode(PutMode::Overwrite)
+            .fail_on_warnings(true)
+            .body(Blob::new(document.as_bytes()));
+        called("apigateway:PutRestApi", request.send()).await
+    })
+    .await?;
+    complete(aws, api, id, carried, tell).await
+}
+
+/// Looks again and puts what is missing: some back ends don't take gateway responses or the response's content handling from the
+/// document, and a few settings aren't in it.
+async fn complete(aws: &Aws, api: &Api, id: &str, carried_before: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
+    let (now, resources) = futures_util::join!(
+        async {
+            aws.pace.turn("GetRestApi", tell).await;
+            let found = called("apigateway:GetRestApi", aws.apigateway.get_rest_api().rest_api_id(id).send()).await?;
+            let now = carried(
+                &RestApi::builder()
+                    .set_policy(found.policy)
+                    .set_minimum_compression_size(found.minimum_compression_size)
+                    .set_api_key_source(found.api_key_source)
+                    .disable_execute_api_endpoint(found.disable_execute_api_endpoint)
+                    .build(),
+            );
+            Ok::<_, CallError>((now, gateway_responses(aws, id).await?))
+        },
+        async {
+            aws.pace.turn("GetResources", tell).await;
+            called("apigateway:GetResources", aws.apigateway.get_resources().rest_api_id(id).embed("methods").limit(500).send()).await
+        }
+    );
+    let ((now, responses), resources) = (now?, resources?);
+    for (kind, response) in &api.gateway_responses {
+        if responses.get(kind) != Some(response) {
+            put_gateway_response(aws, id, kind, response, tell).await?;
+        }
+    }
+    for resource in resources.items.unwrap_or_default() {
+        let Some(verbs) = resource.path().and_then(|path| api.methods.get(path)) else { continue };
+        for (verb, wanted) in verbs {
+            let wanted = wanted.integration.iter().flat_map(|integration| &integration.responses);
+            let seen = resource.resource_methods().and_then(|methods| methods.get(verb)).and_then(|method| method.method_integration());
+            for (status, wanted) in wanted {
+                let seen = seen.and_then(|integration| integration.integration_responses()).and_then(|responses| responses.get(status));
+                let handling = seen.and_then(|response| response.content_handling()).map(|handling| handling.as_str());
+                if let (Some(wanted), false) = (&wanted.content_handling, handling == wanted.content_handling.as_deref()) {
+                    set_response_handling(aws, id, resource.id().unwrap_or_default(), verb, status, wanted, tell).await?;
+                }
+            }
+        }
+    }
+    restore(aws, id, carried_before, &now, tell).await
+}
+
+async fn put_gateway_response(aws: &Aws, id: &str, kind: &str, response: &GatewayResponse, tell: Tell<'_>) -> Result<(), CallError> {
+    while_busy("apigateway:PutGatewayResponse", LONG, tell, busy, || async {
+        aws.pace.turn("PutGatewayResponse", tell).await;
+        let request = aws
+            .apigateway
+            .put_gateway_response()
+            .rest_api_id(id)
+            .response_type(GatewayResponseType::from(kind))
+            .status_code(&response.status)
+            .set_response_parameters(Some(response.parameters.clone().into_iter().collect()))
+            .set_response_templates(Some(response.templates.clone().into_iter().collect()));
+        called("apigateway:PutGatewayResponse", request.send()).await
+    })
+    .await
+    .map(drop)
+}
+
+async fn set_response_handling(
+    aws: &Aws,
+    id: &str,
+    resource: &str,
+    verb: &str,
+    status: &str,
+    handling: &str,
+    tell: Tell<'_>,
+) -> Result<(), CallError> {
+    while_busy("apigateway:UpdateIntegrationResponse", LONG, tell, busy, || async {
+        aws.pace.turn("UpdateIntegrationResponse", tell).await;
+        let request = aws
+            .apigateway
+            .update_integration_response()
+            .rest_api_id(id)
+            .resource_id(resource)
+            .http_method(verb)
+            .status_code(status)
+            .patch_operations(patch(Op::Replace, "/contentHandling", handling));
+        called("apigateway:UpdateIntegrationResponse", request.send()).await
+    })
+    .await
+    .map(drop)
+}
+
+/// Puts back what overwriting dropped.
+async fn restore(aws: &Aws, id: &str, before: &Carried, now: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
+    let mut patches = vec![];
+    if let (Some(policy), true) = (&before.policy, before.policy != now.policy) {
+        patches.push(patch(Op::Replace, "/policy", policy));
+    }
+    if let (Some(size), true) = (before.minimum_compression_size, before.minimum_compression_size != now.minimum_compression_size) {
+        patches.push(patch(Op::Replace, "/minimumCompressionSize", &size.to_string()));
+    }
+    if let (Some(source), true) = (&before.api_key_source, before.api_key_source != now.api_key_source) {
+        patches.push(patch(Op::Replace, "/apiKeySource", source));
+    }
+    if before.disable_execute_api_endpoint && !now.disable_execute_api_endpoint {
+        patches.push(patch(Op::Replace, "/disableExecuteApiEndpoint", "true"));
+    }
+    if patches.is_empty() {
+        return Ok(());
+    }
+    while_busy("apigateway:UpdateRestApi", LONG, tell, busy, || async {
+        aws.pace.turn("UpdateRestApi", tell).await;
+        let request = aws.apigateway.update_rest_api().rest_api_id(id).set_patch_operations(Some(patches.clone()));
+        called("apigateway:UpdateRestApi", request.send()).await
+    })
+    .await
+    .map(drop)
+}
+
+fn patch(op: Op, path: &str, value: &str) -> PatchOperation {
+    let builder = PatchOperation::builder().op(op.clone()).path(path);
+    if op == Op::Remove { builder.build() } else { builder.value(value).build() }
+}
+
+fn arn(account: &Account, path: &str) -> String {
+    format!("arn:{}:apigateway:{}::/restapis/{path}", account.partition, account.region)
+}
+
+/// Tags of the API (`path` is its id) or of a stage (`<id>/stages/<name>`).
+pub async fn tag(aws: &Aws, account: &Account, path: &str, tags: &Tags) -> Result<(), CallError> {
+    aws.pace.turn("TagResource", &|_| ()).await;
+    let request = aws.apigateway.tag_resource().resource_arn(arn(account, path)).set_tags(Some(tags.clone().into_iter().collect()));
+    called("apigateway:TagResource", request.send()).await.map(drop)
+}
+
+/// Takes a snapshot of the API; answers its id. Never with a stage's name: that would wipe the stage's settings on some back ends.
+pub async fn deploy(aws: &Aws, id: &str, digest: &str, tell: Tell<'_>) -> Result<String, CallError> {
+    let call = || {
+        let request = aws
+            .apigateway
+            .create_deployment()
+            .rest_api_id(id)
+            .description(format!("{DESCRIPTION}{digest}"))
+            .customize()
+            .config_override(aws_sdk_apigateway::config::Builder::new().retry_config(RetryConfig::disabled()));
+        called("apigateway:CreateDeployment", request.send())
+    };
+    while_busy("apigateway:CreateDeployment", LONG, tell, busy, || async {
+        aws.pace.turn("CreateDeployment", tell).await;
+        match call().await {
+            Ok(output) => Ok(output.id.unwrap_or_default()),
+            Err(error) if error.code.is_some() && error.status.is_none_or(|status| status < 500) => Err(error),
+            // No answer: look first, then try again.
+            Err(_) => match deployments(aws, id).await?.into_iter().find(|deployment| deployment.digest.as_deref() == Some(digest)) {
+                Some(deployment) => Ok(deployment.id),
+                None => {
+                    aws.pace.turn("CreateDeployment", tell).await;
+                    call().await.map(|output| output.id.unwrap_or_default())
+                }
+            },
+        }
+    })
+    .await
+}
+
+/// A stage's variables as they ought to be.
+fn variables(stage: &Stage, version: &str, valid_token: &Secret) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<String, String> =
+        stage.destinations.iter().chain(&stage.variables).map(|(key, value)| (key.clone(), value.clone())).collect();
+    variables.insert(variable::VALID_TOKEN.into(), valid_token.0.clone());
+    variables.insert(variable::FUNCTION_NAME.into(), stage.function_name.clone());
+    variables.insert(variable::FUNCTION_VERSION.into(), version.to_owned());
+    variables
+}
+
+/// Creates the stage; its throttle takes a second call.
+pub async fn create_stage(
+    aws: &Aws,
+    id: &str,
+    stage: &Stage,
+    deployment: &str,
+    version: &str,
+    valid_token: &Secret,
+    tell: Tell<'_>,
+) -> Result<(), CallError> {
+    while_busy("apigateway:CreateStage", LONG, tell, busy, || async {
+        aws.pace.turn("CreateStage", tell).await;
+        let request = aws
+            .apigateway
+            .create_stage()
+            .rest_api_id(id)
+            .stage_name(&stage.name)
+            .deployment_id(deployment)
+            .set_variables(Some(variables(stage, version, valid_token).into_iter().collect()))
+            .set_tags(Some(stage.tags.clone().into_iter().collect()));
+        called("apigateway:CreateStage", request.send()).await
+    })
+    .await?;
+    match stage.throttle {
+        Some(throttle) => update_stage(aws, id, &stage.name, throttle_patch(Some(throttle)), tell).await,
+        None => Ok(()),
+    }
+}
+
+fn throttle_patch(throttle: Option<(f64, i32)>) -> Vec<PatchOperation> {
+    match throttle {
+        Some((rate, burst)) => vec![
+            patch(Op::Replace, "/*/*/throttling/rateLimit", &rate.to_string()),
+            patch(Op::Replace, "/*/*/throttling/burstLimit", &burst.to_string()),
+        ],
+        None => vec![patch(Op::Remove, "/*/*", "")],
+    }
+}
+
+/// What one update of a stage sets.
+pub struct Move<'a> {
+    pub deployment: &'a str,
+    pub version: &'a str,
+    pub previous: Option<&'a str>,
+    pub patch: &'a StagePatch,
+}
+
+/// Moves the stage in one call: code, API and destinations change at one moment.
+pub async fn move_stage(aws: &Aws, id: &str, stage: &str, to: Move<'_>, tell: Tell<'_>) -> Result<(), CallError> {
+    let mut patches = vec![];
+    let mut set = |name: &str, value: &str| patches.push(patch(Op::Replace, &format!("/variables/{name}"), value));
+    if let Some(previous) = to.previous {
+        set(variable::FUNCTION_VERSION, to.version);
+        set(variable::PREVIOUS, previous);
+    }
+    for (name, value) in &to.patch.variables {
+        set(name, value);
+    }
+    for name in &to.patch.remove_variables {
+        patches.push(patch(Op::Remove, &format!("/variables/{name}"), ""));
+    }
+    if to.previous.is_some() {
+        patches.push(patch(Op::Replace, "/deploymentId", to.deployment));
+    }
+    if let Some(throttle) = to.patch.throttle {
+        patches.extend(throttle_patch(throttle));
+    }
+    if patches.is_empty() {
+        return Ok(());
+    }
+    update_stage(aws, id, stage, patches, tell).await
+}
+
+/// Sets `validToken` and nothing else, in one call.
+pub async fn set_valid_token(aws: &Aws, id: &str, stage: &str, value: &Secret, tell: Tell<'_>) -> Result<(), CallError> {
+    let path = format!("/variables/{}", variable::VALID_TOKEN);
+    update_stage(aws, id, stage, vec![patch(Op::Replace, &path, &value.0)], tell).await
+}
+
+async fn update_stage(aws: &Aws, id: &str, stage: &str, patches: Vec<PatchOperation>, tell: Tell<'_>) -> Result<(), CallError> {
+    while_busy("apigateway:UpdateStage", LONG, tell, busy, || async {
+        aws.pace.turn("UpdateStage", tell).await;
+        let request = aws.apigateway.update_stage().rest_api_id(id).stage_name(stage).set_patch_operations(Some(patches.clone()));
+        called("apigateway:UpdateStage", request.send()).await
+    })
+    .await
+    .map(drop)
+}
+
+pub async fn delete_stage(aws: &Aws, id: &str, stage: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let answer = while_busy("apigateway:DeleteStage", LONG, tell, busy, || async {
+        aws.pace.turn("DeleteStage", tell).await;
+        called("apigateway:DeleteStage", aws.apigateway.delete_stage().rest_api_id(id).stage_name(stage).send()).await
+    })
+    .await;
+    gone(answer.map(drop))
+}
+
+pub async fn delete(aws: &Aws, id: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let answer = while_busy("apigateway:DeleteRestApi", LONG, tell, busy, || async {
+        aws.pace.turn("DeleteRestApi", tell).await;
+        called("apigateway:DeleteRestApi", aws.apigateway.delete_rest_api().rest_api_id(id).send()).await
+    })
+    .await;
+    gone(answer.map(drop))
+}
+
+fn gone(answer: Result<(), CallError>) -> Result<(), CallError> {
+    match answer {
+        Err(error) if error.not_found() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,152 @@
+//! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a person.
+
+use crate::error::{Error, Failure};
+use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
+use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
+use std::{fmt, future::Future, time::Duration};
+
+/// Why a call brought no answer.
+#[derive(Clone, Debug)]
+pub struct CallError {
+    /// `service:Operation`, as IAM names it.
+    pub call: &'static str,
+    /// AWS's error code, where it answered.
+    pub code: Option<String>,
+    pub status: Option<u16>,
+    pub message: String,
+    /// What AWS asks to wait for.
+    pub retry_after: Option<Duration>,
+}
+
+/// Sends a request and names the call in its error.
+pub async fn called<T, E>(call: &'static str, request: impl Future<Output = Result<T, SdkError<E, Response>>>) -> Result<T, CallError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    request.await.map_err(|error| CallError::new(call, error))
+}
+
+impl CallError {
+    pub fn new<E>(call: &'static str, error: SdkError<E, Response>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let response = error.raw_response();
+        let status = response.map(|response| response.status().as_u16());
+        let retry_after = response
+            .and_then(|response| response.headers().get("retry-after"))
+            .and_then(|value| value.parse().ok())
+            .map(Duration::from_secs);
+        let (code, message) = match &error {
+            SdkError::ServiceError(service) => {
+                (service.err().code().map(str::to_owned), service.err().message().unwrap_or_default().to_owned())
+            }
+            other => (None, DisplayErrorContext(other).to_string()),
+        };
+        Self { call, code, status, message, retry_after }
+    }
+
+    pub fn is(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// There is no such thing: by code, or by status where the service sends no body (HeadBucket).
+    pub fn not_found(&self) -> bool {
+        self.is(&[
+            "NotFoundException",
+            "NotFound",
+            "NoSuchEntity",
+            "NoSuchEntityException",
+            "NoSuchBucket",
+            "ResourceNotFoundException",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "QueueDoesNotExist",
+        ]) || (self.code.is_none() && self.status == Some(404))
+    }
+
+    /// The service's word for "slower". Sources: each service's API reference, "Common errors"; SQS answers 403 RequestThrottled.
+    pub fn throttled(&self) -> bool {
+        self.status == Some(429)
+            || self.is(&[
+                "TooManyRequestsException",
+                "Throttling",
+                "ThrottlingException",
+                "ThrottledException",
+                "RequestThrottled",
+                "RequestLimitExceeded",
+                "OverLimit",
+                "SlowDown",
+                "LimitExceededException",
+            ])
+    }
+
+    /// The failure as a person is told it, for the resource that the call was about.
+    pub fn about(self, place: impl fmt::Display) -> Failure {
+        let hint = self.hint();
+        let what = match &self.code {
+            Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
+            Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
+            None => match self.status {
+                Some(status) => format!("{} answered HTTP {status} that is no answer of AWS's: {}", self.call, first_line(&self.message)),
+                None => format!("{} got no answer: {}", self.call, first_line(&plain(&self.message))),
+            },
+        };
+        let failure = Failure::new(place.to_string(), what);
+        match hint {
+            Some(hint) => failure.now(hint),
+            None => failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let code = self.code.as_deref().unwrap_or_default();
+        let message = &self.message;
+        Some(match code {
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+                "the session has expired: sign in again (aws sso login, or new temporary credentials), then run the same command".into()
+            }
+            "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" | "AuthFailure" => {
+                "AWS doesn't know these credentials: check AWS_ACCESS_KEY_ID or --profile".into()
+            }
+            "SignatureDoesNotMatch" | "IncompleteSignature" | "InvalidSignatureException" => {
+                "the secret key doesn't fit the access key, or this machine's clock is off".into()
+            }
+            "RequestTimeTooSkewed" => "this machine's clock is off: set it, then run the same command".into(),
+            "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
+                format!("allow {} to whoever deploys (README, \"Permissions\"), then run the same command", self.call)
+            }
+            "OptInRequired" => "this region or service isn't enabled for the account: choose another --region or enable it".into(),
+            _ if self.throttled() => "AWS asks to go slower: run the same command again in a minute".into(),
+            _ if code.is_empty() && (message.contains("credentials") || message.contains("Credentials")) => {
+                "no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".into()
+            }
+            _ if code.is_empty() && message.contains("dispatch failure") => {
+                "check the network, the region's name and AWS_ENDPOINT_URL, then run the same command".into()
+            }
+            _ if code.is_empty() => "run the same command again; it goes on from where it stopped".into(),
+            _ => return None,
+        })
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() > 400 { line.chars().take(400).chain(['…']).collect() } else { line.to_owned() }
+}
+
+/// The SDK's chain of causes without its struct dumps: what a person can use.
+fn plain(message: &str) -> String {
+    message.split(" (").next().unwrap_or(message).to_owned()
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        error.about("AWS")
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Error {
+        Failure::from(error).into()
+    }
+}

@@ -1,0 +1,109 @@
+//! One change of a plan → its calls.
+
+use super::{Aws, apigateway, iam, lambda, logs, s3, sqs, wait::Tell};
+use crate::{
+    apply::{Executor, Outcome, Outputs},
+    error::Failure,
+    observed::{Account, Secret},
+    plan::{Action, Change, Late, source_arn},
+};
+use std::{collections::BTreeMap, future::Future, pin::Pin};
+
+/// What carrying out needs beside the plan.
+pub struct AwsExecutor<'a> {
+    pub aws: &'a Aws,
+    pub account: &'a Account,
+    pub stack: &'a str,
+    pub zip: &'a [u8],
+    /// `validToken` of stages that are made, by stage.
+    pub tokens: &'a BTreeMap<String, Secret>,
+}
+
+impl Executor for AwsExecutor<'_> {
+    fn execute<'a>(
+        &'a self,
+        change: &'a Change,
+        outputs: Outputs,
+        tell: Tell<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>> {
+        Box::pin(async move { self.carry_out(change, &outputs, tell).await })
+    }
+}
+
+impl AwsExecutor<'_> {
+    async fn carry_out(&self, change: &Change, outputs: &Outputs, tell: Tell<'_>) -> Result<Outcome, Failure> {
+        let AwsExecutor { aws, account, stack, zip, tokens } = *self;
+        let name = &change.key.id.name;
+        let late = |late: &Late| {
+            outputs.get(late).ok_or_else(|| {
+                Failure::new(change.key.id.to_string(), "an earlier change didn't bring what this one needs")
+                    .now("run the same command again")
+            })
+        };
+        let brought = |value: String| Outcome::Brought(value);
+        let done = |_: ()| Outcome::Done;
+        let result = match &change.action {
+            Action::CreateBucket(bucket) => s3::create(aws, account, bucket, tell).await.map(done),
+            Action::UpdateBucket { bucket, parts, all_tags } => {
+                s3::update(aws, account, bucket, parts.iter().copied(), all_tags).await.map(done)
+            }
+            Action::DeleteBucket { purge } => s3::delete(aws, name, *purge, tell).await.map(|deleted| match deleted {
+                s3::Deleted::Gone => Outcome::Done,
+                s3::Deleted::Kept => Outcome::Kept("it holds objects".into()),
+            }),
+            Action::CreateQueue(queue) => sqs::create(aws, account, queue, tell).await.map(done),
+            Action::UpdateQueue { queue, attributes, tags } => sqs::update(aws, account, queue, *attributes, *tags).await.map(done),
+            Action::DeleteQueue => sqs::delete(aws, account, name).await.map(done),
+            Action::CreateLogGroup(group) => logs::create(aws, group).await.map(done),
+            Action::UpdateLogGroup { group, retention, tags } => logs::update(aws, account, group, *retention, *tags).await.map(done),
+            Action::DeleteLogGroup => logs::delete(aws, name).await.map(done),
+            Action::CreateRole(role) => iam::create(aws, role).await.map(done),
+            Action::UpdateRole { role, trust, policy, tags } => iam::update(aws, role, *trust, *policy, *tags).await.map(done),
+            Action::DeleteRole => iam::delete(aws, name).await.map(done),
+            Action::CreateFunction(function) => lambda::create(aws, function, zip, tell).await.map(brought),
+            Action::UpdateFunction { function, code, config, tags, publish } => {
+                let what = lambda::Update { code: *code, config: *config, tags: *tags, publish: *publish };
+                let version = lambda::update(aws, Some(account), function, zip, what, tell).await;
+                version.map(|version| version.map_or(Outcome::Done, Outcome::Brought))
+            }
+            Action::DeleteFunction => lambda::delete(aws, name, tell).await.map(done),
+            Action::CreateApi(api) => apigateway::create(aws, api, stack, tell).await.map(brought),
+            Action::WriteApi { api, id, carried, document, tags } => {
+                let write = async {
+                    if *tags {
+                        apigateway::tag(aws, account, id, &api.tags).await?;
+                    }
+                    if *document { apigateway::write(aws, api, id, carried, tell).await } else { Ok(()) }
+                };
+                write.await.map(done)
+            }
+            Action::DeleteApi { id } => apigateway::delete(aws, id, tell).await.map(done),
+            Action::CreateDeployment { api, digest } => apigateway::deploy(aws, &late(api)?, digest, tell).await.map(brought),
+            Action::AwaitVersion { function, version } => lambda::active(aws, function, &late(version)?, tell).await.map(done),
+            Action::Permit { function, version, api, stage } => {
+                let api = late(api)?;
+                let source = source_arn(&account.partition, &account.region, &account.id, &api, stage);
+                lambda::permit(aws, function, &late(version)?, &api, &source).await.map(done)
+            }
+            Action::CreateStage { stage, api, deployment, version } => {
+                let token = tokens.get(&stage.name).cloned().unwrap_or_else(|| Secret(crate::resource::NO_TOKEN.into()));
+                let (api, deployment, version) = (late(api)?, late(deployment)?, late(version)?);
+                apigateway::create_stage(aws, &api, stage, &deployment, &version, &token, tell).await.map(done)
+            }
+            Action::UpdateStage { api, stage, deployment, version, previous, patch, tags } => {
+                let (deployment, version) = (late(deployment)?, late(version)?);
+                let to = apigateway::Move { deployment: &deployment, version: &version, previous: previous.as_deref(), patch };
+                let update = async {
+                    if *tags {
+                        apigateway::tag(aws, account, &format!("{api}/stages/{}", stage.name), &stage.tags).await?;
+                    }
+                    apigateway::move_stage(aws, api, &stage.name, to, tell).await
+                };
+                update.await.map(done)
+            }
+            Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).await.map(done),
+            Action::DeletedWithApi => Ok(Outcome::Done),
+        };
+        result.map_err(|error| error.about(&change.key.id))
+    }
+}

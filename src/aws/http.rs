@@ -1,0 +1,54 @@
+//! POSTs to a stage's own URLs, for the probe that ends a deploy.
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, body::Bytes, header};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use std::time::Duration;
+
+/// Bytes of an answer that are read at most: ours are short.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+/// An answer to a POST.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    pub body: Vec<u8>,
+}
+
+impl Http {
+    /// # Errors
+    /// When the system's trust roots can't be read.
+    pub fn new() -> Result<Http, String> {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| format!("the system's certificates can't be read: {error}"))?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Http(Client::builder(TokioExecutor::new()).build(connector)))
+    }
+
+    /// One POST; answered within 30 seconds (the gateway's own limit is 29) or not at all.
+    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
+        let mut request = Request::builder().method(Method::POST).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body))).map_err(|error| error.to_string())?;
+        let exchange = async {
+            let response = self.0.request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status().as_u16();
+            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| error.to_string())?;
+            Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body: body.to_bytes().to_vec() })
+        };
+        tokio::time::timeout(Duration::from_secs(30), exchange).await.map_err(|_| "no answer in 30 s".to_owned())?
+    }
+}

@@ -1,0 +1,153 @@
+//! The roles of the functions.
+
+use super::{
+    Aws,
+    call::{CallError, called},
+    observe::Seen,
+    wait::{LONG, while_busy},
+};
+use crate::{
+    policy,
+    resource::{Role, STACK_TAG, Tags, canonical},
+};
+use aws_sdk_iam::types::Tag;
+
+pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, CallError> {
+    let (role, inline) = futures_util::join!(
+        called("iam:GetRole", aws.iam.get_role().role_name(name).send()),
+        called("iam:GetRolePolicy", aws.iam.get_role_policy().role_name(name).policy_name(policy::INLINE).send()),
+    );
+    let role = match role {
+        Ok(output) => output.role,
+        Err(error) if error.not_found() => return Ok(Seen::Absent),
+        Err(error) => return Err(error),
+    };
+    let Some(role) = role else { return Ok(Seen::Absent) };
+    let tags: Tags = role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+    match tags.get(STACK_TAG) {
+        Some(tag) if tag == stack => {}
+        Some(other) => return Ok(Seen::Foreign(format!("it belongs to the stack {other}"))),
+        None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
+    }
+    let inline = match inline {
+        Ok(output) => Some(policy::parse(&decoded(output.policy_document()))),
+        Err(error) if error.not_found() => None,
+        Err(error) => return Err(error),
+    };
+    let trust = decoded(role.assume_role_policy_document().unwrap_or_default());
+    let trust = serde_json::from_str(&trust).map(|value| canonical(&value)).unwrap_or(trust);
+    Ok(Seen::Ours(Role { name: name.to_owned(), tags, trust, policy: Some(inline.unwrap_or_default()) }))
+}
+
+/// IAM hands policies out URL-encoded (RFC 3986); some back ends don't.
+fn decoded(text: &str) -> String {
+    if text.trim_start().starts_with('{') {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match hex {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn tag_list(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build().expect("key and value are set")).collect()
+}
+
+/// Creates the role with its tags, then its inline policy.
+pub async fn create(aws: &Aws, role: &Role) -> Result<(), CallError> {
+    let request = aws
+        .iam
+        .create_role()
+        .role_name(&role.name)
+        .assume_role_policy_document(&role.trust)
+        .description("of a routeto function")
+        .set_tags(Some(tag_list(&role.tags)));
+    match called("iam:CreateRole", request.send()).await {
+        Ok(_) => {}
+        // A reply that was lost, or another deploy: ours if the tag says so.
+        Err(error) if error.is(&["EntityAlreadyExists", "EntityAlreadyExistsException"]) => {
+            let stack = role.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
+            match observe(aws, stack, &role.name).await? {
+                Seen::Ours(_) => return update(aws, role, true, true, true).await,
+                _ => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    put_policy(aws, role).await
+}
+
+async fn put_policy(aws: &Aws, role: &Role) -> Result<(), CallError> {
+    let Some(inline) = &role.policy else { return Ok(()) };
+    let text = policy::document(inline);
+    let busy = |error: &CallError| {
+        error
+            .is(&["ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"])
+            .then(|| "IAM is changing the role".into())
+    };
+    while_busy("iam:PutRolePolicy", LONG, &|_| (), busy, || {
+        let request = aws.iam.put_role_policy().role_name(&role.name).policy_name(policy::INLINE).policy_document(&text);
+        called("iam:PutRolePolicy", request.send())
+    })
+    .await
+    .map(drop)
+}
+
+pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: bool) -> Result<(), CallError> {
+    if trust {
+        let request = aws.iam.update_assume_role_policy().role_name(&role.name).policy_document(&role.trust);
+        called("iam:UpdateAssumeRolePolicy", request.send()).await?;
+    }
+    if tags {
+        let request = aws.iam.tag_role().role_name(&role.name).set_tags(Some(tag_list(&role.tags)));
+        called("iam:TagRole", request.send()).await?;
+    }
+    if policy {
+        put_policy(aws, role).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it.
+pub async fn delete(aws: &Aws, name: &str) -> Result<(), CallError> {
+    let (inline, attached) = futures_util::join!(
+        called("iam:ListRolePolicies", aws.iam.list_role_policies().role_name(name).send()),
+        called("iam:ListAttachedRolePolicies", aws.iam.list_attached_role_policies().role_name(name).send()),
+    );
+    let (inline, attached) = match (inline, attached) {
+        (Ok(inline), Ok(attached)) => (inline, attached),
+        (Err(error), _) | (_, Err(error)) if error.not_found() => return Ok(()),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    for policy in inline.policy_names() {
+        tolerant(called("iam:DeleteRolePolicy", aws.iam.delete_role_policy().role_name(name).policy_name(policy).send()).await.map(drop))?;
+    }
+    for arn in attached.attached_policies().iter().filter_map(|policy| policy.policy_arn()) {
+        tolerant(called("iam:DetachRolePolicy", aws.iam.detach_role_policy().role_name(name).policy_arn(arn).send()).await.map(drop))?;
+    }
+    let busy = |error: &CallError| error.is(&["DeleteConflict", "ConcurrentModification"]).then(|| "IAM is changing the role".into());
+    let deleted =
+        while_busy("iam:DeleteRole", LONG, &|_| (), busy, || called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send())).await;
+    tolerant(deleted.map(drop))
+}
+
+fn tolerant(answer: Result<(), CallError>) -> Result<(), CallError> {
+    match answer {
+        Err(error) if error.not_found() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,328 @@
+//! Functions, their versions and who may call them.
+
+use super::{
+    Aws,
+    call::{CallError, called},
+    observe::Seen,
+    wait::{LONG, Tell, Try, until, while_busy},
+};
+use crate::{
+    observed::{Account, FunctionState, Version},
+    plan::statement_id,
+    resource::{Function, FunctionConfig, STACK_TAG, Tags},
+};
+use aws_sdk_lambda::{
+    primitives::Blob,
+    types::{Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat, LoggingConfig, Runtime, State},
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The function's `$LATEST` and its tags; its versions.
+pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Function, FunctionState)>, CallError> {
+    let (function, versions) =
+        futures_util::join!(called("lambda:GetFunction", aws.lambda.get_function().function_name(name).send()), versions(aws, name));
+    let function = match function {
+        Ok(output) => output,
+        Err(error) if error.not_found() => return Ok(Seen::Absent),
+        Err(error) => return Err(error),
+    };
+    let tags: Tags = function.tags.unwrap_or_default().into_iter().collect();
+    match tags.get(STACK_TAG) {
+        Some(tag) if tag == stack => {}
+        Some(other) => return Ok(Seen::Foreign(format!("it belongs to the stack {other}"))),
+        None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
+    }
+    let config = function.configuration.map(|configuration| config_of(&configuration));
+    let Some(config) = config else { return Ok(Seen::Absent) };
+    Ok(Seen::Ours((Function { name: name.to_owned(), tags, config }, FunctionState { versions: versions? })))
+}
+
+async fn versions(aws: &Aws, name: &str) -> Result<Vec<Version>, CallError> {
+    let mut versions = vec![];
+    let mut marker: Option<String> = None;
+    loop {
+        let request = aws.lambda.list_versions_by_function().function_name(name).set_marker(marker);
+        let page = match called("lambda:ListVersionsByFunction", request.send()).await {
+            Ok(page) => page,
+            Err(error) if error.not_found() => return Ok(vec![]),
+            Err(error) => return Err(error),
+        };
+        versions.extend(page.versions().iter().filter_map(|configuration| {
+            Some(Version {
+                number: configuration.version()?.parse().ok()?,
+                config: config_of(configuration),
+                permissions: BTreeMap::new(),
+                active: configuration.state().is_none_or(|state| *state == State::Active),
+            })
+        }));
+        marker = page.next_marker;
+        if marker.is_none() {
+            versions.sort_by_key(|version| version.number);
+            return Ok(versions);
+        }
+    }
+}
+
+fn config_of(configuration: &FunctionConfiguration) -> FunctionConfig {
+    let logging = configuration.logging_config();
+    FunctionConfig {
+        code_sha256: configuration.code_sha256().unwrap_or_default().to_owned(),
+        role: configuration.role().unwrap_or_default().to_owned(),
+        runtime: configuration.runtime().map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
+        handler: configuration.handler().unwrap_or_default().to_owned(),
+        memory: configuration.memory_size().unwrap_or(0),
+        timeout: configuration.timeout().unwrap_or(0),
+        // Functions older than the choice are x86_64.
+        architecture: configuration.architectures().first().map_or("x86_64", |architecture| architecture.as_str()).to_owned(),
+        log_format: logging.and_then(|logging| logging.log_format()).map_or("Text", |format| format.as_str()).to_owned(),
+        log_group: logging
+            .and_then(|logging| logging.log_group())
+            .map_or_else(|| format!("/aws/lambda/{}", configuration.function_name().unwrap_or_default()), str::to_owned),
+        environment: configuration
+            .environment()
+            .and_then(|environment| environment.variables())
+            .map(|variables| variables.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// Source ARNs that API Gateway may call a version from, by statement id.
+pub async fn permissions(aws: &Aws, name: &str, version: u64) -> Result<BTreeMap<String, String>, CallError> {
+    let request = aws.lambda.get_policy().function_name(name).qualifier(version.to_string());
+    let text = match called("lambda:GetPolicy", request.send()).await {
+        Ok(output) => output.policy.unwrap_or_default(),
+        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let statements = value["Statement"].as_array().cloned().unwrap_or_default();
+    Ok(statements
+        .iter()
+        .filter(|statement| {
+            statement["Effect"] == "Allow"
+                && statement["Action"] == "lambda:InvokeFunction"
+                && statement["Principal"]["Service"] == "apigateway.amazonaws.com"
+        })
+        .filter_map(|statement| {
+            let condition = statement["Condition"].as_object()?;
+            let source = condition.iter().find(|(operator, _)| operator.eq_ignore_ascii_case("ArnLike"))?.1.as_object()?;
+            let source = source.iter().find(|(key, _)| key.eq_ignore_ascii_case("aws:SourceArn"))?.1.as_str()?;
+            Some((statement["Sid"].as_str()?.to_owned(), source.to_owned()))
+        })
+        .collect())
+}
+
+fn logging(config: &FunctionConfig) -> LoggingConfig {
+    LoggingConfig::builder().log_format(LogFormat::from(config.log_format.as_str())).log_group(&config.log_group).build()
+}
+
+/// A role just made can't be assumed for some seconds; Lambda says so only in words.
+/// Source: CreateFunction, InvalidParameterValueException "The role defined for the function cannot be assumed by Lambda."
+fn role_not_ready(error: &CallError) -> Option<String> {
+    let about_role = error.message.contains("cannot be assumed") || error.message.contains("does not have permissions");
+    (error.is(&["InvalidParameterValueException"]) && about_role).then(|| "the new role can't be assumed by Lambda yet".into())
+}
+
+/// Another operation on the function is under way: wait, call, try again.
+fn in_progress(error: &CallError) -> Option<String> {
+    let creating = error.message.contains("state") || error.message.contains("in progress") || error.message.contains("update");
+    (error.is(&["ResourceConflictException"]) && creating).then(|| "Lambda is still busy with the function".into())
+}
+
+/// Creates the function and publishes its first version, whose number it answers.
+pub async fn create(aws: &Aws, function: &Function, zip: &[u8], tell: Tell<'_>) -> Result<String, CallError> {
+    let config = &function.config;
+    let answer = while_busy("lambda:CreateFunction", LONG, tell, role_not_ready, || {
+        let request = aws
+            .lambda
+            .create_function()
+            .function_name(&function.name)
+            .description("keeps webhooks; made by routeto")
+            .role(&config.role)
+            .runtime(Runtime::from(config.runtime.as_str()))
+            .handler(&config.handler)
+            .memory_size(config.memory)
+            .timeout(config.timeout)
+            .architectures(Architecture::from(config.architecture.as_str()))
+            .logging_config(logging(config))
+            .code(FunctionCode::builder().zip_file(Blob::new(zip)).build())
+            .set_tags(Some(function.tags.clone().into_iter().collect()))
+            .publish(true);
+        called("lambda:CreateFunction", request.send())
+    })
+    .await;
+    match answer {
+        Ok(output) => Ok(output.version.unwrap_or_default()),
+        // The reply to an earlier try was lost, or another deploy made it: ours if the tag says so.
+        Err(error) if error.is(&["ResourceConflictException"]) => {
+            let stack = function.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
+            match observe(aws, stack, &function.name).await? {
+                Seen::Ours((seen, state)) => {
+                    if let Some(version) = state.versions.iter().rev().find(|version| version.config == *config) {
+                        return Ok(version.number.to_string());
+                    }
+                    let code = seen.config.code_sha256 != config.code_sha256 || seen.config.architecture != config.architecture;
+                    let what = Update { code, config: seen.config != *config, tags: false, publish: true };
+                    Ok(update(aws, None, function, zip, what, tell).await?.unwrap_or_default())
+                }
+                _ => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What to update of a function.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    pub code: bool,
+    pub config: bool,
+    pub tags: bool,
+    pub publish: bool,
+}
+
+/// Updates code, then configuration, each waited for, then publishes; answers the version, if one was published.
+pub async fn update(
+    aws: &Aws,
+    account: Option<&Account>,
+    function: &Function,
+    zip: &[u8],
+    what: Update,
+    tell: Tell<'_>,
+) -> Result<Option<String>, CallError> {
+    let config = &function.config;
+    let name = &function.name;
+    if let (true, Some(account)) = (what.tags, account) {
+        let arn = format!("arn:{}:lambda:{}:{}:function:{name}", account.partition, account.region, account.id);
+        let request = aws.lambda.tag_resource().resource(arn).set_tags(Some(function.tags.clone().into_iter().collect()));
+        called("lambda:TagResource", request.send()).await?;
+    }
+    if what.code {
+        while_busy("lambda:UpdateFunctionCode", LONG, tell, in_progress, || {
+            let request = aws
+                .lambda
+                .update_function_code()
+                .function_name(name)
+                .zip_file(Blob::new(zip))
+                .architectures(Architecture::from(config.architecture.as_str()));
+            called("lambda:UpdateFunctionCode", request.send())
+        })
+        .await?;
+        updated(aws, name, tell).await?;
+    }
+    if what.config {
+        let busy = |error: &CallError| in_progress(error).or_else(|| role_not_ready(error));
+        while_busy("lambda:UpdateFunctionConfiguration", LONG, tell, busy, || {
+            let request = aws
+                .lambda
+                .update_function_configuration()
+                .function_name(name)
+                .role(&config.role)
+                .runtime(Runtime::from(config.runtime.as_str()))
+                .handler(&config.handler)
+                .memory_size(config.memory)
+                .timeout(config.timeout)
+                .environment(Environment::builder().set_variables(Some(config.environment.clone().into_iter().collect())).build())
+                .logging_config(logging(config));
+            called("lambda:UpdateFunctionConfiguration", request.send())
+        })
+        .await?;
+        updated(aws, name, tell).await?;
+    }
+    if !what.publish {
+        return Ok(None);
+    }
+    // Not retried by the SDK: while_busy sees every answer. Nothing changed since the last version: Lambda answers that one.
+    let output = while_busy("lambda:PublishVersion", LONG, tell, in_progress, || {
+        let request = aws.lambda.publish_version().function_name(name).code_sha256(&config.code_sha256);
+        called("lambda:PublishVersion", request.send())
+    })
+    .await?;
+    Ok(output.version)
+}
+
+/// Waits until the last update has been carried out.
+async fn updated(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let call = "lambda:GetFunctionConfiguration";
+    until(LONG, tell, || async {
+        let seen = called(call, aws.lambda.get_function_configuration().function_name(name).send()).await?;
+        Ok(match seen.last_update_status() {
+            Some(LastUpdateStatus::InProgress) => Try::Again("Lambda is carrying out the update".into()),
+            Some(LastUpdateStatus::Failed) => return Err(failed(call, seen.last_update_status_reason())),
+            _ => Try::Done(()),
+        })
+    })
+    .await
+    .map_err(|waited| waited.of(call))
+}
+
+/// Waits until a version can be called.
+pub async fn active(aws: &Aws, name: &str, version: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let call = "lambda:GetFunctionConfiguration";
+    until(LONG, tell, || async {
+        let seen = called(call, aws.lambda.get_function_configuration().function_name(name).qualifier(version).send()).await?;
+        Ok(match seen.state() {
+            None | Some(State::Active | State::Inactive) => Try::Done(()),
+            Some(State::Failed) => return Err(failed(call, seen.state_reason())),
+            Some(state) => Try::Again(format!("version {version} is {}", state.as_str())),
+        })
+    })
+    .await
+    .map_err(|waited| waited.of(call))
+}
+
+fn failed(call: &'static str, reason: Option<&str>) -> CallError {
+    CallError {
+        call,
+        code: Some("Failed".into()),
+        status: None,
+        message: format!("Lambda couldn't make the function ready: {}", reason.unwrap_or("it gives no reason")),
+        retry_after: None,
+    }
+}
+
+/// Lets API Gateway call a version from one stage; a statement of the same id that says something else is replaced.
+pub async fn permit(aws: &Aws, function: &str, version: &str, api: &str, source: &str) -> Result<(), CallError> {
+    let sid = statement_id(api);
+    let add = || {
+        let request = aws
+            .lambda
+            .add_permission()
+            .function_name(function)
+            .qualifier(version)
+            .statement_id(&sid)
+            .action("lambda:InvokeFunction")
+            .principal("apigateway.amazonaws.com")
+            .source_arn(source);
+        called("lambda:AddPermission", request.send())
+    };
+    match add().await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.is(&["ResourceConflictException"]) => {}
+        Err(error) => return Err(error),
+    }
+    let number = version.parse().unwrap_or(0);
+    if permissions(aws, function, number).await?.get(&sid).map(String::as_str) == Some(source) {
+        return Ok(());
+    }
+    let remove = aws.lambda.remove_permission().function_name(function).qualifier(version).statement_id(&sid);
+    match called("lambda:RemovePermission", remove.send()).await {
+        Ok(_) => {}
+        Err(error) if error.not_found() => {}
+        Err(error) => return Err(error),
+    }
+    add().await.map(drop)
+}
+
+pub async fn delete(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let answer = while_busy("lambda:DeleteFunction", LONG, tell, in_progress, || {
+        called("lambda:DeleteFunction", aws.lambda.delete_function().function_name(name).send())
+    })
+    .await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,110 @@
+//! All that knows the AWS SDK: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
+
+pub mod apigateway;
+pub mod call;
+pub mod execute;
+pub mod http;
+pub mod iam;
+pub mod lambda;
+pub mod lock;
+pub mod logs;
+pub mod observe;
+pub mod pace;
+pub mod s3;
+pub mod sqs;
+pub mod wait;
+
+use crate::{
+    error::{Error, Failure, Result},
+    observed::Account,
+};
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use call::{CallError, called};
+use pace::Pace;
+use std::{sync::Arc, time::Duration};
+
+/// Which account, region and endpoint a command works with: the global options.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// From `--region` or the stack file; the environment and the profile decide otherwise.
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    pub endpoint_url: Option<String>,
+}
+
+/// The clients, made once a command.
+#[derive(Clone)]
+pub struct Aws {
+    pub region: String,
+    pub s3: aws_sdk_s3::Client,
+    pub sqs: aws_sdk_sqs::Client,
+    pub iam: aws_sdk_iam::Client,
+    pub lambda: aws_sdk_lambda::Client,
+    pub apigateway: aws_sdk_apigateway::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    sts: aws_sdk_sts::Client,
+    /// Another endpoint than AWS's own, where one is set.
+    pub endpoint_url: Option<String>,
+    pub pace: Arc<Pace>,
+}
+
+impl Aws {
+    /// # Errors
+    /// When no region is to be found.
+    pub async fn connect(connection: &Connection) -> Result<Aws> {
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard().with_max_attempts(4)).timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    // UpdateFunctionCode carries the zip; nothing else takes long.
+                    .operation_attempt_timeout(Duration::from_secs(30))
+                    .operation_timeout(Duration::from_secs(90))
+                    .build(),
+            );
+        if let Some(region) = &connection.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &connection.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &connection.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
+            return Err(Error::Usage(
+                Failure::new("region", "no AWS region is set").now("write `region:` into the stack file, give --region, or set AWS_REGION"),
+            ));
+        };
+        let endpoint_url = config.endpoint_url().map(str::to_owned);
+        // Other endpoints than AWS's have no host name per bucket.
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(endpoint_url.is_some())
+            .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+            .build();
+        Ok(Aws {
+            region,
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            iam: aws_sdk_iam::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            apigateway: aws_sdk_apigateway::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            endpoint_url,
+            pace: Arc::new(Pace::aws()),
+        })
+    }
+
+    /// Whose credentials these are.
+    pub async fn account(&self) -> Result<Account, CallError> {
+        let identity = called("sts:GetCallerIdentity", self.sts.get_caller_identity().send()).await?;
+        let caller = identity.arn().unwrap_or_default().to_owned();
+        Ok(Account {
+            id: identity.account().unwrap_or_default().to_owned(),
+            region: self.region.clone(),
+            partition: caller.split(':').nth(1).filter(|partition| !partition.is_empty()).unwrap_or("aws").to_owned(),
+            caller,
+        })
+    }
+}

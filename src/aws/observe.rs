@@ -1,0 +1,434 @@
+//! What stands in AWS, read in two waves of parallel calls: first what needs neither the account nor the API's id, then the rest.
+//! Only what nobody wants any more takes a third.
+
+use super::{Aws, apigateway, call::CallError, iam, lambda, logs, s3, sqs};
+use crate::{
+    desired::{self, name},
+    error::{Failure, Result},
+    observed::{Account, Existing, FunctionState, Observed},
+    resource::*,
+    spec::{Destination, Stack},
+};
+use futures_util::future::{try_join, try_join_all};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A resource of a name of ours.
+pub enum Seen<T> {
+    Absent,
+    Ours(T),
+    /// It doesn't carry our tag: whose it seems to be.
+    Foreign(String),
+}
+
+/// What to look at.
+pub struct Look<'a> {
+    pub stack: &'a Stack,
+    /// The stages of the file that the command is about.
+    pub stages: BTreeSet<String>,
+    /// Look for what left the file, too: stages, and what the observed stages still name.
+    pub whole: bool,
+}
+
+/// The first wave's answer, and what the second one needs of it.
+struct First {
+    api: Option<aws_sdk_apigateway::types::RestApi>,
+    /// Name and retention.
+    log_groups: Vec<(String, Option<u32>)>,
+    roles: BTreeMap<String, Seen<Role>>,
+    functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
+}
+
+/// The account, and all that stands of the stack in it.
+///
+/// # Errors
+/// The first call that failed, with what to do.
+pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
+    let stack = &look.stack.name;
+    let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
+    let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
+    let first = async {
+        let (api, groups, history, roles, functions) = futures_util::try_join!(
+            apigateway::find(aws, stack),
+            logs::list(aws, &of_functions),
+            logs::list(aws, &of_stack),
+            roles(aws, stack, &stages),
+            functions(aws, stack, &stages),
+        )?;
+        let history = history.into_iter().filter(|(group, _)| *group == of_stack);
+        Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions })
+    };
+    let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
+    let observed = second(aws, look, &account, first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
+    Ok((account, observed))
+}
+
+async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<Role>>, CallError> {
+    let names = stages.iter().map(|stage| name::role(stack, stage, &aws.region));
+    try_join_all(names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) }))
+        .await
+        .map(|all| all.into_iter().collect())
+}
+
+async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<(Function, FunctionState)>>, CallError> {
+    let names = stages.iter().map(|stage| name::function(stack, stage));
+    try_join_all(names.map(|name| async move { Ok((name.clone(), lambda::observe(aws, stack, &name).await?)) }))
+        .await
+        .map(|all| all.into_iter().collect())
+}
+
+async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> Result<Observed, CallError> {
+    let stack = &look.stack.name;
+    let (buckets, queues) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let existing = desired::existing(&in_scope(look), account);
+    let mut observed = Observed::default();
+    let api = async {
+        match &first.api {
+            Some(api) => apigateway::observe(aws, api).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (api, groups, permissions, found_buckets, found_queues, existing) = futures_util::try_join!(
+        api,
+        log_groups(aws, account, stack, &first.log_groups),
+        all_permissions(aws, &first.functions),
+        self::buckets(aws, account, stack, &buckets),
+        self::queues(aws, account, stack, &queues),
+        self::existing(aws, account, &existing),
+    )?;
+    observed.existing = existing;
+    place_all(&mut observed, first.roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
+    for (name, seen) in first.functions {
+        place(&mut observed, Id::new(Kind::Function, &name), seen, |observed, (function, mut state)| {
+            for version in &mut state.versions {
+                version.permissions = permissions.get(&(name.clone(), version.number)).cloned().unwrap_or_default();
+            }
+            observed.functions.insert(name.clone(), state);
+            insert(observed, Resource::Function(function));
+        });
+    }
+    let mut other_stages = BTreeSet::new();
+    for (name, seen) in groups {
+        let stage = name.strip_prefix(&name::log_group(stack, "")).map(str::to_owned);
+        let ours = stage.as_ref().is_none_or(|stage| look.stages.contains(stage));
+        if ours {
+            place(&mut observed, Id::new(Kind::LogGroup, &name), seen, |observed, group| insert(observed, Resource::LogGroup(group)));
+        } else if let (Seen::Ours(group), Some(stage)) = (seen, stage)
+            && look.whole
+            && !look.stack.stages.iter().any(|known| known.name == stage)
+        {
+            insert(&mut observed, Resource::LogGroup(group));
+            other_stages.insert(stage);
+        }
+    }
+    place_buckets(&mut observed, found_buckets);
+    place_queues(&mut observed, found_queues);
+    let mut in_use = BTreeSet::new();
+    if let Some(found) = api {
+        stages(&mut observed, look, found, &mut other_stages, &mut in_use);
+    }
+    third(aws, look, account, &mut observed, other_stages, in_use).await?;
+    Ok(observed)
+}
+
+/// The stack with only the stages that the command is about.
+fn in_scope(look: &Look<'_>) -> Stack {
+    let mut stack = look.stack.clone();
+    stack.stages.retain(|stage| look.stages.contains(&stage.name));
+    stack
+}
+
+/// The API's stages: those in question as resources, the others as what still uses buckets and queues.
+fn stages(
+    observed: &mut Observed,
+    look: &Look<'_>,
+    found: apigateway::Found,
+    other_stages: &mut BTreeSet<String>,
+    in_use: &mut BTreeSet<Id>,
+) {
+    let apigateway::Found { api, mut state, stages } = found;
+    let stack = &look.stack.name;
+    for stage in stages {
+        let ours = stage.tags.get(STACK_TAG).map(String::as_str) == Some(stack);
+        let known = look.stack.stages.iter().any(|known| known.name == stage.name);
+        let wanted = look.stages.contains(&stage.name) || (look.whole && !known);
+        let id = Id::new(Kind::Stage, &stage.name);
+        if !ours {
+            if look.stages.contains(&stage.name) {
+                observed.foreign.insert(id, format!("it lacks the tag {STACK_TAG}={stack}"));
+            }
+            state.foreign_stages.push(stage.name.clone());
+            in_use.extend(destinations_of(&stage.state.variables));
+            continue;
+        }
+        if !wanted {
+            in_use.extend(destinations_of(&stage.state.variables));
+            observed.stages.insert(stage.name.clone(), stage.state);
+            continue;
+        }
+        if !known {
+            other_stages.insert(stage.name.clone());
+        }
+        let digest = state
+            .deployments
+            .iter()
+            .find(|deployment| deployment.id == stage.state.deployment)
+            .and_then(|deployment| deployment.digest.clone())
+            .unwrap_or_default();
+        let function_name = stage.state.variables.get(variable::FUNCTION_NAME).cloned().unwrap_or_default();
+        let function = observed.functions.get(&function_name).and_then(|state| {
+            let number = stage.state.version.as_deref()?;
+            state.versions.iter().find(|version| version.number.to_string() == number).map(|version| version.config.clone())
+        });
+        let (destinations, variables) = split(&stage.state.variables);
+        insert(
+            observed,
+            Resource::Stage(Stage {
+                name: stage.name.clone(),
+                tags: stage.tags,
+                api_digest: digest,
+                function,
+                function_name,
+                destinations,
+                variables,
+                throttle: stage.throttle,
+            }),
+        );
+        observed.stages.insert(stage.name, stage.state);
+    }
+    insert(observed, Resource::Api(api));
+    observed.api = Some(state);
+}
+
+/// Destinations and free variables.
+fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    variables
+        .iter()
+        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .partition(|(key, _)| key.starts_with(variable::DESTINATION_PREFIX))
+}
+
+/// Buckets and queues that a stage's destinations name.
+fn destinations_of(variables: &BTreeMap<String, String>) -> BTreeSet<Id> {
+    let (destinations, _) = split(variables);
+    destinations.values().filter_map(|value| destination_id(value)).collect()
+}
+
+fn destination_id(value: &str) -> Option<Id> {
+    let base = value.split('?').next()?;
+    match base.strip_prefix("s3://") {
+        Some(rest) => Some(Id::new(Kind::Bucket, rest.split('/').next()?)),
+        None => base.starts_with("http").then(|| Id::new(Kind::Queue, base.rsplit('/').next().unwrap_or_default())),
+    }
+}
+
+/// Buckets and queues that a role may use.
+fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
+    let buckets =
+        policy.put_objects.iter().filter_map(|arn| arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name)));
+    let queues = policy.send_messages.iter().filter_map(|arn| arn.rsplit(':').next().map(|name| Id::new(Kind::Queue, name)));
+    buckets.chain(queues).collect()
+}
+
+/// Buckets and queues of the stages that `wanted` names, made ones only.
+fn named(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
+    for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
+        let resolve = |pattern: &crate::spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
+        for route in stack.routes.values() {
+            match &route.destination {
+                Destination::S3(s3) if !s3.existing => {
+                    buckets.insert(resolve(&s3.bucket));
+                }
+                Destination::Sqs(sqs) if !sqs.existing => {
+                    queues.insert(resolve(&sqs.queue));
+                    queues.extend(sqs.dead_letter.as_ref().map(|dead| resolve(&dead.queue)));
+                }
+                _ => {}
+            }
+        }
+    }
+    (buckets, queues)
+}
+
+type SeenBuckets = Vec<(String, Seen<(Bucket, Tags)>)>;
+type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
+
+async fn buckets(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>) -> Result<SeenBuckets, CallError> {
+    try_join_all(names.iter().map(|name| async move { Ok((name.clone(), s3::observe(aws, account, stack, name).await?)) })).await
+}
+
+async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>) -> Result<SeenQueues, CallError> {
+    try_join_all(names.iter().map(|name| async move { Ok((name.clone(), sqs::observe(aws, account, stack, name).await?)) })).await
+}
+
+async fn existing(aws: &Aws, account: &Account, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Existing>, CallError> {
+    let found = try_join_all(ids.iter().map(|id| async move {
+        let existing = match id.kind {
+            Kind::Bucket => s3::existing(aws, account, &id.name).await?,
+            _ => sqs::existing(aws, account, &id.name).await?,
+        };
+        Ok((id.clone(), existing))
+    }))
+    .await?;
+    Ok(found.into_iter().collect())
+}
+
+async fn log_groups(
+    aws: &Aws,
+    account: &Account,
+    stack: &str,
+    groups: &[(String, Option<u32>)],
+) -> Result<Vec<(String, Seen<LogGroup>)>, CallError> {
+    try_join_all(
+        groups
+            .iter()
+            .map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, *retention).await?)) }),
+    )
+    .await
+}
+
+type Permissions = BTreeMap<(String, u64), BTreeMap<String, String>>;
+
+/// The policies of the newest versions: the one in use is among them, and asking for it by name would take another wave.
+async fn all_permissions(aws: &Aws, functions: &BTreeMap<String, Seen<(Function, FunctionState)>>) -> Result<Permissions, CallError> {
+    let versions = functions.iter().flat_map(|(name, seen)| {
+        let versions = match seen {
+            Seen::Ours((_, state)) => state.versions.as_slice(),
+            _ => &[],
+        };
+        versions.iter().map(move |version| (name.clone(), version.number))
+    });
+    let all = try_join_all(versions.map(|(name, number)| async move {
+        let permissions = lambda::permissions(aws, &name, number).await?;
+        Ok::<_, CallError>(((name, number), permissions))
+    }))
+    .await?;
+    Ok(all.into_iter().collect())
+}
+
+fn insert(observed: &mut Observed, resource: Resource) {
+    observed.resources.insert(resource.id(), resource);
+}
+
+fn place<T>(observed: &mut Observed, id: Id, seen: Seen<T>, put: impl FnOnce(&mut Observed, T)) {
+    match seen {
+        Seen::Absent => {}
+        Seen::Ours(value) => put(observed, value),
+        Seen::Foreign(whose) => {
+            observed.foreign.insert(id, whose);
+        }
+    }
+}
+
+fn place_all<T>(observed: &mut Observed, all: BTreeMap<String, Seen<T>>, kind: Kind, put: impl Fn(&mut Observed, T)) {
+    for (name, seen) in all {
+        place(observed, Id::new(kind, name), seen, &put);
+    }
+}
+
+fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
+    for (name, seen) in buckets {
+        let id = Id::new(Kind::Bucket, name);
+        place(observed, id.clone(), seen, |observed, (bucket, tags)| {
+            observed.all_tags.insert(id, tags);
+            insert(observed, Resource::Bucket(bucket));
+        });
+    }
+}
+
+fn place_queues(observed: &mut Observed, queues: SeenQueues) {
+    for (name, seen) in queues {
+        let id = Id::new(Kind::Queue, name);
+        place(observed, id.clone(), seen, |observed, (queue, messages)| {
+            observed.contents.insert(id, messages);
+            insert(observed, Resource::Queue(queue));
+        });
+    }
+}
+
+/// What left the file: stages that aren't in it, and buckets and queues that the observed stages and roles still name.
+async fn third(
+    aws: &Aws,
+    look: &Look<'_>,
+    account: &Account,
+    observed: &mut Observed,
+    other_stages: BTreeSet<String>,
+    mut in_use: BTreeSet<Id>,
+) -> Result<(), CallError> {
+    let stack = &look.stack.name;
+    if !other_stages.is_empty() {
+        let names: Vec<&str> = other_stages.iter().map(String::as_str).collect();
+        let (roles, functions) = try_join(roles(aws, stack, &names), functions(aws, stack, &names)).await?;
+        place_all(observed, roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
+        place_all(observed, functions, Kind::Function, |observed, (function, state)| {
+            observed.functions.insert(function.name.clone(), state);
+            insert(observed, Resource::Function(function));
+        });
+        // Without our tag they are nobody's business here.
+        observed.foreign.retain(|id, _| !other_stages.iter().any(|stage| id.name.starts_with(&name::function(stack, stage))));
+    }
+    // What any stage of the file names stays, whatever the command is about.
+    let (buckets, queues) = named(look.stack, account, |_| true);
+    in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
+    in_use.extend(queues.into_iter().map(|name| Id::new(Kind::Queue, name)));
+    let mut candidates = BTreeSet::new();
+    for resource in observed.resources.values() {
+        match resource {
+            Resource::Stage(stage) => candidates.extend(stage.destinations.values().filter_map(|value| destination_id(value))),
+            Resource::Role(role) => candidates.extend(role.policy.iter().flat_map(policy_ids)),
+            Resource::Queue(queue) => candidates.extend(queue.redrive.iter().map(|dead| Id::new(Kind::Queue, &dead.dead_letter_queue))),
+            _ => {}
+        }
+    }
+    candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
+    let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
+        from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
+    };
+    let (old_buckets, old_queues) = try_join(
+        self::buckets(aws, account, stack, &names(Kind::Bucket, &candidates)),
+        self::queues(aws, account, stack, &names(Kind::Queue, &candidates)),
+    )
+    .await?;
+    // Buckets and queues of others' that a role may use (`allow`, `existing`) are not ours and not in the way.
+    let dead: BTreeSet<String> = old_queues
+        .iter()
+        .filter_map(|(_, seen)| match seen {
+            Seen::Ours((queue, _)) => queue.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.clone()),
+            _ => None,
+        })
+        .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
+        .collect();
+    let dead = self::queues(aws, account, stack, &dead).await?;
+    place_buckets(observed, ours(old_buckets));
+    place_queues(observed, ours(old_queues));
+    place_queues(observed, ours(dead));
+    contents(aws, look, account, observed).await
+}
+
+fn ours<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
+    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_))).collect()
+}
+
+/// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.
+async fn contents(aws: &Aws, look: &Look<'_>, account: &Account, observed: &mut Observed) -> Result<(), CallError> {
+    let (wanted, _) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let old: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket && !wanted.contains(&id.name)).cloned().collect();
+    fill(aws, observed, old).await
+}
+
+/// Looks into every bucket that was found: for a teardown.
+pub async fn all_contents(aws: &Aws, observed: &mut Observed) -> Result<()> {
+    let all: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket).cloned().collect();
+    fill(aws, observed, all).await.map_err(|error| Failure::from(error).into())
+}
+
+async fn fill(aws: &Aws, observed: &mut Observed, buckets: Vec<Id>) -> Result<(), CallError> {
+    let empty = try_join_all(buckets.into_iter().filter(|id| !observed.contents.contains_key(id)).map(|id| async move {
+        let empty = s3::is_empty(aws, &id.name).await?;
+        Ok::<_, CallError>((id, empty))
+    }))
+    .await?;
+    observed.contents.extend(empty.into_iter().map(|(id, empty)| (id, u64::from(!empty))));
+    Ok(())
+}

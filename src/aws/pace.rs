@@ -1,0 +1,103 @@
+//! API Gateway's published quotas, kept on our side, so that nothing is ever answered 429 by our own doing.
+//!
+//! Source: API Gateway developer guide, "Quotas for creating, deploying and managing an API": fixed, per account.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+use tokio::time::Instant;
+
+/// One operation's quota as a token bucket.
+struct Bucket {
+    /// Calls at once.
+    burst: f64,
+    /// Calls a second.
+    rate: f64,
+    tokens: f64,
+    since: Option<Instant>,
+}
+
+impl Bucket {
+    fn new(burst: f64, rate: f64) -> Self {
+        Self { burst, rate, tokens: burst, since: None }
+    }
+
+    /// Takes a token, which may be one of the future's: how long to wait for it.
+    fn take(&mut self, now: Instant) -> Duration {
+        if let Some(since) = self.since {
+            self.tokens = (self.tokens + now.duration_since(since).as_secs_f64() * self.rate).min(self.burst);
+        }
+        self.since = Some(now);
+        self.tokens -= 1.0;
+        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.rate) }
+    }
+}
+
+/// The account's quotas; shared by everything that one command does.
+pub struct Pace {
+    buckets: Mutex<HashMap<&'static str, Bucket>>,
+}
+
+/// Every operation counts against it.
+const TOTAL: &str = "total";
+
+impl Pace {
+    pub fn aws() -> Self {
+        let quotas = [
+            (TOTAL, 40.0, 10.0),
+            ("CreateRestApi", 1.0, 1.0 / 3.0),
+            ("PutRestApi", 1.0, 1.0),
+            ("DeleteRestApi", 1.0, 1.0 / 30.0),
+            ("CreateDeployment", 1.0, 1.0 / 5.0),
+            ("GetResources", 5.0, 5.0 / 2.0),
+        ];
+        Self { buckets: Mutex::new(quotas.map(|(operation, burst, rate)| (operation, Bucket::new(burst, rate))).into()) }
+    }
+
+    /// Waits for this operation's turn; `told` gets the reason where the wait is one that a person notices.
+    pub async fn turn(&self, operation: &'static str, told: &(dyn Fn(String) + Send + Sync)) {
+        let wait = {
+            let mut buckets = self.buckets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let now = Instant::now();
+            let mut wait = Duration::ZERO;
+            for name in [TOTAL, operation] {
+                if let Some(bucket) = buckets.get_mut(name) {
+                    wait = wait.max(bucket.take(now));
+                }
+            }
+            wait
+        };
+        if wait > Duration::from_secs(1) {
+            told(format!("API Gateway's quota for {operation}: {} s", wait.as_secs() + 1));
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_delete_waits_thirty_seconds_and_says_so() {
+        let pace = Pace::aws();
+        let told = Mutex::new(vec![]);
+        let tell = |text: String| told.lock().expect("not poisoned").push(text);
+        let start = Instant::now();
+        pace.turn("DeleteRestApi", &tell).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        pace.turn("DeleteRestApi", &tell).await;
+        assert!(start.elapsed() >= Duration::from_secs(30) && start.elapsed() < Duration::from_secs(31));
+        assert_eq!(told.into_inner().expect("not poisoned").len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_calls_keep_to_forty_at_once_and_ten_a_second() {
+        let pace = Pace::aws();
+        let start = Instant::now();
+        for _ in 0..100 {
+            pace.turn("GetStages", &|_| ()).await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(6) && start.elapsed() < Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,385 @@
+//! Buckets: what they are and how they become what they ought to be.
+
+use super::{
+    Aws,
+    call::{CallError, called},
+    observe::Seen,
+    wait::{LONG, Tell, while_busy},
+};
+use crate::{
+    observed::{Account, Existing},
+    plan::BucketPart,
+    policy,
+    resource::{Bucket, STACK_TAG, Tags},
+};
+use aws_sdk_s3::{
+    client::Waiters,
+    types::{
+        BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
+        LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership, OwnershipControls, OwnershipControlsRule,
+        PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+        ServerSideEncryptionRule, Tag, Tagging,
+    },
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How our lifecycle rules' ids begin.
+const RULE_PREFIX: &str = "routeto-";
+
+/// A bucket as it stands, its tags (all of them) beside it.
+pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Bucket, Tags)>, CallError> {
+    let s3 = &aws.s3;
+    let (head, tags, access, ownership, encryption, bucket_policy, lifecycle) = futures_util::join!(
+        called("s3:ListBucket", s3.head_bucket().bucket(name).send()),
+        called("s3:GetBucketTagging", s3.get_bucket_tagging().bucket(name).expected_bucket_owner(&account.id).send()),
+        called("s3:GetBucketPublicAccessBlock", s3.get_public_access_block().bucket(name).expected_bucket_owner(&account.id).send()),
+        called("s3:GetBucketOwnershipControls", s3.get_bucket_ownership_controls().bucket(name).expected_bucket_owner(&account.id).send()),
+        called("s3:GetEncryptionConfiguration", s3.get_bucket_encryption().bucket(name).expected_bucket_owner(&account.id).send()),
+        called("s3:GetBucketPolicy", s3.get_bucket_policy().bucket(name).expected_bucket_owner(&account.id).send()),
+        called(
+            "s3:GetLifecycleConfiguration",
+            s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&account.id).send()
+        ),
+    );
+    let head = match head {
+        Ok(head) => head,
+        Err(error) if error.not_found() => return Ok(Seen::Absent),
+        Err(error) if error.status == Some(403) => {
+            // Our own bucket with a missing permission answers 403 as well: only its tags could tell.
+            return Ok(Seen::Foreign("it belongs to another account, or s3:ListBucket on it is not allowed".into()));
+        }
+        Err(error) if matches!(error.status, Some(301 | 400)) => return Ok(Seen::Foreign("it is in another region".into())),
+        Err(error) => return Err(error),
+    };
+    if let Some(region) = head.bucket_region().filter(|region| *region != aws.region) {
+        return Ok(Seen::Foreign(format!("it is in {region}, not in {}", aws.region)));
+    }
+    let tags = absent(tags, &["NoSuchTagSet", "NoSuchTagSetError"])?
+        .map(|output| output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect::<Tags>());
+    let tags = tags.unwrap_or_default();
+    if tags.get(STACK_TAG).map(String::as_str) != Some(stack) {
+        // What a crash leaves where tags come in a second call: ours if it is empty and has no tag at all.
+        if !tags.is_empty() || !is_empty(aws, name).await? {
+            let whose = match tags.get(STACK_TAG) {
+                Some(other) => format!("it belongs to the stack {other}"),
+                None => format!("it lacks the tag {STACK_TAG}={stack}"),
+            };
+            return Ok(Seen::Foreign(whose));
+        }
+    }
+    let access = absent(access, &["NoSuchPublicAccessBlockConfiguration"])?.and_then(|output| output.public_access_block_configuration);
+    let ownership = absent(ownership, &["OwnershipControlsNotFoundError"])?.and_then(|output| output.ownership_controls);
+    let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
+        .and_then(|output| output.server_side_encryption_configuration);
+    let bucket_policy = absent(bucket_policy, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy);
+    let lifecycle =
+        absent(lifecycle, &["NoSuchLifecycleConfiguration"])?.map(|output| output.rules.unwrap_or_default()).unwrap_or_default();
+    let bucket = Bucket {
+        name: name.to_owned(),
+        tags: tags.clone(),
+        public_access_blocked: access.is_some_and(|access| {
+            [access.block_public_acls(), access.ignore_public_acls(), access.block_public_policy(), access.restrict_public_buckets()]
+                .iter()
+                .all(|on| *on == Some(true))
+        }),
+        owner_enforced: ownership
+            .is_some_and(|controls| controls.rules().iter().any(|rule| *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced)),
+        encryption: encryption_of(encryption.as_ref()),
+        tls_only: bucket_policy.is_some_and(|text| policy::has_tls_statement(&text, &account.partition, name)),
+        expire_after: expiry_of(&lifecycle),
+    };
+    Ok(Seen::Ours((bucket, tags)))
+}
+
+fn absent<T>(answer: Result<T, CallError>, codes: &[&str]) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is(codes) || error.not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn encryption_of(configuration: Option<&ServerSideEncryptionConfiguration>) -> String {
+    let rule = configuration
+        .and_then(|configuration| configuration.rules().first())
+        .and_then(|rule| rule.apply_server_side_encryption_by_default());
+    match rule {
+        None => "none".into(),
+        Some(default) => match default.kms_master_key_id() {
+            Some(key) => format!("{} {key}", default.sse_algorithm().as_str()),
+            None => default.sse_algorithm().as_str().to_owned(),
+        },
+    }
+}
+
+fn expiry_of(rules: &[LifecycleRule]) -> BTreeMap<String, u32> {
+    rules
+        .iter()
+        .filter(|rule| rule.id().is_some_and(|id| id.starts_with(RULE_PREFIX)) && *rule.status() == ExpirationStatus::Enabled)
+        .filter_map(|rule| {
+            let prefix = rule.filter().and_then(|filter| filter.prefix()).unwrap_or_default().to_owned();
+            let days = rule.expiration().and_then(|expiration| expiration.days())?;
+            Some((prefix, u32::try_from(days).ok()?))
+        })
+        .collect()
+}
+
+/// No object, no version, no delete marker.
+pub async fn is_empty(aws: &Aws, name: &str) -> Result<bool, CallError> {
+    let page = called("s3:ListBucketVersions", aws.s3.list_object_versions().bucket(name).max_keys(1).send()).await?;
+    Ok(page.versions().is_empty() && page.delete_markers().is_empty())
+}
+
+/// A bucket that the user says exists: its region, its owner, its key.
+pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existing, CallError> {
+    let (head, encryption) = futures_util::join!(
+        called("s3:ListBucket", aws.s3.head_bucket().bucket(name).expected_bucket_owner(&account.id).send()),
+        called("s3:GetEncryptionConfiguration", aws.s3.get_bucket_encryption().bucket(name).expected_bucket_owner(&account.id).send()),
+    );
+    let head = match head {
+        Ok(head) => head,
+        Err(error) if error.not_found() => return Ok(Existing::Missing),
+        Err(error) if error.status == Some(403) => {
+            return Ok(Existing::Unusable {
+                why: "the bucket belongs to another account, or this one's credentials may not look at it".into(),
+                now: "name a bucket of this account, or allow s3:ListBucket on it".into(),
+            });
+        }
+        Err(error) if matches!(error.status, Some(301 | 400)) => {
+            return Ok(Existing::Unusable {
+                why: format!("the bucket is not in {}", aws.region),
+                now: "name a bucket of this region, or deploy to the bucket's".into(),
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(region) = head.bucket_region().filter(|region| *region != aws.region) {
+        return Ok(Existing::Unusable {
+            why: format!("the bucket is in {region}, the stack in {}", aws.region),
+            now: format!("name a bucket of this region, or deploy with --region {region}"),
+        });
+    }
+    let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
+        .and_then(|output| output.server_side_encryption_configuration);
+    let key = encryption_of(encryption.as_ref()).strip_prefix("aws:kms ").map(|key| key_arn(account, key));
+    Ok(Existing::Found { key })
+}
+
+/// A customer's key as an ARN; S3 and SQS also take ids and aliases.
+pub fn key_arn(account: &Account, key: &str) -> String {
+    if key.starts_with("arn:") {
+        return key.to_owned();
+    }
+    let name = if key.starts_with("alias/") { key.to_owned() } else { format!("key/{key}") };
+    format!("arn:{}:kms:{}:{}:{name}", account.partition, account.region, account.id)
+}
+
+/// Creates the bucket with its tags, then sets the rest, all at once.
+pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_>) -> Result<(), CallError> {
+    let tagged = while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, true)).await;
+    let tagged = match tagged {
+        Ok(()) => true,
+        Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => false,
+        // Back ends older than tags in CreateBucket: a second call brings them.
+        Err(error) if error.is(&["MalformedXML", "InvalidLocationConstraint", "IllegalLocationConstraintException"]) => {
+            match while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, false)).await {
+                Ok(()) => false,
+                Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => false,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    if !tagged {
+        put_tags(aws, &bucket.name, &bucket.tags).await?;
+    }
+    use BucketPart::*;
+    let mut parts = vec![PublicAccess, Ownership, Encryption, Policy];
+    if !bucket.expire_after.is_empty() {
+        parts.push(Lifecycle);
+    }
+    update(aws, account, bucket, parts, &bucket.tags).await
+}
+
+/// A name just deleted is free again only after minutes, up to an hour.
+fn just_deleted(error: &CallError) -> Option<String> {
+    error.is(&["OperationAborted"]).then(|| "S3 is still deleting a bucket of this name".into())
+}
+
+async fn create_call(aws: &Aws, bucket: &Bucket, with_tags: bool) -> Result<(), CallError> {
+    let mut configuration = CreateBucketConfiguration::builder();
+    // us-east-1 takes no location constraint.
+    if aws.region != "us-east-1" {
+        configuration = configuration.location_constraint(BucketLocationConstraint::from(aws.region.as_str()));
+    }
+    if with_tags {
+        configuration = configuration.set_tags(Some(tag_set(&bucket.tags)));
+    }
+    let plain = aws.region == "us-east-1" && !with_tags;
+    let request = aws
+        .s3
+        .create_bucket()
+        .bucket(&bucket.name)
+        .set_create_bucket_configuration((!plain).then(|| configuration.build()))
+        .object_ownership(ObjectOwnership::BucketOwnerEnforced);
+    called("s3:CreateBucket", request.send()).await.map(drop)
+}
+
+fn tag_set(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build().expect("key and value are set")).collect()
+}
+
+async fn put_tags(aws: &Aws, name: &str, tags: &Tags) -> Result<(), CallError> {
+    let tagging = Tagging::builder().set_tag_set(Some(tag_set(tags))).build().expect("the tag set is set");
+    called("s3:PutBucketTagging", aws.s3.put_bucket_tagging().bucket(name).tagging(tagging).send()).await.map(drop)
+}
+
+/// Sets the parts that differ. They don't depend on each other, but S3 answers OperationAborted to two writes of one bucket's
+/// configuration at a moment: those are tried again.
+pub async fn update(
+    aws: &Aws,
+    account: &Account,
+    bucket: &Bucket,
+    parts: impl IntoIterator<Item = BucketPart>,
+    all_tags: &Tags,
+) -> Result<(), CallError> {
+    let writes = parts.into_iter().map(|part| async move {
+        let busy = |error: &CallError| error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
+        while_busy("s3:PutBucket", Duration::from_secs(30), &|_| (), busy, || write(aws, account, bucket, part, all_tags)).await
+    });
+    futures_util::future::try_join_all(writes).await.map(drop)
+}
+
+async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, all_tags: &Tags) -> Result<(), CallError> {
+    let s3 = &aws.s3;
+    let name = &bucket.name;
+    match part {
+        BucketPart::Tags => put_tags(aws, name, all_tags).await,
+        BucketPart::PublicAccess => {
+            let block = PublicAccessBlockConfiguration::builder()
+                .block_public_acls(true)
+                .ignore_public_acls(true)
+                .block_public_policy(true)
+                .restrict_public_buckets(true)
+                .build();
+            let request = s3.put_public_access_block().bucket(name).public_access_block_configuration(block);
+            called("s3:PutBucketPublicAccessBlock", request.send()).await.map(drop)
+        }
+        BucketPart::Ownership => {
+            let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build();
+            let controls = OwnershipControls::builder().rules(rule.expect("ownership is set")).build().expect("a rule is set");
+            let request = s3.put_bucket_ownership_controls().bucket(name).ownership_controls(controls);
+            called("s3:PutBucketOwnershipControls", request.send()).await.map(drop)
+        }
+        BucketPart::Encryption => {
+            let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
+            let rule =
+                ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.expect("the algorithm is set")).build();
+            let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build().expect("a rule is set");
+            let request = s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(configuration);
+            called("s3:PutEncryptionConfiguration", request.send()).await.map(drop)
+        }
+        BucketPart::Policy => {
+            let answer = called("s3:GetBucketPolicy", s3.get_bucket_policy().bucket(name).send()).await;
+            let have = absent(answer, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy);
+            let text = policy::with_tls_statement(have.as_deref(), &account.partition, name);
+            called("s3:PutBucketPolicy", s3.put_bucket_policy().bucket(name).policy(text).send()).await.map(drop)
+        }
+        BucketPart::Lifecycle => put_lifecycle(aws, bucket).await,
+    }
+}
+
+/// Our rules as they ought to be, the user's own as they are.
+async fn put_lifecycle(aws: &Aws, bucket: &Bucket) -> Result<(), CallError> {
+    let request = aws.s3.get_bucket_lifecycle_configuration().bucket(&bucket.name);
+    let have = absent(called("s3:GetLifecycleConfiguration", request.send()).await, &["NoSuchLifecycleConfiguration"])?;
+    let mut rules: Vec<LifecycleRule> = have.and_then(|output| output.rules).unwrap_or_default();
+    rules.retain(|rule| !rule.id().is_some_and(|id| id.starts_with(RULE_PREFIX)));
+    for (prefix, days) in &bucket.expire_after {
+        let days = i32::try_from(*days).unwrap_or(i32::MAX);
+        let rule = LifecycleRule::builder()
+            .id(format!("{RULE_PREFIX}expire-{}", if prefix.is_empty() { "all" } else { prefix }))
+            .status(ExpirationStatus::Enabled)
+            .filter(LifecycleRuleFilter::builder().prefix(prefix).build())
+            .expiration(LifecycleExpiration::builder().days(days).build())
+            .build();
+        rules.push(rule.expect("the status is set"));
+    }
+    if rules.is_empty() {
+        let request = aws.s3.delete_bucket_lifecycle().bucket(&bucket.name);
+        return called("s3:PutLifecycleConfiguration", request.send()).await.map(drop);
+    }
+    let configuration = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().expect("the rules are set");
+    let request = aws.s3.put_bucket_lifecycle_configuration().bucket(&bucket.name).lifecycle_configuration(configuration);
+    called("s3:PutLifecycleConfiguration", request.send()).await.map(drop)
+}
+
+/// What became of a bucket that was to go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deleted {
+    Gone,
+    /// Something was stored in the meantime, and data are not deleted unless asked.
+    Kept,
+}
+
+/// Deletes the bucket; with `purge` every object and version first.
+pub async fn delete(aws: &Aws, name: &str, purge: bool, tell: Tell<'_>) -> Result<Deleted, CallError> {
+    // Events that were on their way may still be stored while we empty it: look again a few times.
+    for _ in 0..5 {
+        if purge {
+            self::purge(aws, name, tell).await?;
+        }
+        match called("s3:DeleteBucket", aws.s3.delete_bucket().bucket(name).send()).await {
+            Ok(_) => return Ok(Deleted::Gone),
+            Err(error) if error.not_found() => return Ok(Deleted::Gone),
+            Err(error) if error.is(&["BucketNotEmpty"]) && !purge => return Ok(Deleted::Kept),
+            Err(error) if error.is(&["BucketNotEmpty", "OperationAborted"]) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(CallError {
+        call: "s3:DeleteBucket",
+        code: Some("BucketNotEmpty".into()),
+        status: Some(409),
+        message: "objects keep coming while it is emptied".into(),
+        retry_after: None,
+    })
+}
+
+async fn purge(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let mut deleted = 0_usize;
+    loop {
+        let page = match called("s3:ListBucketVersions", aws.s3.list_object_versions().bucket(name).send()).await {
+            Ok(page) => page,
+            Err(error) if error.not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
+        let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
+        let objects: Vec<ObjectIdentifier> = versions
+            .chain(markers)
+            .filter_map(|(key, version)| ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build().ok())
+            .collect();
+        if objects.is_empty() {
+            return Ok(());
+        }
+        deleted += objects.len();
+        let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().expect("objects are set");
+        let answer = called("s3:DeleteObject", aws.s3.delete_objects().bucket(name).delete(delete).send()).await?;
+        if let Some(error) = answer.errors().first() {
+            return Err(CallError {
+                call: "s3:DeleteObject",
+                code: error.code().map(str::to_owned),
+                status: None,
+                message: format!("{}: {}", error.key().unwrap_or_default(), error.message().unwrap_or_default()),
+                retry_after: None,
+            });
+        }
+        tell(format!("{deleted} objects deleted"));
+    }
+}
+
+/// Waits until a bucket just made answers.
+pub async fn exists(aws: &Aws, name: &str) -> bool {
+    aws.s3.wait_until_bucket_exists().bucket(name).wait(Duration::from_secs(30)).await.is_ok()
+}

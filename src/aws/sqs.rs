@@ -1,0 +1,158 @@
+//! Queues: what they are and how they become what they ought to be.
+
+use super::{
+    Aws,
+    call::{CallError, called},
+    observe::Seen,
+    s3::key_arn,
+    wait::{LONG, Tell, while_busy},
+};
+use crate::{
+    desired::queue_url,
+    observed::{Account, Existing},
+    resource::{Queue, Redrive, STACK_TAG, Tags},
+};
+use aws_sdk_sqs::types::QueueAttributeName as Name;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// A queue as it stands, and about how many messages it holds.
+pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Queue, u64)>, CallError> {
+    let url = queue_url(account, name);
+    let (attributes, tags) =
+        futures_util::join!(attributes(aws, &url), called("sqs:ListQueueTags", aws.sqs.list_queue_tags().queue_url(&url).send()));
+    let Some(attributes) = attributes? else { return Ok(Seen::Absent) };
+    let tags: Tags = match tags {
+        Ok(output) => output.tags.unwrap_or_default().into_iter().collect(),
+        Err(error) if error.not_found() => return Ok(Seen::Absent),
+        Err(error) => return Err(error),
+    };
+    match tags.get(STACK_TAG) {
+        Some(tag) if tag == stack => {}
+        Some(other) => return Ok(Seen::Foreign(format!("it belongs to the stack {other}"))),
+        None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
+    }
+    let number = |name: Name| attributes.get(&name).and_then(|value| value.parse::<u32>().ok()).unwrap_or(0);
+    let messages =
+        [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed]
+            .into_iter()
+            .map(|name| u64::from(number(name)))
+            .sum();
+    let queue = Queue {
+        name: name.to_owned(),
+        tags,
+        encryption: encryption_of(&attributes),
+        retention: number(Name::MessageRetentionPeriod),
+        maximum_message_size: number(Name::MaximumMessageSize),
+        redrive: attributes.get(&Name::RedrivePolicy).and_then(|text| redrive_of(text)),
+    };
+    Ok(Seen::Ours((queue, messages)))
+}
+
+async fn attributes(aws: &Aws, url: &str) -> Result<Option<HashMap<Name, String>>, CallError> {
+    match called("sqs:GetQueueAttributes", aws.sqs.get_queue_attributes().queue_url(url).attribute_names(Name::All).send()).await {
+        Ok(output) => Ok(Some(output.attributes.unwrap_or_default())),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn encryption_of(attributes: &HashMap<Name, String>) -> String {
+    match attributes.get(&Name::KmsMasterKeyId) {
+        Some(key) if !key.is_empty() => key.clone(),
+        _ if attributes.get(&Name::SqsManagedSseEnabled).is_some_and(|on| on == "true") => "SSE-SQS".into(),
+        _ => "none".into(),
+    }
+}
+
+fn redrive_of(text: &str) -> Option<Redrive> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let dead_letter_queue = value["deadLetterTargetArn"].as_str()?.rsplit(':').next()?.to_owned();
+    // The console writes a number, some tools a string.
+    let count = &value["maxReceiveCount"];
+    let after = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+    Some(Redrive { dead_letter_queue, after: u32::try_from(after).ok()? })
+}
+
+/// A queue that the user says exists: its key.
+pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existing, CallError> {
+    match attributes(aws, &queue_url(account, name)).await {
+        Ok(None) => Ok(Existing::Missing),
+        Ok(Some(attributes)) => {
+            let key = match encryption_of(&attributes).as_str() {
+                "SSE-SQS" | "none" => None,
+                // AWS's own key needs no grant.
+                "alias/aws/sqs" => None,
+                key => Some(key_arn(account, key)),
+            };
+            Ok(Existing::Found { key })
+        }
+        Err(error) if error.is(&["AccessDenied", "AccessDeniedException"]) => Ok(Existing::Unusable {
+            why: "this account's credentials may not look at the queue".into(),
+            now: "allow sqs:GetQueueAttributes on it".into(),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+fn settings(account: &Account, queue: &Queue) -> HashMap<Name, String> {
+    let mut settings = HashMap::from([
+        (Name::SqsManagedSseEnabled, "true".to_owned()),
+        (Name::MessageRetentionPeriod, queue.retention.to_string()),
+        (Name::MaximumMessageSize, queue.maximum_message_size.to_string()),
+    ]);
+    if let Some(Redrive { dead_letter_queue, after }) = &queue.redrive {
+        let arn = format!("arn:{}:sqs:{}:{}:{dead_letter_queue}", account.partition, account.region, account.id);
+        settings.insert(Name::RedrivePolicy, json!({"deadLetterTargetArn": arn, "maxReceiveCount": after}).to_string());
+    }
+    settings
+}
+
+/// Creates the queue with its attributes and tags in one call.
+pub async fn create(aws: &Aws, account: &Account, queue: &Queue, tell: Tell<'_>) -> Result<(), CallError> {
+    let busy = |error: &CallError| {
+        error
+            .is(&["QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"])
+            .then(|| "SQS keeps the name of a deleted queue for 60 s".into())
+    };
+    let answer = while_busy("sqs:CreateQueue", LONG, tell, busy, || {
+        let request = aws
+            .sqs
+            .create_queue()
+            .queue_name(&queue.name)
+            .set_attributes(Some(settings(account, queue)))
+            .set_tags(Some(queue.tags.clone().into_iter().collect()));
+        called("sqs:CreateQueue", request.send())
+    })
+    .await;
+    match answer {
+        Ok(_) => Ok(()),
+        // Made in the meantime with other attributes: set them.
+        Err(error) if error.is(&["QueueAlreadyExists", "QueueNameExists"]) => update(aws, account, queue, true, true).await,
+        Err(error) => Err(error),
+    }
+}
+
+pub async fn update(aws: &Aws, account: &Account, queue: &Queue, attributes: bool, tags: bool) -> Result<(), CallError> {
+    let url = queue_url(account, &queue.name);
+    if attributes {
+        let mut settings = settings(account, queue);
+        // An empty value takes the redrive policy away.
+        settings.entry(Name::RedrivePolicy).or_default();
+        let request = aws.sqs.set_queue_attributes().queue_url(&url).set_attributes(Some(settings));
+        called("sqs:SetQueueAttributes", request.send()).await?;
+    }
+    if tags {
+        let request = aws.sqs.tag_queue().queue_url(&url).set_tags(Some(queue.tags.clone().into_iter().collect()));
+        called("sqs:TagQueue", request.send()).await?;
+    }
+    Ok(())
+}
+
+pub async fn delete(aws: &Aws, account: &Account, name: &str) -> Result<(), CallError> {
+    match called("sqs:DeleteQueue", aws.sqs.delete_queue().queue_url(queue_url(account, name)).send()).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,145 @@
+//! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a clear error.
+
+use super::call::CallError;
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// Where the reason for a wait goes.
+pub type Tell<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// What one try came to.
+pub enum Try<T> {
+    Done(T),
+    /// Not yet: why.
+    Again(String),
+}
+
+/// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5 minutes and a half, rarely more.
+pub const LONG: Duration = Duration::from_secs(300);
+
+/// Tries until it is done or `limit` is over; then the last reason.
+///
+/// # Errors
+/// The try's own, or `Err(Ok(reason))` when the limit is over.
+pub async fn until<T, F, E>(limit: Duration, tell: Tell<'_>, mut attempt: impl FnMut() -> F) -> Result<T, Waited<E>>
+where
+    F: Future<Output = Result<Try<T>, E>>,
+{
+    let start = Instant::now();
+    // Most waits are over within a second; the long ones don't need a call each second.
+    let mut pause = Duration::from_millis(100);
+    let mut told = String::new();
+    loop {
+        match attempt().await.map_err(Waited::Failed)? {
+            Try::Done(value) => return Ok(value),
+            Try::Again(reason) => {
+                if start.elapsed() + pause > limit {
+                    return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
+                }
+                if reason != told && start.elapsed() > Duration::from_millis(500) {
+                    tell(reason.clone());
+                    told = reason;
+                }
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_secs(3));
+    }
+}
+
+/// A wait that came to nothing.
+#[derive(Debug)]
+pub enum Waited<E> {
+    Failed(E),
+    TooLong { reason: String, seconds: u64 },
+}
+
+impl Waited<CallError> {
+    /// As an error of the call that was waited for.
+    pub fn of(self, call: &'static str) -> CallError {
+        match self {
+            Waited::Failed(error) => error,
+            Waited::TooLong { reason, seconds } => CallError {
+                call,
+                code: Some("WaitedTooLong".into()),
+                status: None,
+                message: format!("after {seconds} s still: {reason}"),
+                retry_after: None,
+            },
+        }
+    }
+}
+
+/// Repeats a call while it answers that something else is going on.
+pub async fn while_busy<T, F>(
+    call: &'static str,
+    limit: Duration,
+    tell: Tell<'_>,
+    busy: impl Fn(&CallError) -> Option<String>,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    until(limit, tell, || {
+        let outcome = attempt();
+        let busy = &busy;
+        async move {
+            match outcome.await {
+                Ok(value) => Ok(Try::Done(value)),
+                Err(error) => match busy(&error) {
+                    Some(reason) => Ok(Try::Again(reason)),
+                    None => Err(error),
+                },
+            }
+        }
+    })
+    .await
+    .map_err(|waited| waited.of(call))
+}
+
+/// A pause that a caller outside `aws` asks for.
+pub async fn pause(time: Duration) {
+    sleep(time).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_its_last_reason_when_the_limit_is_over() {
+        let waited: Result<(), Waited<()>> =
+            until(Duration::from_secs(30), &|_| (), || async { Ok(Try::Again("the role can't be assumed yet".into())) }).await;
+        match waited {
+            Err(Waited::TooLong { reason, seconds }) => assert_eq!((reason.as_str(), seconds), ("the role can't be assumed yet", 30)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_call_is_repeated_and_its_answer_returned() {
+        let calls = Cell::new(0);
+        let answer = while_busy(
+            "lambda:UpdateFunctionCode",
+            LONG,
+            &|_| (),
+            |error| error.is(&["Busy"]).then(|| "busy".into()),
+            || {
+                calls.set(calls.get() + 1);
+                let calls = calls.get();
+                async move {
+                    if calls < 5 {
+                        Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new(), retry_after: None })
+                    } else {
+                        Ok(calls)
+                    }
+                }
+            },
+        )
+        .await
+        .expect("it ends");
+        assert_eq!(answer, 5);
+    }
+}

@@ -1,0 +1,229 @@
+//! The command line: words in, a typed command out.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{path::PathBuf, time::Duration};
+
+#[derive(Debug, Parser)]
+#[command(name = "routeto", version, about = "One YAML file in, and your AWS account keeps every webhook.", max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 `plan --exit-code` found changes, 64 usage, 65 bad stack file or template, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// AWS region; else the stack file's, AWS_REGION's, the profile's
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Profile of the AWS configuration
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Another endpoint than AWS's, an emulator's say; AWS_ENDPOINT_URL does the same
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// What stdout gets
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// More words: what stays as it is, too
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Only results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build, plan, apply; ends with a probe of every route
+    Deploy(Deploy),
+    /// Show what deploy would do
+    Plan(PlanArgs),
+    /// Give a stage a new token
+    SetToken(SetToken),
+    /// Show what stands where, and what was changed by hand
+    Status(Status),
+    /// Remove what carries the stack's tag; data are kept
+    Teardown(Teardown),
+    /// Check the stack file and its templates; asks nobody
+    Validate(Validate),
+    /// Build the function's zip
+    Package(Package),
+    /// Print the shell's completions
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StackArg {
+    /// The stack file, or the name of one in stacks/
+    #[arg(value_name = "STACK", default_value = "stacks/routeto.yaml")]
+    pub stack: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Stages {
+    /// Only this stage; may be repeated. Default: every stage of the file
+    #[arg(long = "stage", value_name = "STAGE")]
+    pub stages: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FunctionZip {
+    /// A zip of the function that is built already
+    #[arg(long, value_name = "FILE")]
+    pub function_zip: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Deploy {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    #[command(flatten)]
+    pub zip: FunctionZip,
+    /// Print a new stage's token even where it might be recorded
+    #[arg(long)]
+    pub show_token: bool,
+    /// Take the lock of a deploy that was killed
+    #[arg(long)]
+    pub break_lock: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    #[command(flatten)]
+    pub zip: FunctionZip,
+    /// Exit with 2 if there is anything to do
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SetToken {
+    #[command(flatten)]
+    pub stack: StackArg,
+    /// The stage that gets the token
+    #[arg(long, value_name = "STAGE", required = true)]
+    pub stage: String,
+    /// Read the token from stdin instead of making one
+    #[arg(long)]
+    pub token_stdin: bool,
+    /// How long the old token goes on working, e.g. 30m, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, conflicts_with = "now")]
+    pub overlap: Duration,
+    /// Shut the old token at once
+    #[arg(long)]
+    pub now: bool,
+    /// Print the token even where it might be recorded
+    #[arg(long)]
+    pub show_token: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    #[command(flatten)]
+    pub zip: FunctionZip,
+}
+
+#[derive(Debug, Args)]
+pub struct Teardown {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    /// Delete buckets with objects and queues with messages, too
+    #[arg(long)]
+    pub delete_data: bool,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Take the lock of a deploy that was killed
+    #[arg(long)]
+    pub break_lock: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Validate {
+    #[command(flatten)]
+    pub stack: StackArg,
+}
+
+#[derive(Debug, Args)]
+pub struct Package {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub zip: FunctionZip,
+    /// Where the zip goes; default: it stays in the cache, whose path is printed
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time; write 90s, 30m, 24h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let time = count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)?;
+    // Stage variables hold the expiry as epoch seconds; a year is longer than anybody needs two tokens.
+    if time > Duration::from_secs(366 * 24 * 3600) { Err("the overlap is at most 366d".into()) } else { Ok(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in ["", "24", "h", "-1h", "1.5h", "1w", "99999999999999999999d", "400d", "1é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! `routeto deploy`: build, plan, apply, probe.
+
+use super::{Context, Planned, can_invoke, invoke_url, now, probe};
+use crate::{
+    apply::{Applied, apply},
+    aws::{Aws, execute::AwsExecutor, lock, logs, observe},
+    cli,
+    desired::name,
+    error::{Error, Failure, Result},
+    observed::{Account, Secret},
+    package::Artifact,
+    plan::{Late, Verb},
+    report::{Style, json},
+    resource::{Id, Kind, LogGroup},
+    spec::{Stack, TokenRule},
+    token,
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
+    let start = Instant::now();
+    let stack = context.load(&args.stack)?;
+    let stages = context.stages(&stack, &args.stages)?;
+    let tokens = Tokens::from_environment(&stages)?;
+    let aws = context.connect(&stack).await?;
+    let whole = args.stages.stages.is_empty();
+    let look = observe::Look { stack: &stack, stages: stages.clone(), whole };
+    // Looking at AWS needs no zip: both at once.
+    let (artifact, looked) = futures_util::try_join!(context.artifact(&stack, &args.zip), observe::observe(&aws, &look))?;
+    let first = Context::planned(&stack, &stages, &artifact, looked.0, looked.1)?;
+    let done = if first.plan.is_empty() {
+        Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() }
+    } else {
+        let work = Work { context, stack: &stack, stages: &stages, aws: &aws, artifact: &artifact, whole };
+        let outcome = work.under_lock(&first.account, &args, tokens).await;
+        context.release().await;
+        outcome?
+    };
+    report(context, &stack, &stages, &aws, &done, &args, start)
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    stack: &'a Stack,
+    stages: &'a BTreeSet<String>,
+    aws: &'a Aws,
+    artifact: &'a Artifact,
+    whole: bool,
+}
+
+struct Deployed {
+    planned: Planned,
+    applied: Applied,
+    /// Tokens of the stages that were made, in clear.
+    tokens: BTreeMap<String, Secret>,
+}
+
+impl Work<'_> {
+    async fn under_lock(&self, account: &Account, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
+        let Work { context, stack, stages, aws, artifact, whole } = *self;
+        let group = LogGroup { name: name::history(&stack.name), tags: crate::desired::tags(stack), retention: None };
+        context.hold(lock::take(aws, &group, &account.caller, now(), args.break_lock).await?);
+        // Another deploy may have ended between our look and the lock.
+        let planned = context.plan(aws, stack, stages, whole, artifact).await?;
+        let new: BTreeSet<String> = planned
+            .plan
+            .with(Verb::Create)
+            .filter(|change| change.key.id.kind == Kind::Stage)
+            .map(|change| change.key.id.name.clone())
+            .collect();
+        let clear = tokens.of(&new, context.report.stdout_terminal || args.show_token)?;
+        let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
+        let executor = AwsExecutor { aws, account: &planned.account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
+        if !context.report.json {
+            context.report.note(context.report.summary(&planned.plan).trim_end());
+        }
+        let applied = apply(&planned.plan, &executor, &*context.progress).await;
+        let clear: BTreeMap<String, Secret> =
+            clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
+        self.remember(&planned, &applied).await;
+        if !applied.failed.is_empty() {
+            // A token that was made is shown all the same: the next run won't make it again.
+            show_tokens(context, &clear, args.show_token);
+            return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
+        }
+        let done = Deployed { planned, applied, tokens: clear };
+        self.probe(&done).await.inspect_err(|_| show_tokens(context, &done.tokens, args.show_token))?;
+        Ok(done)
+    }
+
+    /// One line in the stack's history. A history that can't be written doesn't undo a deploy.
+    async fn remember(&self, planned: &Planned, applied: &Applied) {
+        let outcome = if applied.failed.is_empty() { "deployed" } else { "failed" };
+        let line = json!({
+            "what": outcome, "who": planned.account.caller, "commit": commit(), "stages": self.stages,
+            "code": self.artifact.code_sha256, "changes": json::changes(&planned.plan, Some(applied)),
+            "routeto": env!("CARGO_PKG_VERSION"),
+        });
+        if let Err(error) = logs::remember(self.aws, &name::history(&self.stack.name), &line.to_string(), now()).await {
+            self.context.report.warning(&format!("the history has no line of this deploy: {}", error.about("history")));
+        }
+    }
+
+    async fn probe(&self, done: &Deployed) -> Result<()> {
+        let Work { context, stack, aws, .. } = *self;
+        if !can_invoke(aws) {
+            context
+                .report
+                .note("not probed: this endpoint isn't AWS's; set ROUTETO_INVOKE_URL to where its stages answer ({api}, {stage})");
+            return Ok(());
+        }
+        let Some(api) = api_id(done) else { return Ok(()) };
+        context.progress.step("probing every route");
+        let progress = context.progress.clone();
+        let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
+        let probed = futures_util::future::join_all(self.stages.iter().map(|name| {
+            let (url, tell) = (invoke_url(&done.planned.account, &api, name), &tell);
+            async move { probe::stage(stack, name, &url, done.tokens.get(name), tell).await }
+        }))
+        .await;
+        context.progress.step_done();
+        let failures: Vec<Failure> = probed.into_iter().filter_map(Result::err).flatten().collect();
+        if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
+    }
+}
+
+/// Tokens that the environment gives to new stages.
+struct Tokens {
+    by_stage: BTreeMap<String, Secret>,
+    /// `ROUTETO_TOKEN`, for the one stage that is new.
+    any: Option<Secret>,
+}
+
+impl Tokens {
+    fn from_environment(stages: &BTreeSet<String>) -> Result<Tokens> {
+        let read = |name: &str| -> Result<Option<Secret>> {
+            let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else { return Ok(None) };
+            token::check(&value)
+                .map_err(|what| Error::Usage(Failure::new(name, what).now("set another, or leave it out to get a random one")))?;
+            Ok(Some(Secret(value)))
+        };
+        let mut by_stage = BTreeMap::new();
+        for stage in stages {
+            if let Some(token) = read(&variable(stage))? {
+                by_stage.insert(stage.clone(), token);
+            }
+        }
+        Ok(Tokens { by_stage, any: read("ROUTETO_TOKEN")? })
+    }
+
+    /// The tokens of the stages that are made; a stage without one stays shut until set-token.
+    fn of(mut self, new: &BTreeSet<String>, shown: bool) -> Result<BTreeMap<String, Secret>> {
+        let mut tokens = BTreeMap::new();
+        for stage in new {
+            let any = if new.len() == 1 { self.any.take() } else { None };
+            let token = match self.by_stage.remove(stage).or(any) {
+                Some(token) => Some(token),
+                // Where nobody would see it, a random token would only lock everybody out.
+                None if shown => Some(token::random().map_err(|what| Failure::new("token", what))?),
+                None => None,
+            };
+            tokens.extend(token.map(|token| (stage.clone(), token)));
+        }
+        Ok(tokens)
+    }
+}
+
+/// `ROUTETO_TOKEN_PROD` for the stage prod.
+fn variable(stage: &str) -> String {
+    format!("ROUTETO_TOKEN_{}", stage.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// The commit that is deployed, as CI systems or git tell it.
+fn commit() -> Option<String> {
+    let from_ci = ["GITHUB_SHA", "CI_COMMIT_SHA", "BITBUCKET_COMMIT", "CIRCLE_SHA1", "BUILDKITE_COMMIT"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    from_ci.or_else(|| {
+        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).stderr(std::process::Stdio::null()).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !text.is_empty()).then_some(text)
+    })
+}
+
+fn api_id(done: &Deployed) -> Option<String> {
+    if let Some(api) = &done.planned.observed.api {
+        return Some(api.id.clone());
+    }
+    let key = done.planned.plan.with(Verb::Create).find(|change| change.key.id.kind == Kind::Api)?.key.clone();
+    done.applied.outputs.get(&Late::From(key))
+}
+
+fn show_tokens(context: &Context, tokens: &BTreeMap<String, Secret>, show: bool) {
+    if context.report.stdout_terminal || show {
+        for (stage, token) in tokens {
+            context.report.result(&format!("token of the new stage {stage}: {}", token.0));
+        }
+    }
+}
+
+/// Deployment and version that a stage has now.
+fn serving(done: &Deployed, stage: &str) -> (String, String) {
+    use crate::plan::Action;
+    let id = Id::new(Kind::Stage, stage);
+    for change in &done.planned.plan.changes {
+        if let (true, Action::CreateStage { deployment, version, .. } | Action::UpdateStage { deployment, version, .. }) =
+            (change.key.id == id, &change.action)
+        {
+            let get = |late| done.applied.outputs.get(late).unwrap_or_default();
+            return (get(deployment), get(version));
+        }
+    }
+    let state = done.planned.observed.stages.get(stage);
+    state.map(|state| (state.deployment.clone(), state.version.clone().unwrap_or_default())).unwrap_or_default()
+}
+
+fn report(
+    context: &Context,
+    stack: &Stack,
+    stages: &BTreeSet<String>,
+    aws: &Aws,
+    done: &Deployed,
+    args: &cli::Deploy,
+    start: Instant,
+) -> Result<()> {
+    let Some(api) = api_id(done) else { return Err(Failure::new("api", "it has no id").now("run the same command again").into()) };
+    let account = &done.planned.account;
+    let shut = |stage: &str| match done.planned.observed.stages.get(stage) {
+        Some(state) => token::is_shut(&state.valid_token),
+        None => !done.tokens.contains_key(stage),
+    };
+    let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    if context.report.json {
+        let mut all = Map::new();
+        for stage in stages {
+            let url = invoke_url(account, &api, stage);
+            let (deployment, version) = serving(done, stage);
+            let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
+            let mut entry = json!({"url": url, "routes": routes, "function_version": version, "deployment_id": deployment});
+            if let (true, Some(token)) = (args.show_token, done.tokens.get(stage)) {
+                entry["token"] = json!(token.0);
+            }
+            all.insert(stage.clone(), entry);
+        }
+        let object = json!({
+            "version": json::VERSION, "stack": stack.name, "region": aws.region,
+            "changes": json::changes(&done.planned.plan, Some(&done.applied)), "stages": all, "seconds": seconds,
+        });
+        context.report.result(&object.to_string());
+    } else {
+        text(context, stack, stages, done, args, &api, seconds);
+    }
+    for stage in stages.iter().filter(|stage| shut(stage) && needs_token(stack)) {
+        context.report.warning(&format!(
+            "stage {stage} has no token yet and answers 401 to everybody: routeto set-token {} --stage {stage} --show-token",
+            args.stack.stack.display()
+        ));
+    }
+    Ok(())
+}
+
+fn needs_token(stack: &Stack) -> bool {
+    stack.routes.values().any(|route| route.token == TokenRule::Query)
+}
+
+fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Deployed, args: &cli::Deploy, api: &str, seconds: f64) {
+    let report = &context.report;
+    let mut lines = vec![];
+    if done.planned.plan.is_empty() {
+        lines.push(report.summary(&done.planned.plan).trim_end().to_owned());
+    } else {
+        lines.push(report.paint(Style::Bold, &format!("stack {} is deployed ({seconds:.1} s)", stack.name)));
+    }
+    for kept in &done.planned.plan.kept {
+        lines.push(format!("kept: {}, {}", kept.id, kept.why));
+    }
+    for (key, why) in &done.applied.kept {
+        lines.push(format!("kept: {}, {why}", key.id));
+    }
+    for stage in stages {
+        let url = invoke_url(&done.planned.account, api, stage);
+        let token = done.tokens.get(stage).filter(|_| report.stdout_terminal || args.show_token);
+        lines.push(report.paint(Style::Bold, stage));
+        lines.extend(route_lines(stack, &url, token));
+        if token.is_some() {
+            lines.push("  (the token is shown this once; only its hash is kept)".into());
+        }
+    }
+    report.result(&lines.join("\n"));
+}
+
+/// `POST <url>/input?token=…`, a line per route.
+pub fn route_lines(stack: &Stack, url: &str, token: Option<&Secret>) -> Vec<String> {
+    stack
+        .routes
+        .values()
+        .map(|route| {
+            let query = match (route.token, token) {
+                (TokenRule::None, _) => String::new(),
+                (TokenRule::Query, Some(token)) => format!("?token={}", token.0),
+                (TokenRule::Query, None) => "?token=…".into(),
+            };
+            format!("  {url}{}{query}", route.path)
+        })
+        .collect()
+}

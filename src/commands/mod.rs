@@ -1,0 +1,220 @@
+//! One short file per verb; what several need is here.
+
+mod deploy;
+mod package;
+mod plan;
+mod probe;
+mod set_token;
+mod status;
+mod teardown;
+mod validate;
+
+use crate::{
+    aws::{Aws, Connection, lock::Lock, observe},
+    cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
+    desired::{self, Inputs},
+    diagnostic::{Diagnostic, Severity},
+    error::{Error, Failure, Result},
+    observed::{Account, Observed},
+    package::{Artifact, Event, Options, build},
+    plan::{Plan, plan},
+    report::{Progress, Report},
+    resource::Resources,
+    spec::{self, Loaded, Source, Stack, World},
+};
+use clap::CommandFactory;
+use std::{
+    collections::BTreeSet,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What every command works with.
+pub struct Context {
+    pub global: Global,
+    pub report: Report,
+    pub progress: Arc<Progress>,
+    /// The lock that is held, so that an interrupted command can give it back.
+    pub lock: Mutex<Option<Lock>>,
+}
+
+/// Runs the command; answers the exit code of one that did its work.
+pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
+    match cli.command {
+        Command::Deploy(args) => deploy::run(context, args).await.map(|()| 0),
+        Command::Plan(args) => plan::run(context, args).await,
+        Command::SetToken(args) => set_token::run(context, args).await.map(|()| 0),
+        Command::Status(args) => status::run(context, args).await.map(|()| 0),
+        Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
+        Command::Validate(args) => validate::run(context, args).map(|()| 0),
+        Command::Package(args) => package::run(context, args).await.map(|()| 0),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "routeto", &mut text);
+            context.report.result(&String::from_utf8_lossy(&text));
+            Ok(0)
+        }
+    }
+}
+
+impl Context {
+    pub fn new(global: Global) -> Self {
+        let report = Report::new(&global);
+        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default() }
+    }
+
+    /// Reads and checks the stack file; warnings are told.
+    pub fn load(&self, arg: &StackArg) -> Result<Stack> {
+        let Loaded { stack, warnings } = self.load_quietly(arg)?;
+        self.report.diagnostics(&warnings);
+        Ok(stack)
+    }
+
+    pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
+        let path = stack_path(&arg.stack);
+        let bytes = read_stack(&path)?;
+        let region = self.global.region.clone();
+        let world = World { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read(path), region: region.as_deref() };
+        spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)
+    }
+
+    /// The stages that `--stage` asks for.
+    pub fn stages(&self, stack: &Stack, stages: &Stages) -> Result<BTreeSet<String>> {
+        let selected = stack.select_stages(&stages.stages).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
+        Ok(selected.into_iter().map(|stage| stage.name.clone()).collect())
+    }
+
+    pub async fn connect(&self, stack: &Stack) -> Result<Aws> {
+        let Global { region, profile, endpoint_url, .. } = self.global.clone();
+        Aws::connect(&Connection { region: region.or_else(|| stack.region.clone()), profile, endpoint_url }).await
+    }
+
+    /// The function's zip: given, kept from an earlier build, or built now.
+    pub async fn artifact(&self, stack: &Stack, zip: &FunctionZip) -> Result<Artifact> {
+        let mut options = Options::new(stack.function.architecture)?;
+        options.function_zip = zip.function_zip.clone();
+        // Dropping this future (Ctrl-C) ends the build.
+        let cancel = CancelOnDrop(options.cancel.clone());
+        let progress = self.progress.clone();
+        let built = tokio::task::spawn_blocking(move || build(&options, &|event| tell(&progress, &event))).await;
+        drop(cancel);
+        self.progress.step_done();
+        built.map_err(|error| Failure::new("building the function", error.to_string()))?
+    }
+
+    /// What stands, what ought to stand, and what to do.
+    pub async fn plan(&self, aws: &Aws, stack: &Stack, stages: &BTreeSet<String>, whole: bool, artifact: &Artifact) -> Result<Planned> {
+        let look = observe::Look { stack, stages: stages.clone(), whole };
+        let (account, observed) = observe::observe(aws, &look).await?;
+        Self::planned(stack, stages, artifact, account, observed)
+    }
+
+    pub fn planned(stack: &Stack, stages: &BTreeSet<String>, artifact: &Artifact, account: Account, observed: Observed) -> Result<Planned> {
+        let mut scope = stack.clone();
+        scope.stages.retain(|stage| stages.contains(&stage.name));
+        let inputs = Inputs { account: &account, code_sha256: &artifact.code_sha256, existing: &observed.existing };
+        let desired = desired::desired(&scope, &inputs);
+        let plan = plan(&desired, &observed, crate::plan::Options::default()).map_err(Error::Failed)?;
+        Ok(Planned { account, observed, desired, plan })
+    }
+
+    pub fn hold(&self, lock: Lock) {
+        *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(lock);
+    }
+
+    /// Gives the lock back, if one is held.
+    pub async fn release(&self) {
+        let lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(lock) = lock
+            && let Err(error) = lock.release().await
+        {
+            self.report.warning(&format!("the lock couldn't be given back: {error}"));
+        }
+    }
+}
+
+/// A plan with what it was made of.
+pub struct Planned {
+    pub account: Account,
+    pub observed: Observed,
+    pub desired: Resources,
+    pub plan: Plan,
+}
+
+struct CancelOnDrop(crate::package::Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn tell(progress: &Progress, event: &Event) {
+    match event {
+        Event::Waiting => progress.step("another routeto builds the function; waiting for it"),
+        Event::Fetching => progress.step("building the function, once; minutes, the first time"),
+        Event::Compiling { done, total, name } if *done > 0 => progress.counted("building the function", *done, *total, name),
+        Event::Zipping => progress.step("compressing the function"),
+        _ => {}
+    }
+}
+
+/// A file, or the name of one in `stacks/`.
+fn stack_path(arg: &Path) -> PathBuf {
+    let is_name = arg.components().count() == 1 && arg.extension().is_none();
+    if arg.exists() || !is_name {
+        return arg.to_owned();
+    }
+    let file = |ending: &str| Path::new("stacks").join(format!("{}.{ending}", arg.display()));
+    let (yaml, yml) = (file("yaml"), file("yml"));
+    if !yaml.exists() && yml.exists() { yml } else { yaml }
+}
+
+fn read_stack(path: &Path) -> Result<Vec<u8>> {
+    let wrong = |message: String, help: &str| {
+        Error::Stack(vec![Diagnostic {
+            severity: Severity::Error,
+            file: path.to_owned(),
+            place: None,
+            source_line: None,
+            width: 1,
+            message,
+            help: Some(help.to_owned()),
+        }])
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        let help = "name a stack file, or one in stacks/ without its ending: routeto deploy sendgrid-s3";
+        wrong(format!("the stack file can't be read: {error}"), help)
+    })?;
+    if metadata.is_dir() {
+        return Err(wrong("this is a directory, not a stack file".into(), "name the YAML file in it"));
+    }
+    if metadata.len() > spec::MAX_BYTES as u64 {
+        return Err(Error::Stack(vec![spec::too_large(path)]));
+    }
+    let mut bytes = Vec::new();
+    // A pipe or a growing file has no length beforehand.
+    let read = std::fs::File::open(path).and_then(|file| file.take(spec::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| wrong(format!("the stack file can't be read: {error}"), "check its permissions"))?;
+    Ok(bytes)
+}
+
+/// Milliseconds since the epoch.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.
+pub fn invoke_url(account: &Account, api: &str, stage: &str) -> String {
+    match std::env::var("ROUTETO_INVOKE_URL") {
+        Ok(pattern) if !pattern.is_empty() => pattern.replace("{api}", api).replace("{stage}", stage).trim_end_matches('/').to_owned(),
+        _ => format!("https://{api}.execute-api.{}.{}/{stage}", account.region, account.dns_suffix()),
+    }
+}
+
+/// Whether the stage's URL can be reached from here: an emulator's needs `ROUTETO_INVOKE_URL`.
+pub fn can_invoke(aws: &Aws) -> bool {
+    aws.endpoint_url.is_none() || std::env::var("ROUTETO_INVOKE_URL").is_ok_and(|pattern| !pattern.is_empty())
+}

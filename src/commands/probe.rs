@@ -1,0 +1,130 @@
+//! The probe that ends a deploy: one POST per route and content type of a stage, with a header by which nothing is stored. The answer
+//! has the SHA-256 of the body as the function got it, so byte-exactness is proven on the account itself.
+
+use crate::{
+    aws::{
+        http::{Answer, Http},
+        wait::{Tell, Try, Waited, until},
+    },
+    error::Failure,
+    observed::Secret,
+    resource::hex,
+    spec::{Route, Stack, TokenRule},
+    token,
+};
+use futures_util::future::join_all;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+const HEADER: &str = "x-routeto-probe";
+/// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts, white space.
+const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
+
+/// A route that can be probed, as one content type.
+struct Probe<'a> {
+    route: &'a Route,
+    media: &'a str,
+    /// The template is the user's own: it may not hand on headers, so the answer need not tell the body's digest.
+    custom: bool,
+}
+
+fn probes(stack: &Stack) -> Vec<Probe<'_>> {
+    let all = stack
+        .routes
+        .values()
+        .flat_map(|route| route.accept.iter().map(move |media| Probe { route, media, custom: route.templates.contains_key(media) }));
+    // A template of the user's own may not hand on the header, and with no token to be wrong the probe would be stored.
+    all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
+}
+
+/// Probes every route of a stage. Where the token isn't known a wrong one is sent: its 401 has the digest as well.
+pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>, tell: Tell<'_>) -> Result<usize, Vec<Failure>> {
+    let failed = |what: String| vec![Failure::new(format!("probe of stage {name}"), what)];
+    let http = Http::new().map_err(failed)?;
+    let wrong = token::random().map_err(failed)?;
+    let probes = probes(stack);
+    // A few at a time: the stage's throttle may be small.
+    let mut failures = vec![];
+    for some in probes.chunks(4) {
+        let answers = join_all(some.iter().map(|probe| async {
+            // The right token goes only where the answer proves that nothing is stored.
+            let token = token.filter(|_| !probe.custom).unwrap_or(&wrong);
+            one(&http, probe, url, token, tell).await
+        }))
+        .await;
+        failures.extend(answers.into_iter().filter_map(Result::err));
+    }
+    if failures.is_empty() { Ok(probes.len()) } else { Err(failures) }
+}
+
+async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Tell<'_>) -> Result<(), Failure> {
+    let body = sample(probe.media);
+    let digest = hex(&Sha256::digest(&body));
+    let path = &probe.route.path;
+    let full = format!("{url}{path}?token={}", token.0);
+    let waited = until(LIMIT, tell, || async {
+        let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
+        Ok::<_, ()>(match http.post(&full, &headers, &body).await {
+            Ok(answer) => judge(&answer, probe.custom, &digest, path),
+            Err(error) => Try::Again(format!("{path} gives no answer: {error}")),
+        })
+    })
+    .await;
+    match waited {
+        Ok(()) => Ok(()),
+        Err(Waited::TooLong { reason, seconds }) => {
+            Err(Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
+                .now("everything is deployed; look at the function's log, then run the same command again"))
+        }
+        Err(Waited::Failed(())) => Ok(()),
+    }
+}
+
+fn judge(answer: &Answer, custom: bool, digest: &str, path: &str) -> Try<()> {
+    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let said = value["sha256"].as_str();
+    match (answer.status, said) {
+        (200 | 401, Some(said)) if said == digest => Try::Done(()),
+        (200 | 401, Some(_)) => Try::Again(format!("{path} hands on other bytes than were sent")),
+        (401, None) if custom => Try::Done(()),
+        (429 | 503, _) if answer.retry_after.is_some() => Try::Again(format!("{path} is throttled")),
+        (status, _) => Try::Again(format!("{path} answers {status}")),
+    }
+}
+
+/// JSON where JSON is expected, every byte value elsewhere.
+fn sample(media: &str) -> Vec<u8> {
+    if media == "application/json" { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
+}
+
+/// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it.
+pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> Option<Result<(), Failure>> {
+    let probe = probes(stack).into_iter().find(|probe| !probe.custom && probe.route.token == TokenRule::Query)?;
+    let http = match Http::new() {
+        Ok(http) => http,
+        Err(error) => return Some(Err(Failure::new("probe", error))),
+    };
+    let body = sample(probe.media);
+    let path = &probe.route.path;
+    let full = format!("{url}{path}?token={}", token.0);
+    let limit = Duration::from_secs(60);
+    let waited = until(limit, tell, || async {
+        let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
+        Ok::<_, ()>(match http.post(&full, &headers, &body).await {
+            Ok(answer) if answer.status == 200 => Try::Done(()),
+            Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
+            Err(error) => Try::Again(format!("{path} gives no answer: {error}")),
+        })
+    })
+    .await;
+    Some(match waited {
+        Ok(()) | Err(Waited::Failed(())) => Ok(()),
+        Err(Waited::TooLong { reason, seconds }) => {
+            Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}")).now("try a POST with it in a minute"))
+        }
+    })
+}

@@ -1,0 +1,107 @@
+//! `routeto set-token`: a new token for a stage; the old one goes on for a while.
+
+use super::{Context, can_invoke, deploy::route_lines, invoke_url, now, probe};
+use crate::{
+    aws::apigateway,
+    cli,
+    error::{Error, Failure, Result},
+    observed::Secret,
+    token,
+};
+use serde_json::json;
+use std::io::Read;
+
+/// Bytes read from stdin at most: a token has 256.
+const LONGEST_INPUT: u64 = 4096;
+
+pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
+    let stack = context.load(&args.stack)?;
+    stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
+    let shown = context.report.stdout_terminal || args.show_token;
+    let token = if args.token_stdin {
+        from_stdin()?
+    } else if shown {
+        token::random().map_err(|what| Failure::new("token", what))?
+    } else {
+        // Nobody would ever see it, and the old one would end with the overlap.
+        return Err(Error::Usage(
+            Failure::new("set-token", "stdout is no terminal, so a random token would be shown to nobody")
+                .now("give --show-token, or the token itself with --token-stdin"),
+        ));
+    };
+    let aws = context.connect(&stack).await?;
+    let place = format!("stage {}", args.stage);
+    let (account, api) =
+        futures_util::future::try_join(aws.account(), apigateway::find(&aws, &stack.name)).await.map_err(|error| error.about(&place))?;
+    let undeployed = || {
+        Failure::new(&place, format!("stack {} has no such stage in {} yet", stack.name, aws.region)).now("deploy it first: routeto deploy")
+    };
+    let api = api.and_then(|api| api.id).ok_or_else(undeployed)?;
+    let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
+    let seconds = u64::try_from(now() / 1000).unwrap_or(0);
+    let until = (!args.now && !args.overlap.is_zero()).then(|| seconds + args.overlap.as_secs());
+    let shut = token::is_shut(&found);
+    let valid = token::rotate(&found, &token, seconds, until);
+    let progress = context.progress.clone();
+    let tell = move |reason: String| progress.step(&reason);
+    apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
+    let url = invoke_url(&account, &api, &args.stage);
+    if can_invoke(&aws) {
+        context.progress.step("waiting until the new token is live");
+        let live = probe::live(&stack, &url, &token, &tell).await;
+        context.progress.step_done();
+        match live {
+            Some(Ok(())) => {}
+            Some(Err(failure)) => return Err(failure.into()),
+            None => context.report.note("not waited for: no route of the stack can show it; it is live within a minute"),
+        }
+    } else {
+        context
+            .report
+            .note("not waited for: this endpoint isn't AWS's; set ROUTETO_INVOKE_URL to where its stages answer ({api}, {stage})");
+    }
+    if context.report.json {
+        let mut object = json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": until});
+        if args.show_token {
+            object["token"] = json!(token.0);
+        }
+        context.report.result(&object.to_string());
+        return Ok(());
+    }
+    let mut lines = vec![format!("stage {} has a new token", args.stage)];
+    lines.extend(route_lines(&stack, &url, shown.then_some(&token)));
+    match until {
+        _ if shut => {}
+        None => lines.push("the old token is shut".into()),
+        Some(_) => lines.push(format!(
+            "the old token goes on working for {}: put the new one into the provider's URL by then",
+            words(args.overlap.as_secs())
+        )),
+    }
+    context.report.result(&lines.join("\n"));
+    Ok(())
+}
+
+fn words(seconds: u64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 && s > 86_400 => format!("{} days", s / 86_400),
+        s if s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s % 60 == 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+fn from_stdin() -> Result<Secret> {
+    let wrong = |what: String| {
+        Error::Usage(Failure::new("--token-stdin", what).now("printf %s \"$TOKEN\" | routeto set-token --stage prod --token-stdin"))
+    };
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LONGEST_INPUT)
+        .read_to_string(&mut text)
+        .map_err(|error| wrong(format!("stdin can't be read as text: {error}")))?;
+    // One line break at the end is an editor's or echo's.
+    let text = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
+    token::check(text).map_err(wrong)?;
+    Ok(Secret(text.to_owned()))
+}

@@ -1,0 +1,150 @@
+//! `routeto status`: what stands where, and what was changed by hand.
+
+use super::{Context, invoke_url};
+use crate::{
+    aws::{logs, observe},
+    cli,
+    desired::{self, Inputs, name},
+    error::{Error, Result},
+    observed::Observed,
+    plan::{Options, Plan, plan},
+    report::Style,
+    resource::{Id, Kind, Resource, Resources},
+    spec::Stack,
+    token,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// Lines of the history that are shown.
+const HISTORY: i32 = 10;
+
+pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
+    let stack = context.load(&args.stack)?;
+    let stages = context.stages(&stack, &args.stages)?;
+    let aws = context.connect(&stack).await?;
+    let look = observe::Look { stack: &stack, stages: stages.clone(), whole: args.stages.stages.is_empty() };
+    let group = name::history(&stack.name);
+    let history = async { Ok(logs::history(&aws, &group, HISTORY).await.map_err(|error| error.about("history"))?) };
+    let ((account, observed), history) = futures_util::try_join!(observe::observe(&aws, &look), history)?;
+    let mut scope = stack.clone();
+    scope.stages.retain(|stage| stages.contains(&stage.name));
+    // Status builds nothing: the code that is there counts as wanted.
+    let mut desired = desired::desired(&scope, &Inputs { account: &account, code_sha256: "", existing: &observed.existing });
+    take_code(&mut desired, &observed);
+    let drift = plan(&desired, &observed, Options::default()).map_err(Error::Failed)?;
+    if context.report.json {
+        let mut all = Map::new();
+        for stage in &stages {
+            all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage));
+        }
+        let changes = crate::report::json::plan(&stack.name, &aws.region, &drift);
+        let history: Vec<Value> = history.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let object = json!({
+            "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
+            "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"], "history": history,
+        });
+        context.report.result(&object.to_string());
+        return Ok(());
+    }
+    context.report.result(&text(context, &stack, &stages, &observed, &account, &drift, &history));
+    Ok(())
+}
+
+/// Each function is wanted with the code that its stage calls.
+fn take_code(desired: &mut Resources, observed: &Observed) {
+    let codes: Vec<(String, String)> = observed
+        .resources
+        .values()
+        .filter_map(|resource| match resource {
+            Resource::Function(function) => Some((function.name.clone(), function.config.code_sha256.clone())),
+            _ => None,
+        })
+        .collect();
+    for (name, code) in codes {
+        let serving = observed.resources.values().find_map(|resource| match resource {
+            Resource::Stage(stage) if stage.function_name == name => stage.function.as_ref().map(|config| config.code_sha256.clone()),
+            _ => None,
+        });
+        let code = serving.unwrap_or(code);
+        for resource in desired.values_mut() {
+            match resource {
+                Resource::Function(function) if function.name == name => function.config.code_sha256.clone_from(&code),
+                Resource::Stage(stage) if stage.function_name == name => {
+                    if let Some(config) = &mut stage.function {
+                        config.code_sha256.clone_from(&code);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Account, stage: &str) -> Value {
+    let (Some(api), Some(state)) = (&observed.api, observed.stages.get(stage)) else { return json!({"deployed": false}) };
+    let url = invoke_url(account, &api.id, stage);
+    let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
+    json!({
+        "deployed": true, "url": url, "routes": routes, "function_version": state.version, "deployment_id": state.deployment,
+        "has_token": !token::is_shut(&state.valid_token),
+    })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn text(
+    context: &Context,
+    stack: &Stack,
+    stages: &BTreeSet<String>,
+    observed: &Observed,
+    account: &crate::observed::Account,
+    drift: &Plan,
+    history: &[String],
+) -> String {
+    let report = &context.report;
+    let Some(api) = &observed.api else {
+        return format!("stack {} isn't deployed in account {}, {}", stack.name, account.id, account.region);
+    };
+    let mut lines = vec![format!("stack {} in account {}, {}, API {}", stack.name, account.id, account.region, api.id)];
+    for stage in stages {
+        lines.push(report.paint(Style::Bold, stage));
+        let Some(state) = observed.stages.get(stage) else {
+            lines.push("  not deployed".into());
+            continue;
+        };
+        let url = invoke_url(account, &api.id, stage);
+        let destinations = match observed.resources.get(&Id::new(Kind::Stage, stage)) {
+            Some(Resource::Stage(stage)) => stage.destinations.clone(),
+            _ => Default::default(),
+        };
+        for route in stack.routes.values() {
+            let destination = destinations.get(&route.variable).map_or("not deployed", |value| value.split('?').next().unwrap_or(value));
+            lines.push(format!("  {url}{} → {destination}", route.path));
+        }
+        let token = if token::is_shut(&state.valid_token) { "none yet: routeto set-token" } else { "set" };
+        lines.push(format!(
+            "  function version {}, deployment {}, token {token}",
+            state.version.as_deref().unwrap_or("?"),
+            state.deployment
+        ));
+    }
+    if drift.is_empty() {
+        lines.push("everything is as the stack file says".into());
+    } else {
+        lines.push("differs from the stack file; `routeto deploy` puts it right:".into());
+        lines.push(report.plan(drift).trim_end().to_owned());
+    }
+    if !history.is_empty() {
+        lines.push(report.paint(Style::Bold, "history"));
+        lines.extend(history.iter().rev().filter_map(|line| history_line(line)));
+    }
+    lines.join("\n")
+}
+
+fn history_line(line: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let who = value["who"].as_str()?.rsplit(':').next()?.to_owned();
+    let commit = value["commit"].as_str().map_or(String::new(), |commit| format!(", commit {}", commit.get(..10).unwrap_or(commit)));
+    let stages: Vec<&str> = value["stages"].as_array()?.iter().filter_map(Value::as_str).collect();
+    Some(format!("  {} {} by {who}{commit}", value["what"].as_str()?, stages.join(", ")))
+}

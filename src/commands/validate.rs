@@ -1,0 +1,29 @@
+//! `routeto validate`: the stack file and its templates; asks nobody.
+
+use super::Context;
+use crate::{cli, error::Result, spec::Loaded};
+use serde_json::json;
+
+pub fn run(context: &Context, args: cli::Validate) -> Result<()> {
+    let Loaded { stack, warnings } = context.load_quietly(&args.stack)?;
+    context.report.diagnostics(&warnings);
+    if context.report.json {
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let stages: Vec<&str> = stack.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let routes: Vec<&String> = stack.routes.keys().collect();
+        context
+            .report
+            .result(&json!({"version": 1, "stack": stack.name, "stages": stages, "routes": routes, "warnings": warnings}).to_string());
+    } else {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        context.report.result(&format!(
+            "{}: stack {} with {} and {}{}",
+            args.stack.stack.display(),
+            stack.name,
+            count(stack.routes.len(), "route"),
+            count(stack.stages.len(), "stage"),
+            if warnings.is_empty() { ", nothing to complain of".into() } else { format!(", {}", count(warnings.len(), "warning")) }
+        ));
+    }
+    Ok(())
+}

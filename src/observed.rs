@@ -1,0 +1,126 @@
+//! What observing AWS brought home: the resources in their normalised form, and beside them what only AWS knows (ids, versions, contents).
+//!
+//! Plain data. Secrets in it ([`Secret`]) don't print.
+
+use crate::resource::{FunctionConfig, Id, Resources, Tags};
+use std::{collections::BTreeMap, fmt};
+
+/// The account and region that a command works in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Twelve digits.
+    pub id: String,
+    pub region: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`.
+    pub partition: String,
+    /// Who is asking: the caller's ARN.
+    pub caller: String,
+}
+
+impl Account {
+    /// Domain that the service endpoints end with.
+    pub fn dns_suffix(&self) -> &'static str {
+        if self.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
+    }
+}
+
+/// A value that never shows in debug output, a plan or an error.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Resources that carry our tag.
+    pub resources: Resources,
+    /// Resources that have a name of ours and not our tag, and whose they seem to be.
+    pub foreign: BTreeMap<Id, String>,
+    pub api: Option<ApiState>,
+    pub stages: BTreeMap<String, StageState>,
+    /// By function name.
+    pub functions: BTreeMap<String, FunctionState>,
+    /// How many objects or messages a bucket or queue that is to go still holds; buckets are only told from empty.
+    pub contents: BTreeMap<Id, u64>,
+    /// Existing buckets and queues that the stack file names.
+    pub existing: BTreeMap<Id, Existing>,
+    /// Tags as they stand, those that aren't ours included, for services that replace all of them at once.
+    pub all_tags: BTreeMap<Id, Tags>,
+}
+
+/// A bucket or queue that the user already has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// KMS key ARN, where it is encrypted with a key of the customer's.
+    Found {
+        key: Option<String>,
+    },
+    Missing,
+    /// It can't be used: why, and what to do.
+    Unusable {
+        why: String,
+        now: String,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ApiState {
+    pub id: String,
+    /// Seconds since the epoch.
+    pub created: i64,
+    pub carried: Carried,
+    /// Newest first.
+    pub deployments: Vec<Deployment>,
+    /// Stages without our tag.
+    pub foreign_stages: Vec<String>,
+}
+
+/// Settings of the API that overwriting would drop and that routeto doesn't set: carried over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Resource policy.
+    pub policy: Option<String>,
+    /// Bytes.
+    pub minimum_compression_size: Option<i32>,
+    pub api_key_source: Option<String>,
+    pub disable_execute_api_endpoint: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    pub id: String,
+    /// From the description; `None` where it isn't one of ours.
+    pub digest: Option<String>,
+    /// Seconds since the epoch.
+    pub created: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageState {
+    pub deployment: String,
+    pub version: Option<String>,
+    pub valid_token: Secret,
+    pub previous: Option<String>,
+    /// Every variable but `validToken`.
+    pub variables: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionState {
+    /// Ascending by number.
+    pub versions: Vec<Version>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    pub number: u64,
+    pub config: FunctionConfig,
+    /// Source ARNs that API Gateway may call it from, by statement id.
+    pub permissions: BTreeMap<String, String>,
+    /// The version is `Active`.
+    pub active: bool,
+}

@@ -1,0 +1,84 @@
+//! An [`Api`] as the one OpenAPI document that `PutRestApi` takes. Pure.
+//!
+//! Source of the extensions: API Gateway developer guide, "OpenAPI extensions for API Gateway".
+
+use crate::resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method};
+use serde_json::{Map, Value, json};
+
+/// The name of the one request validator.
+pub const VALIDATOR: &str = "parameters";
+
+/// The document, ready to be sent.
+pub fn document(api: &Api) -> Value {
+    let mut paths = Map::new();
+    for (path, verbs) in &api.methods {
+        let verbs: Map<String, Value> = verbs.iter().map(|(verb, method)| (verb.to_ascii_lowercase(), operation(method))).collect();
+        paths.insert(path.clone(), Value::Object(verbs));
+    }
+    let gateway_responses: Map<String, Value> =
+        api.gateway_responses.iter().map(|(kind, response)| (kind.clone(), gateway_response(response))).collect();
+    json!({
+        "openapi": "3.0.1",
+        "info": {"title": api.name, "description": api.description, "version": "1"},
+        "paths": paths,
+        "x-amazon-apigateway-binary-media-types": api.binary_media_types,
+        "x-amazon-apigateway-request-validators": {
+            VALIDATOR: {"validateRequestParameters": true, "validateRequestBody": false}
+        },
+        "x-amazon-apigateway-gateway-responses": gateway_responses,
+    })
+}
+
+fn operation(method: &Method) -> Value {
+    let parameters: Vec<Value> = method
+        .parameters
+        .iter()
+        .map(|(key, required)| {
+            let name = key.strip_prefix("method.request.querystring.").unwrap_or(key);
+            json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}})
+        })
+        .collect();
+    let responses: Map<String, Value> =
+        method.responses.iter().map(|status| (status.clone(), json!({"description": "an answer of routeto's"}))).collect();
+    let mut operation = json!({"parameters": parameters, "responses": responses});
+    if method.parameters_validated {
+        operation["x-amazon-apigateway-request-validator"] = json!(VALIDATOR);
+    }
+    if let Some(integration) = &method.integration {
+        operation["x-amazon-apigateway-integration"] = self::integration(integration);
+    }
+    operation
+}
+
+fn integration(integration: &Integration) -> Value {
+    let mut responses = Map::new();
+    for (status, IntegrationResponse { selection_pattern, content_handling, templates }) in &integration.responses {
+        let mut response = json!({"statusCode": status, "responseTemplates": templates});
+        if let Some(handling) = content_handling {
+            response["contentHandling"] = json!(handling);
+        }
+        responses.insert(selection_pattern.clone().unwrap_or_else(|| "default".into()), response);
+    }
+    let mut value = json!({
+        "type": integration.kind.to_ascii_lowercase(),
+        // Lambda is only ever invoked by POST.
+        "httpMethod": "POST",
+        "uri": integration.uri,
+        "timeoutInMillis": integration.timeout,
+        "passthroughBehavior": integration.passthrough.to_ascii_lowercase(),
+        "requestTemplates": integration.templates,
+        "responses": responses,
+    });
+    if let Some(handling) = &integration.content_handling {
+        value["contentHandling"] = json!(handling);
+    }
+    value
+}
+
+fn gateway_response(response: &GatewayResponse) -> Value {
+    json!({
+        "statusCode": response.status,
+        "responseParameters": response.parameters,
+        "responseTemplates": response.templates,
+    })
+}

@@ -1,0 +1,712 @@
+//! What must be done to get from observed to desired: a pure function, and its result plain data.
+//!
+//! Every decision is made here; [`crate::apply`] only carries out. Planning reads nothing and asks nobody.
+
+use crate::{
+    error::Failure,
+    observed::{Carried, Existing, Observed, Version},
+    resource::*,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The changes, each with what it has to wait for, and what stays as it is.
+#[derive(Debug, Default, PartialEq)]
+pub struct Plan {
+    pub changes: Vec<Change>,
+    pub unchanged: BTreeSet<Id>,
+    /// What would go and doesn't: buckets with objects, queues with messages.
+    pub kept: Vec<Kept>,
+    /// What a person should know beside the changes.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Kept {
+    pub id: Id,
+    pub why: String,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Change {
+    pub key: Key,
+    pub action: Action,
+    pub differences: Vec<Difference>,
+    /// Done before this one starts; one of them failing skips this one.
+    pub after: BTreeSet<Key>,
+}
+
+/// A change's name: the resource, and which of the steps that touch it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub id: Id,
+    pub step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Creates, updates or deletes the resource itself.
+    Main,
+    /// Waits until the function version that the stage gets is active.
+    Ready,
+    /// Lets API Gateway call that version.
+    Permission,
+    /// Takes a snapshot of the API for the stages.
+    Deployment,
+    /// Takes out of the role's policy what no stage uses any more.
+    Trim,
+}
+
+/// One attribute that differs; `None` where one side doesn't have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub attribute: String,
+    pub observed: Option<String>,
+    pub desired: Option<String>,
+}
+
+/// What a change does to its resource, for people and for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    Create,
+    Update,
+    Replace,
+    Delete,
+}
+
+/// A value that an earlier change brings, or that is known already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Late {
+    Known(String),
+    /// Comes from the change with this key.
+    From(Key),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BucketPart {
+    Tags,
+    PublicAccess,
+    Ownership,
+    Encryption,
+    Policy,
+    Lifecycle,
+}
+
+/// A call, or a few that belong together, with all that it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    CreateBucket(Bucket),
+    UpdateBucket {
+        bucket: Bucket,
+        parts: BTreeSet<BucketPart>,
+        all_tags: Tags,
+    },
+    /// With `purge`, every object and version goes first.
+    DeleteBucket {
+        purge: bool,
+    },
+    CreateQueue(Queue),
+    UpdateQueue {
+        queue: Queue,
+        attributes: bool,
+        tags: bool,
+    },
+    DeleteQueue,
+    CreateLogGroup(LogGroup),
+    UpdateLogGroup {
+        group: LogGroup,
+        retention: bool,
+        tags: bool,
+    },
+    DeleteLogGroup,
+    CreateRole(Role),
+    UpdateRole {
+        role: Role,
+        trust: bool,
+        policy: bool,
+        tags: bool,
+    },
+    DeleteRole,
+    /// Publishes its first version.
+    CreateFunction(Function),
+    UpdateFunction {
+        function: Function,
+        code: bool,
+        config: bool,
+        tags: bool,
+        publish: bool,
+    },
+    DeleteFunction,
+    CreateApi(Api),
+    WriteApi {
+        api: Api,
+        id: String,
+        carried: Carried,
+        document: bool,
+        tags: bool,
+    },
+    DeleteApi {
+        id: String,
+    },
+    CreateDeployment {
+        api: Late,
+        digest: String,
+    },
+    AwaitVersion {
+        function: String,
+        version: Late,
+    },
+    Permit {
+        function: String,
+        version: Late,
+        api: Late,
+        stage: String,
+    },
+    CreateStage {
+        stage: Stage,
+        api: Late,
+        deployment: Late,
+        version: Late,
+    },
+    UpdateStage {
+        api: String,
+        stage: Stage,
+        deployment: Late,
+        version: Late,
+        previous: Option<String>,
+        patch: StagePatch,
+        tags: bool,
+    },
+    DeleteStage {
+        api: String,
+    },
+    /// Goes with the API: no call.
+    DeletedWithApi,
+}
+
+/// What a stage's one update sets beside deployment and version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StagePatch {
+    pub variables: BTreeMap<String, String>,
+    pub remove_variables: BTreeSet<String>,
+    /// `Some(None)` takes the throttle away.
+    pub throttle: Option<Option<(f64, i32)>>,
+}
+
+impl Change {
+    /// `None` for steps that are part of another resource's change.
+    pub fn verb(&self) -> Option<Verb> {
+        match &self.action {
+            Action::CreateBucket(_)
+            | Action::CreateQueue(_)
+            | Action::CreateLogGroup(_)
+            | Action::CreateRole(_)
+            | Action::CreateFunction(_)
+            | Action::CreateApi(_)
+            | Action::CreateStage { .. } => Some(Verb::Create),
+            Action::UpdateBucket { .. }
+            | Action::UpdateQueue { .. }
+            | Action::UpdateLogGroup { .. }
+            | Action::UpdateFunction { .. }
+            | Action::WriteApi { .. }
+            | Action::UpdateStage { .. } => Some(Verb::Update),
+            Action::UpdateRole { .. } => (self.key.step == Step::Main).then_some(Verb::Update),
+            Action::DeleteBucket { .. }
+            | Action::DeleteQueue
+            | Action::DeleteLogGroup
+            | Action::DeleteRole
+            | Action::DeleteFunction
+            | Action::DeleteApi { .. }
+            | Action::DeleteStage { .. }
+            | Action::DeletedWithApi => Some(Verb::Delete),
+            Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Permit { .. } => None,
+        }
+    }
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The resources that a verb is done to.
+    pub fn with(&self, verb: Verb) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(move |change| change.verb() == Some(verb))
+    }
+}
+
+/// How deletions treat data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Buckets with objects and queues with messages go too.
+    pub delete_data: bool,
+}
+
+/// The changes from observed to desired.
+///
+/// # Errors
+/// A failure for every resource of a name of ours that isn't ours, and for every existing bucket or queue that can't be used: then nothing is planned.
+pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Result<Plan, Vec<Failure>> {
+    let obstacles = obstacles(desired, observed);
+    if !obstacles.is_empty() {
+        return Err(obstacles);
+    }
+    let mut planner = Planner { desired, observed, options, plan: Plan::default() };
+    planner.run();
+    Ok(planner.plan)
+}
+
+fn obstacles(desired: &Resources, observed: &Observed) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    for (id, whose) in &observed.foreign {
+        if desired.contains_key(id) {
+            failures.push(
+                Failure::new(id.to_string(), format!("a {} of this name is there already and isn't this stack's ({whose})", id.kind))
+                    .now("choose another name, or remove or tag that one by hand; routeto never touches what doesn't carry its tag"),
+            );
+        }
+    }
+    for (id, existing) in &observed.existing {
+        match existing {
+            Existing::Found { .. } => {}
+            Existing::Missing => failures.push(
+                Failure::new(id.to_string(), format!("the stack file says `existing: true`, but there is no such {}", id.kind))
+                    .now("correct its name, or leave `existing` out and it will be made"),
+            ),
+            Existing::Unusable { why, now } => failures.push(Failure::new(id.to_string(), why).now(now)),
+        }
+    }
+    failures
+}
+
+/// The attributes in which two resources differ. Tags and free variables that only AWS has are the user's and don't count.
+pub fn differences(observed: Option<&Resource>, desired: Option<&Resource>) -> Vec<Difference> {
+    let mut before = observed.map(Resource::facts).unwrap_or_default();
+    let after = desired.map(Resource::facts).unwrap_or_default();
+    if desired.is_some() {
+        let theirs = |key: &String| key.starts_with("tag ") || (key.starts_with("variable ") && !is_destination_fact(key));
+        before.retain(|key, _| after.contains_key(key) || !theirs(key));
+    }
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    keys.into_iter()
+        .filter(|key| before.get(*key) != after.get(*key))
+        .map(|key| Difference { attribute: key.clone(), observed: before.get(key).cloned(), desired: after.get(key).cloned() })
+        .collect()
+}
+
+fn is_destination_fact(key: &str) -> bool {
+    key.strip_prefix("variable ").is_some_and(|name| name.starts_with(variable::DESTINATION_PREFIX))
+}
+
+struct Planner<'a> {
+    desired: &'a Resources,
+    observed: &'a Observed,
+    options: Options,
+    plan: Plan,
+}
+
+fn main_of(id: &Id) -> Key {
+    Key { id: id.clone(), step: Step::Main }
+}
+
+fn step_of(id: &Id, step: Step) -> Key {
+    Key { id: id.clone(), step }
+}
+
+impl Planner<'_> {
+    fn run(&mut self) {
+        for (id, resource) in self.desired {
+            match resource {
+                Resource::Bucket(bucket) => self.bucket(id, bucket),
+                Resource::Queue(queue) => self.queue(id, queue),
+                Resource::LogGroup(group) => self.log_group(id, group),
+                Resource::Function(function) => self.function(id, function),
+                Resource::Api(api) => self.api(id, api),
+                // A role's policy depends on whether its stage moves: with the stage.
+                Resource::Role(_) => {}
+                Resource::Stage(stage) => self.stage(id, stage),
+            }
+        }
+        self.deletions();
+        let changed: BTreeSet<&Id> = self.plan.changes.iter().map(|change| &change.key.id).collect();
+        self.plan.unchanged =
+            self.desired.keys().filter(|id| self.observed.resources.contains_key(id) && !changed.contains(id)).cloned().collect();
+    }
+
+    fn seen(&self, id: &Id) -> Option<&Resource> {
+        self.observed.resources.get(id)
+    }
+
+    fn diff(&self, id: &Id) -> Vec<Difference> {
+        differences(self.seen(id), self.desired.get(id))
+    }
+
+    fn push(&mut self, key: Key, action: Action, differences: Vec<Difference>, after: impl IntoIterator<Item = Key>) {
+        self.plan.changes.push(Change { key, action, differences, after: after.into_iter().collect() });
+    }
+
+    /// Only what is really planned can be waited for.
+    fn planned(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        keys.into_iter().filter(|key| self.plan.changes.iter().any(|change| change.key == *key)).collect()
+    }
+
+    fn bucket(&mut self, id: &Id, bucket: &Bucket) {
+        let differences = self.diff(id);
+        let Some(Resource::Bucket(seen)) = self.seen(id) else {
+            return self.push(main_of(id), Action::CreateBucket(bucket.clone()), differences, []);
+        };
+        let mut parts = BTreeSet::new();
+        for difference in &differences {
+            parts.insert(match difference.attribute.as_str() {
+                "public access blocked" => BucketPart::PublicAccess,
+                "owner enforced" => BucketPart::Ownership,
+                "encryption" => BucketPart::Encryption,
+                "TLS only" => BucketPart::Policy,
+                key if key.starts_with("tag ") => BucketPart::Tags,
+                _ => BucketPart::Lifecycle,
+            });
+        }
+        debug_assert_eq!(parts.is_empty(), differences.is_empty());
+        if !parts.is_empty() {
+            let mut all_tags = self.observed.all_tags.get(id).cloned().unwrap_or_else(|| seen.tags.clone());
+            all_tags.extend(bucket.tags.clone());
+            self.push(main_of(id), Action::UpdateBucket { bucket: bucket.clone(), parts, all_tags }, differences, []);
+        }
+    }
+
+    fn queue(&mut self, id: &Id, queue: &Queue) {
+        let differences = self.diff(id);
+        let dead_letter = queue.redrive.as_ref().map(|redrive| main_of(&Id::new(Kind::Queue, &redrive.dead_letter_queue)));
+        // Queues are planned in the order of their names; a dead-letter queue that comes later in it is waited for all the same.
+        let after = dead_letter.filter(|key| !self.observed.resources.contains_key(&key.id));
+        if self.seen(id).is_none() {
+            return self.push(main_of(id), Action::CreateQueue(queue.clone()), differences, after);
+        }
+        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+        let attributes = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
+        if tags || attributes {
+            self.push(main_of(id), Action::UpdateQueue { queue: queue.clone(), attributes, tags }, differences, after);
+        }
+    }
+
+    fn log_group(&mut self, id: &Id, group: &LogGroup) {
+        let differences = self.diff(id);
+        if self.seen(id).is_none() {
+            return self.push(main_of(id), Action::CreateLogGroup(group.clone()), differences, []);
+        }
+        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+        let retention = differences.iter().any(|difference| difference.attribute == "retention");
+        if tags || retention {
+            self.push(main_of(id), Action::UpdateLogGroup { group: group.clone(), retention, tags }, differences, []);
+        }
+    }
+
+    /// The function's `$LATEST`. Which version its stage gets is [`Self::version`]'s.
+    fn function(&mut self, id: &Id, function: &Function) {
+        let differences = self.diff(id);
+        let role = Id::new(Kind::Role, function.config.role.rsplit('/').next().unwrap_or_default());
+        let after = [main_of(&role), main_of(&Id::new(Kind::LogGroup, &function.config.log_group))];
+        let Some(Resource::Function(seen)) = self.seen(id) else {
+            return self.push(main_of(id), Action::CreateFunction(function.clone()), differences, after);
+        };
+        let (have, want) = (&seen.config, &function.config);
+        let code = have.code_sha256 != want.code_sha256 || have.architecture != want.architecture;
+        let settings =
+            |config: &FunctionConfig| FunctionConfig { code_sha256: String::new(), architecture: String::new(), ..config.clone() };
+        let config = settings(have) != settings(want);
+        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+        let publish = self.usable_version(&id.name, want, None).is_none();
+        if code || config || tags || publish {
+            let action = Action::UpdateFunction { function: function.clone(), code, config, tags, publish };
+            let mut differences = differences;
+            if publish && !code && !config {
+                differences.push(Difference { attribute: "version".into(), observed: None, desired: Some("published".into()) });
+            }
+            self.push(main_of(id), action, differences, after);
+        }
+    }
+
+    /// The published version that has just this configuration: the one in use if it does, else the newest.
+    fn usable_version(&self, function: &str, config: &FunctionConfig, in_use: Option<&str>) -> Option<&Version> {
+        let versions = &self.observed.functions.get(function)?.versions;
+        let mut fitting = versions.iter().filter(|version| version.config == *config);
+        let newest = fitting.next_back();
+        in_use
+            .and_then(|number| versions.iter().find(|version| version.number.to_string() == number && version.config == *config))
+            .or(newest)
+    }
+
+    fn api(&mut self, id: &Id, api: &Api) {
+        let differences = self.diff(id);
+        let Some(state) = &self.observed.api else {
+            return self.push(main_of(id), Action::CreateApi(api.clone()), differences, []);
+        };
+        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+        let document = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
+        if tags || document {
+            let action = Action::WriteApi { api: api.clone(), id: state.id.clone(), carried: state.carried.clone(), document, tags };
+            self.push(main_of(id), action, differences, []);
+        }
+    }
+
+    fn api_id(&self) -> Id {
+        self.desired.keys().find(|id| id.kind == Kind::Api).cloned().expect("a stack with a stage has an API")
+    }
+
+    fn stage(&mut self, id: &Id, stage: &Stage) {
+        let differences = self.diff(id);
+        let api_id = self.api_id();
+        let state = self.observed.stages.get(&stage.name);
+        let api = match &self.observed.api {
+            Some(api) => Late::Known(api.id.clone()),
+            None => Late::From(main_of(&api_id)),
+        };
+        let (version, permitted) = self.version(stage, state.and_then(|state| state.version.as_deref()));
+        let deployment = self.deployment(&api_id, &api, stage, state.map(|state| state.deployment.as_str()));
+
+        let known_version = |version: &Late| match version {
+            Late::Known(number) => Some(number.clone()),
+            Late::From(_) => None,
+        };
+        let seen = match self.seen(id) {
+            Some(Resource::Stage(seen)) => Some(seen.clone()),
+            _ => None,
+        };
+        let moves = match (&seen, state) {
+            (Some(_), Some(state)) => {
+                known_version(&version) != state.version || known_version(&deployment).as_deref() != Some(&state.deployment)
+            }
+            _ => true,
+        };
+        let changes = moves || !differences.is_empty();
+        let function_id = Id::new(Kind::Function, &stage.function_name);
+        let mut before = vec![];
+        if !permitted {
+            let action = Action::Permit {
+                function: stage.function_name.clone(),
+                version: version.clone(),
+                api: api.clone(),
+                stage: stage.name.clone(),
+            };
+            let after = self.planned([main_of(&function_id), main_of(&api_id)]);
+            let mut missing = vec![];
+            if !changes {
+                missing.push(Difference {
+                    attribute: "permission for API Gateway".into(),
+                    observed: None,
+                    desired: Some("granted".into()),
+                });
+            }
+            self.push(step_of(&function_id, Step::Permission), action, missing, after);
+            before.push(step_of(&function_id, Step::Permission));
+        }
+        self.role(stage, changes.then(|| main_of(id)));
+        if !changes {
+            return;
+        }
+        if matches!(version, Late::From(_)) || !self.is_active(&stage.function_name, &version) {
+            let action = Action::AwaitVersion { function: stage.function_name.clone(), version: version.clone() };
+            let after = self.planned([main_of(&function_id)]);
+            self.push(step_of(&function_id, Step::Ready), action, vec![], after);
+            before.push(step_of(&function_id, Step::Ready));
+        }
+        if let Late::From(key) = &deployment {
+            before.push(key.clone());
+        }
+        let role_id = Id::new(Kind::Role, stage.function.as_ref().and_then(|config| config.role.rsplit('/').next()).unwrap_or_default());
+        before.push(main_of(&role_id));
+        // Every bucket and queue of this stage stands before the stage sends anything there.
+        before.extend(self.desired.keys().filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue)).map(main_of));
+        let before = self.planned(before);
+        match (seen, state, &api) {
+            (Some(seen), Some(state), Late::Known(api)) => {
+                let patch = stage_patch(&seen, stage);
+                let previous = moves.then(|| format!("{}:{}", state.deployment, state.version.as_deref().unwrap_or("0")));
+                let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+                let action = Action::UpdateStage { api: api.clone(), stage: stage.clone(), deployment, version, previous, patch, tags };
+                self.push(main_of(id), action, differences, before);
+            }
+            _ => self.push(main_of(id), Action::CreateStage { stage: stage.clone(), api, deployment, version }, differences, before),
+        }
+    }
+
+    /// The version that the stage is to call, and whether API Gateway may.
+    fn version(&self, stage: &Stage, in_use: Option<&str>) -> (Late, bool) {
+        let function = Id::new(Kind::Function, &stage.function_name);
+        let config = stage.function.as_ref().expect("a desired stage has a function");
+        match self.usable_version(&stage.function_name, config, in_use) {
+            Some(version) => {
+                let permitted = self.observed.api.as_ref().is_some_and(|api| {
+                    version.permissions.get(&statement_id(&api.id)).is_some_and(|source| source_fits(source, &api.id, &stage.name))
+                });
+                (Late::Known(version.number.to_string()), permitted)
+            }
+            None => (Late::From(main_of(&function)), false),
+        }
+    }
+
+    fn is_active(&self, function: &str, version: &Late) -> bool {
+        let Late::Known(number) = version else { return false };
+        let versions = self.observed.functions.get(function).map(|state| state.versions.as_slice()).unwrap_or_default();
+        versions.iter().any(|version| version.number.to_string() == *number && version.active)
+    }
+
+    /// The deployment that serves the desired API: the stage's own if it does, else the newest that does, else a new one.
+    fn deployment(&mut self, api_id: &Id, api: &Late, stage: &Stage, in_use: Option<&str>) -> Late {
+        if let Some(state) = &self.observed.api {
+            let mut fitting = state.deployments.iter().filter(|deployment| deployment.digest.as_deref() == Some(&stage.api_digest));
+            let newest = fitting.next();
+            let own = state
+                .deployments
+                .iter()
+                .find(|deployment| Some(deployment.id.as_str()) == in_use && deployment.digest.as_deref() == Some(&stage.api_digest));
+            if let Some(deployment) = own.or(newest) {
+                return Late::Known(deployment.id.clone());
+            }
+        }
+        let key = step_of(api_id, Step::Deployment);
+        if self.planned([key.clone()]).is_empty() {
+            let action = Action::CreateDeployment { api: api.clone(), digest: stage.api_digest.clone() };
+            let after = self.planned([main_of(api_id)]);
+            self.push(key.clone(), action, vec![], after);
+        }
+        Late::From(key)
+    }
+
+    /// While a stage moves its role may do what the old and the new one need; what is no longer used is taken out last.
+    fn role(&mut self, stage: &Stage, moving: Option<Key>) {
+        let Some(config) = &stage.function else { return };
+        let id = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
+        let Some(Resource::Role(role)) = self.desired.get(&id) else { return };
+        let differences = self.diff(&id);
+        let Some(Resource::Role(seen)) = self.seen(&id) else {
+            return self.push(main_of(&id), Action::CreateRole(role.clone()), differences, []);
+        };
+        if differences.is_empty() {
+            return;
+        }
+        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
+        let trust = differences.iter().any(|difference| difference.attribute == "trust policy");
+        let policy = differences.iter().any(|difference| difference.attribute == "policy");
+        let wanted = role.policy.clone().unwrap_or_default();
+        let union = seen.policy.as_ref().map(|seen| wanted.union(seen)).unwrap_or_else(|| wanted.clone());
+        let trims = union != wanted && moving.is_some();
+        let before = Role { policy: Some(if trims { union } else { wanted }), ..role.clone() };
+        let widens = policy && (!trims || before.policy != seen.policy);
+        if tags || trust || widens {
+            self.push(main_of(&id), Action::UpdateRole { role: before, trust, policy: widens, tags }, differences.clone(), []);
+        }
+        if let (true, Some(moving)) = (trims, moving) {
+            let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
+            let differences = if tags || trust || widens { vec![] } else { differences };
+            self.push(step_of(&id, Step::Trim), action, differences, [moving]);
+        }
+    }
+
+    /// What carries our tag and isn't wanted any more.
+    fn deletions(&mut self) {
+        let gone: Vec<(Id, Resource)> = self
+            .observed
+            .resources
+            .iter()
+            .filter(|(id, _)| !self.desired.contains_key(id))
+            .map(|(id, resource)| (id.clone(), resource.clone()))
+            .collect();
+        let deletes_api = gone.iter().any(|(id, _)| id.kind == Kind::Api);
+        let api = self.observed.api.as_ref().map(|api| api.id.clone()).unwrap_or_default();
+        let foreign_stages = self.observed.api.as_ref().map(|api| api.foreign_stages.clone()).unwrap_or_default();
+        // Whatever serves requests is moved or shut before anything is taken from under it.
+        let stages: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.id.kind == Kind::Stage).collect();
+        let shut: Vec<Key> = gone.iter().filter(|(id, _)| matches!(id.kind, Kind::Stage | Kind::Api)).map(|(id, _)| main_of(id)).collect();
+        let keys =
+            |kinds: &[Kind]| -> Vec<Key> { gone.iter().filter(|(id, _)| kinds.contains(&id.kind)).map(|(id, _)| main_of(id)).collect() };
+        // The role's policy is what a later run finds the names of buckets and queues in, and the log group the name of the stage:
+        // so they go last, in this order.
+        let data = keys(&[Kind::Bucket, Kind::Queue]);
+        let functions = keys(&[Kind::Function]);
+        let roles = keys(&[Kind::Role]);
+        for (id, resource) in &gone {
+            let differences = differences(Some(resource), None);
+            let served = stages.iter().chain(&shut).cloned();
+            match id.kind {
+                Kind::Api if !foreign_stages.is_empty() => {
+                    self.plan.kept.push(Kept {
+                        id: id.clone(),
+                        why: format!("it has stages that routeto didn't make: {}", foreign_stages.join(", ")),
+                    });
+                }
+                Kind::Api => self.push(main_of(id), Action::DeleteApi { id: api.clone() }, differences, []),
+                Kind::Stage if deletes_api && foreign_stages.is_empty() => {
+                    let with = gone.iter().filter(|(id, _)| id.kind == Kind::Api).map(|(id, _)| main_of(id)).collect::<Vec<_>>();
+                    self.push(main_of(id), Action::DeletedWithApi, differences, with);
+                }
+                Kind::Stage => self.push(main_of(id), Action::DeleteStage { api: api.clone() }, differences, []),
+                Kind::Bucket | Kind::Queue => {
+                    let held = self.observed.contents.get(id).copied().unwrap_or(0);
+                    if held > 0 && !self.options.delete_data {
+                        let why = match id.kind {
+                            Kind::Bucket => "it holds objects".to_owned(),
+                            _ => format!("it holds about {held} messages"),
+                        };
+                        self.plan.kept.push(Kept { id: id.clone(), why });
+                    } else if id.kind == Kind::Bucket {
+                        self.push(main_of(id), Action::DeleteBucket { purge: self.options.delete_data }, differences, served);
+                    } else {
+                        self.push(main_of(id), Action::DeleteQueue, differences, served);
+                    }
+                }
+                Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),
+                Kind::Role => {
+                    let after = self.planned_or(&data, served).into_iter().chain(functions.clone()).collect::<Vec<_>>();
+                    self.push(main_of(id), Action::DeleteRole, differences, after);
+                }
+                Kind::LogGroup => {
+                    let after = roles.iter().chain(&functions).chain(&shut).cloned().collect::<Vec<_>>();
+                    self.push(main_of(id), Action::DeleteLogGroup, differences, after);
+                }
+            }
+        }
+        // A key that was kept is waited for by nobody.
+        let all: BTreeSet<Key> = self.plan.changes.iter().map(|change| change.key.clone()).collect();
+        for change in &mut self.plan.changes {
+            change.after.retain(|key| all.contains(key));
+        }
+    }
+
+    fn planned_or(&self, keys: &[Key], more: impl Iterator<Item = Key>) -> Vec<Key> {
+        keys.iter().cloned().chain(more).collect()
+    }
+}
+
+/// The id of the one statement in a version's policy: stable, so that a deploy doesn't fill the policy up.
+pub fn statement_id(api: &str) -> String {
+    format!("routeto-{api}")
+}
+
+/// Source ARN of the one permission: every route of one stage, POST only.
+pub fn source_arn(partition: &str, region: &str, account: &str, api: &str, stage: &str) -> String {
+    format!("arn:{partition}:execute-api:{region}:{account}:{api}/{stage}/POST/*")
+}
+
+fn source_fits(source: &str, api: &str, stage: &str) -> bool {
+    source.ends_with(&format!(":{api}/{stage}/POST/*"))
+}
+
+/// What the stage's update sets beside deployment and version.
+fn stage_patch(seen: &Stage, wanted: &Stage) -> StagePatch {
+    let mut patch = StagePatch::default();
+    if seen.function_name != wanted.function_name {
+        patch.variables.insert(variable::FUNCTION_NAME.into(), wanted.function_name.clone());
+    }
+    let have: BTreeMap<_, _> = seen.destinations.iter().chain(&seen.variables).collect();
+    for (key, value) in wanted.destinations.iter().chain(&wanted.variables) {
+        if have.get(key) != Some(&value) {
+            patch.variables.insert(key.clone(), value.clone());
+        }
+    }
+    // Only destinations: a free variable that the file doesn't name may be somebody's own.
+    patch.remove_variables = seen.destinations.keys().filter(|key| !wanted.destinations.contains_key(*key)).cloned().collect();
+    if seen.throttle != wanted.throttle {
+        patch.throttle = Some(wanted.throttle);
+    }
+    patch
+}

@@ -1,0 +1,171 @@
+//! The role's inline policy and trust policy, the bucket's TLS statement: to JSON and back. Pure.
+
+use crate::resource::{Policy, canonical};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The name of the role's inline policy.
+pub const INLINE: &str = "routeto";
+/// The id of our statement in a bucket's policy.
+pub const TLS_SID: &str = "RoutetoTlsOnly";
+
+const PUT: &str = "PutObjects";
+const SEND: &str = "SendMessages";
+const KEYS: &str = "UseKeys";
+const LOGS: &str = "WriteLogs";
+
+/// Trust policy of the role: Lambda, nobody else.
+pub fn trust() -> String {
+    canonical(&json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]
+    }))
+}
+
+/// The inline policy as IAM takes it.
+pub fn document(policy: &Policy) -> String {
+    let mut statements = Vec::new();
+    if !policy.put_objects.is_empty() {
+        let mut statement = json!({"Sid": PUT, "Effect": "Allow", "Action": "s3:PutObject", "Resource": policy.put_objects});
+        if let Some(account) = &policy.account {
+            // IfExists: some S3-compatible back ends don't know the key; AWS always sends it.
+            statement["Condition"] = json!({"StringEqualsIfExists": {"aws:ResourceAccount": account}});
+        }
+        statements.push(statement);
+    }
+    if !policy.send_messages.is_empty() {
+        statements.push(json!({"Sid": SEND, "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": policy.send_messages}));
+    }
+    if !policy.keys.is_empty() {
+        statements.push(json!({
+            "Sid": KEYS, "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": policy.keys
+        }));
+    }
+    if !policy.logs.is_empty() {
+        statements.push(json!({
+            "Sid": LOGS, "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": policy.logs
+        }));
+    }
+    canonical(&json!({"Version": "2012-10-17", "Statement": statements}))
+}
+
+/// Reads an inline policy; statements that are not in our shape end up in `other`.
+pub fn parse(text: &str) -> Policy {
+    let mut policy = Policy::default();
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        policy.other.insert("not JSON".into());
+        return policy;
+    };
+    for statement in list(&value["Statement"]) {
+        let resources = texts(&statement["Resource"]);
+        let actions = texts(&statement["Action"]);
+        let condition = &statement["Condition"];
+        let account = condition["StringEqualsIfExists"]["aws:ResourceAccount"].as_str();
+        let allowed = statement["Effect"] == "Allow";
+        let is = |sid: &str, wanted: &[&str]| {
+            allowed && statement["Sid"] == sid && actions == wanted.iter().map(|action| action.to_string()).collect::<BTreeSet<_>>()
+        };
+        let only_account = condition.as_object().is_some_and(|operators| operators.len() == 1 && account.is_some());
+        if is(PUT, &["s3:PutObject"]) && only_account {
+            policy.put_objects.extend(resources);
+            policy.account = account.map(str::to_owned);
+        } else if is(SEND, &["sqs:SendMessage"]) && condition.is_null() {
+            policy.send_messages.extend(resources);
+        } else if is(KEYS, &["kms:Decrypt", "kms:GenerateDataKey"]) && condition.is_null() {
+            policy.keys.extend(resources);
+        } else if is(LOGS, &["logs:CreateLogStream", "logs:PutLogEvents"]) && condition.is_null() {
+            policy.logs.extend(resources);
+        } else {
+            policy.other.insert(canonical(statement));
+        }
+    }
+    policy
+}
+
+/// Our statement in a bucket's policy: nothing without TLS.
+pub fn tls_statement(partition: &str, bucket: &str) -> Value {
+    json!({
+        "Sid": TLS_SID, "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+        "Resource": [format!("arn:{partition}:s3:::{bucket}"), format!("arn:{partition}:s3:::{bucket}/*")],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}}
+    })
+}
+
+/// Whether a bucket's policy has our statement, unchanged.
+pub fn has_tls_statement(policy: &str, partition: &str, bucket: &str) -> bool {
+    let wanted = canonical(&tls_statement(partition, bucket));
+    serde_json::from_str::<Value>(policy)
+        .is_ok_and(|value| list(&value["Statement"]).iter().any(|statement| canonical(&sort_resources(statement)) == wanted))
+}
+
+/// A bucket's policy with our statement in it, the user's own statements kept.
+pub fn with_tls_statement(policy: Option<&str>, partition: &str, bucket: &str) -> String {
+    let mut value = policy
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+        .unwrap_or_else(|| json!({"Version": "2012-10-17", "Statement": []}));
+    let mut statements: Vec<Value> = list(&value["Statement"]).iter().filter(|statement| statement["Sid"] != TLS_SID).cloned().collect();
+    statements.push(tls_statement(partition, bucket));
+    value["Statement"] = Value::Array(statements);
+    canonical(&value)
+}
+
+/// S3 may hand a list back in another order.
+fn sort_resources(statement: &Value) -> Value {
+    let mut statement = statement.clone();
+    if let Some(resources) = statement["Resource"].as_array_mut() {
+        resources.sort_by_key(|resource| resource.as_str().map(str::to_owned));
+    }
+    statement
+}
+
+/// IAM writes a single statement or value without its list.
+fn list(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(items) => items,
+        Value::Null => &[],
+        one => std::slice::from_ref(one),
+    }
+}
+
+fn texts(value: &Value) -> BTreeSet<String> {
+    list(value).iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            put_objects: ["arn:aws:s3:::b/p/*".into()].into(),
+            send_messages: ["arn:aws:sqs:us-east-1:1:q".into()].into(),
+            keys: BTreeSet::new(),
+            logs: ["arn:aws:logs:us-east-1:1:log-group:/aws/lambda/x:*".into()].into(),
+            account: Some("1".into()),
+            other: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_policy_written_and_read_again_is_the_same() {
+        assert_eq!(parse(&document(&policy())), policy());
+    }
+
+    #[test]
+    fn a_statement_widened_by_hand_is_a_difference() {
+        let text = document(&policy()).replace("sqs:SendMessage", "sqs:*");
+        let read = parse(&text);
+        assert_eq!(read.other.len(), 1);
+        assert_ne!(read, policy());
+    }
+
+    #[test]
+    fn the_tls_statement_is_added_beside_the_users_own() {
+        let mine = r#"{"Version":"2012-10-17","Statement":{"Sid":"Splunk","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"x"}}"#;
+        let text = with_tls_statement(Some(mine), "aws", "b");
+        assert!(has_tls_statement(&text, "aws", "b"));
+        assert!(text.contains("Splunk"));
+        assert!(!has_tls_statement(mine, "aws", "b"));
+        assert_eq!(with_tls_statement(Some(&text), "aws", "b"), text);
+    }
+}

@@ -1,0 +1,44 @@
+//! The objects that `--output json` prints: versioned, and kept.
+
+use crate::{
+    apply::Applied,
+    plan::{Plan, Step, Verb},
+};
+use serde_json::{Map, Value, json};
+
+/// The shape's version; it rises when a key is taken away or changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// `{"created":[…],"updated":[…],"replaced":[…],"deleted":[…],"unchanged":[…],"kept":[…]}`, names as `kind name`. With `applied`, only what was done.
+pub fn changes(plan: &Plan, applied: Option<&Applied>) -> Value {
+    let mut lists: Map<String, Value> = Map::new();
+    for (verb, word) in [(Verb::Create, "created"), (Verb::Update, "updated"), (Verb::Replace, "replaced"), (Verb::Delete, "deleted")] {
+        let mut names: Vec<String> = plan
+            .with(verb)
+            .filter(|change| change.key.step == Step::Main)
+            .filter(|change| applied.is_none_or(|applied| applied.done.contains(&change.key) && !applied.kept.contains_key(&change.key)))
+            .map(|change| change.key.id.to_string())
+            .collect();
+        names.sort();
+        lists.insert(word.into(), json!(names));
+    }
+    lists.insert("unchanged".into(), json!(plan.unchanged.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    let late = applied.iter().flat_map(|applied| &applied.kept).map(|(key, why)| json!({"resource": key.id.to_string(), "why": why}));
+    let kept = plan.kept.iter().map(|kept| json!({"resource": kept.id.to_string(), "why": kept.why})).chain(late);
+    lists.insert("kept".into(), kept.collect());
+    Value::Object(lists)
+}
+
+/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]}}`.
+pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
+    let mut differences: Map<String, Value> = Map::new();
+    for change in &plan.changes {
+        if !change.differences.is_empty() {
+            let list = change.differences.iter().map(
+                |difference| json!({"attribute": difference.attribute, "observed": difference.observed, "desired": difference.desired}),
+            );
+            differences.insert(change.key.id.to_string(), list.collect());
+        }
+    }
+    json!({"version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences})
+}

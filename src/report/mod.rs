@@ -1,0 +1,123 @@
+//! All that a person or a program reads: progress and errors on stderr, results on stdout. The only place, with `lib`, that prints.
+
+pub mod json;
+pub mod plan;
+mod progress;
+
+pub use progress::Progress;
+
+use crate::{
+    cli::{Color, Global, Output},
+    diagnostic::Diagnostic,
+};
+use std::io::{IsTerminal, Write};
+
+/// How this command talks.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    /// Stderr is a terminal that a person looks at.
+    pub terminal: bool,
+    /// Stdout is a terminal: what is printed there is recorded nowhere.
+    pub stdout_terminal: bool,
+    color: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Good,
+    Bad,
+    Changed,
+    Dim,
+    Bold,
+}
+
+impl Report {
+    pub fn new(global: &Global) -> Self {
+        // A CI system may lend a terminal; what it shows is kept.
+        let recorded = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+        let terminal = std::io::stderr().is_terminal() && !recorded;
+        let stdout_terminal = std::io::stdout().is_terminal() && !recorded;
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => stdout_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        Self { json: global.output == Output::Json, quiet: global.quiet, verbose: global.verbose, terminal, stdout_terminal, color }
+    }
+
+    /// Text in a style, or as it is where there are no colours.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let code = match style {
+            Style::Good => "32",
+            Style::Bad => "31",
+            Style::Changed => "33",
+            Style::Dim => "2",
+            Style::Bold => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// A result.
+    pub fn result(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        // A closed pipe is the reader's choice.
+        let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
+        let _ = out.flush();
+    }
+
+    /// Something that a person should know, beside the result.
+    pub fn note(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.json {
+            self.event(&serde_json::json!({"event": "note", "text": text}));
+        } else {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// A line that every reader gets, quiet ones as well.
+    pub fn warning(&self, text: &str) {
+        if self.json {
+            self.event(&serde_json::json!({"event": "warning", "text": text}));
+        } else {
+            let _ = writeln!(std::io::stderr().lock(), "{}", self.paint(Style::Changed, &format!("warning: {text}")));
+        }
+    }
+
+    /// Diagnostics that don't stop the command.
+    pub fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+        for diagnostic in diagnostics {
+            if self.json {
+                self.event(&serde_json::json!({"event": "warning", "text": diagnostic.to_string()}));
+            } else {
+                let _ = writeln!(std::io::stderr().lock(), "{diagnostic}\n");
+            }
+        }
+    }
+
+    /// One JSON line on stderr.
+    fn event(&self, event: &serde_json::Value) {
+        let _ = writeln!(std::io::stderr().lock(), "{event}");
+    }
+
+    /// Asks a yes-or-no question on the terminal; `None` where nobody can answer.
+    pub fn ask(&self, question: &str) -> Option<bool> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{question} [y/N] ");
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+}

@@ -1,0 +1,130 @@
+//! A plan as text: a line per resource, its differences below it, templates and policies as text diffs.
+
+use super::{Report, Style};
+use crate::{
+    plan::{Action, Change, Difference, Plan, Step, Verb},
+    resource::Kind,
+};
+use similar::{ChangeTag, TextDiff};
+use std::fmt::Write;
+
+impl Report {
+    /// The plan, as a person reads it.
+    pub fn plan(&self, plan: &Plan) -> String {
+        let mut text = String::new();
+        let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| is_shown(change)).collect();
+        changes.sort_by_key(|change| (change.key.id.clone(), change.key.step));
+        for change in changes {
+            let (sign, style) = sign(change);
+            let _ = writeln!(text, "{} {}", self.paint(style, sign), self.paint(Style::Bold, &change.key.id.to_string()));
+            // What a new resource consists of is what the stack file says; what differs is what a person has to see.
+            if self.verbose || change.verb() == Some(Verb::Update) || change.verb().is_none() {
+                for difference in &change.differences {
+                    self.difference(&mut text, difference);
+                }
+            }
+        }
+        for kept in &plan.kept {
+            let _ = writeln!(text, "{} {}: kept, {}", self.paint(Style::Changed, "="), kept.id, kept.why);
+        }
+        if self.verbose {
+            for id in &plan.unchanged {
+                let _ = writeln!(text, "  {}", self.paint(Style::Dim, &format!("{id}: unchanged")));
+            }
+        }
+        for note in &plan.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        text.push_str(&self.summary(plan));
+        text
+    }
+
+    /// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
+    pub fn summary(&self, plan: &Plan) -> String {
+        if plan.is_empty() {
+            return format!("nothing to do: {} resources are as the stack file says\n", plan.unchanged.len());
+        }
+        let counts = [(Verb::Create, "create"), (Verb::Update, "update"), (Verb::Replace, "replace"), (Verb::Delete, "delete")];
+        let mut parts: Vec<String> = counts
+            .iter()
+            .map(|(verb, word)| (plan.with(*verb).count(), word))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} to {word}"))
+            .collect();
+        if parts.is_empty() {
+            parts.push("a permission to grant".into());
+        }
+        if !plan.kept.is_empty() {
+            parts.push(format!("{} kept", plan.kept.len()));
+        }
+        parts.push(format!("{} unchanged", plan.unchanged.len()));
+        format!("{}\n", parts.join(", "))
+    }
+
+    fn difference(&self, text: &mut String, difference: &Difference) {
+        let Difference { attribute, observed, desired } = difference;
+        match (observed, desired) {
+            (Some(before), Some(after)) if before.contains('\n') || after.contains('\n') => {
+                let _ = writeln!(text, "    {attribute}:");
+                self.text_diff(text, before, after);
+            }
+            (Some(before), Some(after)) => {
+                let _ = writeln!(text, "    {attribute}: {} → {}", self.paint(Style::Bad, before), self.paint(Style::Good, after));
+            }
+            (Some(before), None) => self.one_sided(text, "-", Style::Bad, attribute, before),
+            (None, Some(after)) => self.one_sided(text, "+", Style::Good, attribute, after),
+            (None, None) => {}
+        }
+    }
+
+    fn one_sided(&self, text: &mut String, sign: &str, style: Style, attribute: &str, value: &str) {
+        if value.contains('\n') {
+            let _ = writeln!(text, "  {} {attribute}:", self.paint(style, sign));
+            for line in value.lines() {
+                let _ = writeln!(text, "      {}", self.paint(style, &format!("{sign}{line}")));
+            }
+        } else {
+            let _ = writeln!(text, "  {} {attribute}: {}", self.paint(style, sign), self.paint(style, value));
+        }
+    }
+
+    fn text_diff(&self, text: &mut String, before: &str, after: &str) {
+        for group in TextDiff::from_lines(before, after).grouped_ops(1) {
+            let diff = TextDiff::from_lines(before, after);
+            for op in group {
+                for change in diff.iter_changes(&op) {
+                    let (sign, style) = match change.tag() {
+                        ChangeTag::Delete => ("-", Style::Bad),
+                        ChangeTag::Insert => ("+", Style::Good),
+                        ChangeTag::Equal => (" ", Style::Dim),
+                    };
+                    let line = change.value().trim_end_matches('\n');
+                    let _ = writeln!(text, "      {}", self.paint(style, &format!("{sign}{line}")));
+                }
+            }
+        }
+    }
+}
+
+/// Steps that only serve another resource's change stay out of sight.
+fn is_shown(change: &Change) -> bool {
+    match change.action {
+        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } => false,
+        Action::Permit { .. } => !change.differences.is_empty(),
+        _ => change.key.step != Step::Trim || !change.differences.is_empty(),
+    }
+}
+
+fn sign(change: &Change) -> (&'static str, Style) {
+    match change.verb() {
+        Some(Verb::Create) => ("+", Style::Good),
+        Some(Verb::Delete) => ("-", Style::Bad),
+        Some(Verb::Replace) => ("±", Style::Changed),
+        Some(Verb::Update) | None => ("~", Style::Changed),
+    }
+}
+
+/// The kinds that a person thinks of as data.
+pub fn holds_data(kind: Kind) -> bool {
+    matches!(kind, Kind::Bucket | Kind::Queue)
+}

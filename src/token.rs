@@ -1,0 +1,128 @@
+//! Tokens and the list of their hashes that a stage's `validToken` holds. Pure, but for the randomness that a new one needs.
+
+use crate::{
+    observed::Secret,
+    resource::{NO_TOKEN, hex},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+/// Entries of `validToken`; the function reads no more. Source: the stage variable's 512 characters.
+const MOST: usize = 4;
+const HASH: &str = "sha256:";
+
+/// A new token: 256 random bits as base64url.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn random() -> Result<Secret, String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    Ok(Secret(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// What a token may be: `[A-Za-z0-9._~-]{20,256}`, so that it needs no escaping in a URL. Says what is wrong, never the token.
+pub fn check(token: &str) -> Result<(), String> {
+    let length = token.chars().count();
+    if !(20..=256).contains(&length) {
+        return Err(format!("a token has 20 to 256 characters, this one has {length}"));
+    }
+    match token.chars().position(|c| !(c.is_ascii_alphanumeric() || "._~-".contains(c))) {
+        Some(at) => Err(format!("a token consists of letters, digits and `.`, `_`, `~`, `-`; its character {} is another", at + 1)),
+        None => Ok(()),
+    }
+}
+
+fn hash(token: &str) -> String {
+    format!("{HASH}{}", hex(&Sha256::digest(token.as_bytes())))
+}
+
+/// `validToken` of a new stage.
+pub fn first(token: &Secret) -> Secret {
+    Secret(hash(&token.0))
+}
+
+/// Whether a stage's `validToken` lets anybody in.
+pub fn is_shut(valid_token: &Secret) -> bool {
+    valid_token.0.is_empty() || valid_token.0 == NO_TOKEN
+}
+
+/// `validToken` with a new token; those before it go on until `until` (epoch seconds), or not at all.
+pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>) -> Secret {
+    let new = hash(&token.0);
+    let mut entries = vec![new.clone()];
+    if let Some(until) = until {
+        let old = valid_token.0.split(',').map(str::trim).filter(|entry| !entry.is_empty() && *entry != NO_TOKEN).filter_map(|entry| {
+            let Some(rest) = entry.strip_prefix(HASH) else {
+                // A token in clear, as the recipe has it: from now on its hash.
+                return Some((hash(entry), until));
+            };
+            match rest.split_once(':') {
+                Some((digest, expiry)) => {
+                    let expiry: u64 = expiry.parse().ok()?;
+                    // An earlier rotation's end stays where it was.
+                    (expiry > now).then(|| (format!("{HASH}{digest}"), expiry.min(until)))
+                }
+                None => Some((entry.to_owned(), until)),
+            }
+        });
+        entries.extend(old.filter(|(digest, _)| *digest != new).take(MOST - 1).map(|(digest, expiry)| format!("{digest}:{expiry}")));
+    }
+    Secret(entries.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret(text.into())
+    }
+
+    #[test]
+    fn a_new_token_is_within_the_alphabet_and_never_the_same() {
+        let (one, two) = (random().expect("random"), random().expect("random"));
+        assert_eq!(one.0.len(), 43);
+        assert_eq!(check(&one.0), Ok(()));
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn a_token_outside_the_alphabet_or_length_is_refused_without_showing_it() {
+        for wrong in ["", "short", &"x".repeat(257), "has a blank in the middle", "quote\"quote\"quote\"quote", "ünïcödeünïcödeünïcöde"]
+        {
+            let said = check(wrong).expect_err(wrong);
+            assert!(wrong.is_empty() || !said.contains(wrong), "{said}");
+        }
+        assert_eq!(check(&"aZ0._~-".repeat(3)), Ok(()));
+    }
+
+    #[test]
+    fn the_old_token_goes_on_until_the_overlap_ends() {
+        let old = first(&secret("old"));
+        let rotated = rotate(&old, &secret("new"), 1000, Some(5000));
+        assert_eq!(rotated.0, format!("{},{}:5000", hash("new"), hash("old")));
+        let again = rotate(&rotated, &secret("newer"), 2000, Some(9000));
+        assert_eq!(again.0, format!("{},{}:9000,{}:5000", hash("newer"), hash("new"), hash("old")));
+        let later = rotate(&again, &secret("newest"), 6000, Some(9500));
+        assert_eq!(later.0, format!("{},{}:9500,{}:9000", hash("newest"), hash("newer"), hash("new")));
+        assert_eq!(rotate(&later, &secret("alone"), 6000, None).0, hash("alone"));
+    }
+
+    #[test]
+    fn four_entries_at_most_and_within_a_stage_variable() {
+        let mut list = first(&secret("0"));
+        for n in 1..10 {
+            list = rotate(&list, &secret(&n.to_string()), 1000, Some(99_999_999_999));
+        }
+        assert_eq!(list.0.split(',').count(), 4);
+        assert!(list.0.len() <= 512, "{}", list.0.len());
+    }
+
+    #[test]
+    fn a_token_in_clear_becomes_its_hash_and_no_token_is_dropped() {
+        assert_eq!(rotate(&secret("plain"), &secret("new"), 1, Some(5)).0, format!("{},{}:5", hash("new"), hash("plain")));
+        assert_eq!(rotate(&secret(NO_TOKEN), &secret("new"), 1, Some(5)).0, hash("new"));
+        assert_eq!(rotate(&first(&secret("same")), &secret("same"), 1, Some(5)).0, hash("same"));
+    }
+}
