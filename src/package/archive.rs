@@ -109,6 +109,7 @@ fn words(error: &ZipError) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

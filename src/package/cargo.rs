@@ -394,6 +394,7 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 #[cfg(unix)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;

@@ -288,6 +288,7 @@ fn own_variables(triple: &str, environment: &Environment) -> Vec<(String, OsStri
 
 #[cfg(test)]
 #[cfg(unix)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt};
