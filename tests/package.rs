@@ -313,7 +313,7 @@ fn for_arm64_it_is_said_exactly_what_to_install() {
     bench.options.architecture = Architecture::Arm64;
     assert_eq!(
         bench.error(),
-        "error: building the function: the Rust target aarch64-unknown-linux-gnu and the cross compiler aarch64-linux-gnu-gcc is missing\n  = help: \
+        "error: building the function: the Rust target aarch64-unknown-linux-gnu and the cross compiler aarch64-linux-gnu-gcc are missing\n  = help: \
          rustup target add aarch64-unknown-linux-gnu && apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
     );
     script(&compilers.join("aarch64-linux-gnu-gcc"), "exit 1\n");
@@ -377,6 +377,23 @@ fn a_cancelled_build_ends_soon_as_interrupted_and_leaves_no_process_and_no_zip()
 }
 
 #[test]
+fn a_build_that_is_cancelled_while_it_compresses_ends_at_once_and_keeps_nothing() {
+    let bench = bench(tiny(HELLO));
+    let cancelled = Mutex::new(None);
+    let error = package::build(&bench.options, &|event| {
+        if event == Event::Zipping {
+            bench.options.cancel.cancel();
+            *cancelled.lock().unwrap() = Some(Instant::now());
+        }
+    })
+    .unwrap_err();
+    let after = cancelled.lock().unwrap().unwrap().elapsed();
+    assert!(after < Duration::from_millis(200), "{after:?}");
+    assert_eq!(error.exit_code(), 130);
+    assert!(fs::read_dir(bench.options.cache.join("zips")).unwrap().next().is_none());
+}
+
+#[test]
 fn a_given_zip_is_taken_as_it_is_and_one_for_another_machine_is_refused() {
     let mut bench = bench(tiny(HELLO));
     let built = bench.build();
@@ -423,6 +440,27 @@ fn the_functions_lock_is_in_step_with_the_workspaces() {
         fs::write(&kept, &wanted).unwrap();
     }
     assert_eq!(fs::read_to_string(&kept).unwrap(), wanted, "run: ROUTETO_BLESS=1 cargo test --test package in_step");
+}
+
+/// Cargo leaves another package's directory out of a package; links bring the function's files in under `embedded/`.
+#[test]
+fn a_published_routeto_carries_every_file_that_the_function_is_built_from() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO"))
+        .args(["package", "--list", "--allow-dirty", "--offline", "--package", "routeto"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut wanted = vec!["embedded/function.lock".to_owned(), "embedded/manifest.toml".to_owned(), "embedded/workspace.toml".to_owned()];
+    let sources = fs::read_dir(root.join("function/src")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    wanted.extend(sources.map(|name| format!("embedded/src/{name}")));
+    wanted.sort();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let mut packed: Vec<&str> = listed.lines().filter(|line| line.starts_with("embedded/")).collect();
+    packed.sort();
+    assert_eq!(packed, wanted);
 }
 
 /// Copies what cargo has downloaded, so that another home needs no network.

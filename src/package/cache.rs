@@ -36,6 +36,8 @@ pub struct Cache(PathBuf);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub zip: Vec<u8>,
+    /// Of the zip.
+    pub sha256: [u8; 32],
     pub path: PathBuf,
     pub bootstrap_bytes: u64,
     pub glibc: Option<Glibc>,
@@ -83,16 +85,17 @@ impl Cache {
         let note: Note = serde_json::from_slice(&fs::read(self.note_path(key)).ok()?).ok()?;
         let path = self.zip_path(key);
         let zip = fs::read(&path).ok()?;
-        if super::hex(&Sha256::digest(&zip)) != note.sha256 {
+        let sha256: [u8; 32] = Sha256::digest(&zip).into();
+        if super::hex(&sha256) != note.sha256 {
             return None;
         }
         let glibc = note.glibc.map(|(major, minor)| Glibc { major, minor });
-        Some(Entry { zip, path, bootstrap_bytes: note.bootstrap_bytes, glibc, build_seconds: note.build_seconds })
+        Some(Entry { zip, sha256, path, bootstrap_bytes: note.bootstrap_bytes, glibc, build_seconds: note.build_seconds })
     }
 
     pub fn write(&self, key: &str, entry: &Entry) -> Result<(), Failure> {
         let note = Note {
-            sha256: super::hex(&Sha256::digest(&entry.zip)),
+            sha256: super::hex(&entry.sha256),
             bootstrap_bytes: entry.bootstrap_bytes,
             glibc: entry.glibc.map(|version| (version.major, version.minor)),
             build_seconds: entry.build_seconds,
@@ -181,12 +184,20 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn entry(cache: &Cache, key: &str, zip: &[u8]) -> Entry {
         let glibc = Some(Glibc { major: 2, minor: 34 });
-        Entry { zip: zip.to_vec(), path: cache.zip_path(key), bootstrap_bytes: 7, glibc, build_seconds: 1.5 }
+        Entry {
+            zip: zip.to_vec(),
+            sha256: Sha256::digest(zip).into(),
+            path: cache.zip_path(key),
+            bootstrap_bytes: 7,
+            glibc,
+            build_seconds: 1.5,
+        }
     }
 
     fn cache() -> (tempfile::TempDir, Cache) {

@@ -18,9 +18,6 @@ use std::{
 };
 use toolchain::{Target, Toolchain};
 
-/// Part of what a zip is kept by. To be changed with anything below, or in `archive`, that changes the bytes that come out.
-pub const FLAGS_VERSION: &str = "1";
-
 /// The profile in the root manifest.
 const PROFILE: &str = "function";
 
@@ -31,6 +28,7 @@ pub fn build(cache: &Cache, options: &Options, toolchain: &Toolchain, target: &T
             .now("set ROUTETO_CACHE to a directory with room")
     };
     let place = Place::new(cache.build()).map_err(unwritable)?;
+    place.forget_other_toolchain(&toolchain.version).map_err(unwritable)?;
     options.source.lay_down(&place.source).map_err(unwritable)?;
     let mut log = File::create(&place.log).map_err(unwritable)?;
     let cargo = Cargo { place: &place, options, toolchain, target };
@@ -44,7 +42,7 @@ pub fn build(cache: &Cache, options: &Options, toolchain: &Toolchain, target: &T
 
     progress(Event::Compiling { done: 0, total: crates.count, name: String::new() });
     let mut done = BTreeSet::new();
-    let flags = remapped(&place, toolchain, &crates.roots, options);
+    let flags = flags(&place, toolchain, &crates.roots, options);
     let run = cargo.run(
         &["build", "--profile", PROFILE, "--target", target.triple, "--bin", "bootstrap", "--message-format", "json"],
         &flags,
@@ -77,6 +75,19 @@ impl Place {
         Ok(Self { source: root.join("source"), target: root.join("target"), log: root.join("build.log"), root })
     }
 
+    /// Removes what another rustc compiled: cargo would use none of it, and never remove it.
+    fn forget_other_toolchain(&self, version: &str) -> io::Result<()> {
+        let note = self.root.join("rustc");
+        if fs::read_to_string(&note).is_ok_and(|last| last == version) {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&self.target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::write(note, version)
+    }
+
     /// What a run that failed told, in at most five lines.
     fn failure(&self, run: &Run) -> Failure {
         let Diagnosis { what, now } = diagnose(&run.stdout, &run.stderr, run.status);
@@ -107,14 +118,14 @@ impl Crates {
     }
 }
 
-/// Flags that take this machine's paths out of the program, `\x1f` between them.
-fn remapped(place: &Place, toolchain: &Toolchain, crates: &BTreeSet<PathBuf>, options: &Options) -> Vec<String> {
+/// Flags that take this machine's paths out of the program.
+fn flags(place: &Place, toolchain: &Toolchain, crates: &BTreeSet<PathBuf>, options: &Options) -> Vec<String> {
     let mut prefixes = vec![(toolchain.sysroot.clone(), "/rust")];
     prefixes.extend(toolchain::cargo_home(&options.environment).map(|home| (home, "/cargo")));
     // Each registry and each mirror has a directory of its own name.
     prefixes.extend(crates.iter().map(|root| (root.clone(), "/crates")));
     prefixes.push((place.root.clone(), "/function"));
-    let mut flags: Vec<String> = Vec::new();
+    let mut flags = Vec::new();
     for (from, to) in prefixes {
         let canonical = from.canonicalize().unwrap_or_else(|_| from.clone());
         // Of several that fit, rustc takes the last.
@@ -381,7 +392,9 @@ fn cut(text: &str) -> String {
     if line.chars().count() <= 160 { line.to_owned() } else { line.chars().take(159).chain(['…']).collect() }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;

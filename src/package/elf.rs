@@ -128,6 +128,7 @@ fn glibc(name: &[u8]) -> Option<Glibc> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub mod tests {
     use super::*;
 

@@ -219,7 +219,7 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     options.cancel.check()?;
     let cache = Cache::open(&options.cache)?;
     let toolchain = Toolchain::find(&cache, options)?;
-    let target = Target::choose(options.architecture, &toolchain, &options.environment)?;
+    let target = Target::choose(options.architecture, &toolchain, &options.environment);
     let key = key(&options.source, &toolchain, &target);
     if let Some(entry) = cache.read(&key) {
         progress(Event::Cached);
@@ -238,14 +238,26 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     let bootstrap = cargo::build(&cache, options, &toolchain, &target, progress)?;
     progress(Event::Zipping);
     let glibc = elf::check(&bootstrap, options.architecture, &bootstrap_place(&target))?;
-    let zip = archive::write(&bootstrap);
-    options.cancel.check()?;
+    let bootstrap_bytes = bootstrap.len() as u64;
+    let zip = compress(bootstrap, &options.cancel)?;
     archive::check_size(PLACE, zip.len() as u64)?;
     let seconds = start.elapsed().as_secs_f64();
-    let entry = Entry { bootstrap_bytes: bootstrap.len() as u64, glibc, build_seconds: seconds, path: cache.zip_path(&key), zip };
+    let entry =
+        Entry { sha256: Sha256::digest(&zip).into(), bootstrap_bytes, glibc, build_seconds: seconds, path: cache.zip_path(&key), zip };
     cache.write(&key, &entry)?;
     progress(Event::Built { seconds });
     Ok(artifact(entry, options.architecture, Origin::Built))
+}
+
+/// The zip of a program. It takes seconds and can't be stopped, so a cancelled one is left to itself.
+fn compress(bootstrap: Vec<u8>, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+    let worker = std::thread::spawn(move || archive::write(&bootstrap));
+    while !worker.is_finished() {
+        if cancel.wait(Duration::from_millis(20)) {
+            return Err(interrupted());
+        }
+    }
+    Ok(worker.join().expect("compressing doesn't panic"))
 }
 
 fn bootstrap_place(target: &Target) -> String {
@@ -253,18 +265,16 @@ fn bootstrap_place(target: &Target) -> String {
 }
 
 fn artifact(entry: Entry, architecture: Architecture, origin: Origin) -> Artifact {
-    let Entry { zip, path, bootstrap_bytes, glibc, build_seconds } = entry;
-    Artifact { code_sha256: code_sha256(&zip), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
+    let Entry { zip, sha256, path, bootstrap_bytes, glibc, build_seconds } = entry;
+    Artifact { code_sha256: BASE64_STANDARD.encode(sha256), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
 }
 
-fn code_sha256(zip: &[u8]) -> String {
-    BASE64_STANDARD.encode(Sha256::digest(zip))
-}
-
-/// What a zip is kept by: everything that makes it what it is, but for the linker's own version and the machine's C library.
+/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its linker, the compression.
+/// Not the versions of this machine's linker and C library: a zip made with older ones runs as well.
 fn key(source: &Source, toolchain: &Toolchain, target: &Target) -> String {
+    let level = archive::LEVEL.to_string();
     let mut hash = Sha256::new();
-    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), cargo::FLAGS_VERSION] {
+    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), &level] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -282,7 +292,7 @@ fn given(path: &Path, architecture: Architecture) -> Result<Artifact, Failure> {
     let bootstrap = archive::read(&zip, &place)?;
     let glibc = elf::check(&bootstrap, architecture, &format!("{place}: bootstrap"))?;
     Ok(Artifact {
-        code_sha256: code_sha256(&zip),
+        code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)),
         zip,
         architecture,
         origin: Origin::Given(path.to_owned()),

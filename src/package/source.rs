@@ -84,6 +84,7 @@ fn remove_others(directory: &Path, wanted: &BTreeMap<PathBuf, &Cow<'static, [u8]
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -196,7 +196,7 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn choose(architecture: Architecture, toolchain: &Toolchain, environment: &Environment) -> Result<Self, Failure> {
+    pub fn choose(architecture: Architecture, toolchain: &Toolchain, environment: &Environment) -> Self {
         let (machine, gnu, musl) = match architecture {
             Architecture::X86_64 => ("x86_64", "x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"),
             Architecture::Arm64 => ("aarch64", "aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl"),
@@ -207,7 +207,7 @@ impl Target {
         let own = own_variables(triple, environment);
         let native = host.starts_with(&format!("{machine}-")) && host.contains("-linux-");
         if native || own.iter().any(|(name, _)| name.ends_with("_LINKER")) {
-            return Ok(Self { triple, variables: own, missing_compiler: None });
+            return Self { triple, variables: own, missing_compiler: None };
         }
         let names: [&'static str; 3] = match (machine, triple == musl) {
             ("aarch64", false) => ["aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc", "aarch64-none-linux-gnu-gcc"],
@@ -216,7 +216,7 @@ impl Target {
             (_, true) => ["x86_64-linux-musl-gcc", "x86_64-unknown-linux-musl-gcc", "x86_64-alpine-linux-musl-gcc"],
         };
         let Some(compiler) = names.iter().find_map(|name| program(name, environment)) else {
-            return Ok(Self { triple, variables: own, missing_compiler: Some(names[0]) });
+            return Self { triple, variables: own, missing_compiler: Some(names[0]) };
         };
         let underscored = triple.replace('-', "_");
         let mut variables = vec![(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), compiler.clone().into_os_string())];
@@ -224,7 +224,7 @@ impl Target {
             variables.push((format!("CC_{underscored}"), compiler.into_os_string()));
         }
         variables.extend(own);
-        Ok(Self { triple, variables, missing_compiler: None })
+        Self { triple, variables, missing_compiler: None }
     }
 
     /// What is missing to build for this target, as one error that says what to install.
@@ -255,7 +255,8 @@ impl Target {
             return Ok(());
         }
         let elsewhere = if cfg!(target_os = "linux") { "" } else { "; or build on Linux and give the zip with --function-zip FILE" };
-        Err(Failure::new(PLACE, format!("{} is missing", missing.join(" and "))).now(format!("{}{elsewhere}", install.join(" && "))))
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        Err(Failure::new(PLACE, format!("{} {are} missing", missing.join(" and "))).now(format!("{}{elsewhere}", install.join(" && "))))
     }
 
     /// Part of what a zip is kept by: another linker makes another program.
@@ -283,4 +284,109 @@ fn own_variables(triple: &str, environment: &Environment) -> Vec<(String, OsStri
         format!("AR_{triple}"),
     ];
     names.into_iter().filter_map(|name| environment.get(OsStr::new(&name)).cloned().map(|value| (name, value))).collect()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    fn toolchain(host: &str) -> Toolchain {
+        let path = PathBuf::from("/nowhere/toolchains/stable");
+        Toolchain { cargo: path.clone(), rustc: path.clone(), sysroot: path, host: host.to_owned(), version: String::new() }
+    }
+
+    /// An environment whose `PATH` has these programs and no others.
+    fn environment(programs: &[&str]) -> (tempfile::TempDir, Environment) {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in programs {
+            let path = scratch.path().join(name);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let environment = BTreeMap::from([("PATH".into(), scratch.path().into())]);
+        (scratch, environment)
+    }
+
+    fn missing(architecture: Architecture, host: &str, environment: &Environment) -> String {
+        let toolchain = toolchain(host);
+        Target::choose(architecture, &toolchain, environment).check(&toolchain).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_machines_own_architecture_needs_no_more_than_its_own_toolchain() {
+        let (_scratch, none) = environment(&[]);
+        for (architecture, host, triple) in [
+            (Architecture::X86_64, "x86_64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"),
+            (Architecture::Arm64, "aarch64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"),
+            (Architecture::X86_64, "x86_64-unknown-linux-musl", "x86_64-unknown-linux-musl"),
+        ] {
+            let toolchain = toolchain(host);
+            let target = Target::choose(architecture, &toolchain, &none);
+            assert_eq!(target, Target { triple, variables: Vec::new(), missing_compiler: None });
+            assert_eq!(target.check(&toolchain), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_cross_compiler_on_the_path_is_used_for_linking_and_for_crates_in_c() {
+        let (scratch, with_gcc) = environment(&["aarch64-linux-gnu-gcc"]);
+        let gcc = scratch.path().join("aarch64-linux-gnu-gcc").into_os_string();
+        let target = Target::choose(Architecture::Arm64, &toolchain("x86_64-unknown-linux-gnu"), &with_gcc);
+        let variables = vec![
+            ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), gcc.clone()),
+            ("CC_aarch64_unknown_linux_gnu".to_owned(), gcc),
+        ];
+        assert_eq!(target, Target { triple: "aarch64-unknown-linux-gnu", variables, missing_compiler: None });
+    }
+
+    #[test]
+    fn the_users_own_linker_for_the_target_is_taken_as_it_is() {
+        let (_scratch, mut environment) = environment(&["aarch64-linux-gnu-gcc"]);
+        let own = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "/opt/zig-cc");
+        environment.insert(own.0.into(), own.1.into());
+        let target = Target::choose(Architecture::Arm64, &toolchain("x86_64-unknown-linux-gnu"), &environment);
+        assert_eq!(target.variables, [(own.0.to_owned(), own.1.into())]);
+        assert_eq!(target.missing_compiler, None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_missing_for_the_other_architecture_is_told_with_the_commands_that_install_it() {
+        let (_scratch, none) = environment(&[]);
+        assert_eq!(
+            missing(Architecture::X86_64, "aarch64-unknown-linux-gnu", &none),
+            "building the function: the Rust target x86_64-unknown-linux-gnu and the cross compiler x86_64-linux-gnu-gcc are missing\n  = help: \
+             rustup target add x86_64-unknown-linux-gnu && apt-get install gcc-x86-64-linux-gnu libc6-dev-amd64-cross"
+        );
+        let (_scratch, with_gcc) = environment(&["aarch64-linux-gnu-gcc"]);
+        assert_eq!(
+            missing(Architecture::Arm64, "x86_64-unknown-linux-gnu", &with_gcc),
+            "building the function: the Rust target aarch64-unknown-linux-gnu is missing\n  = help: rustup target add aarch64-unknown-linux-gnu"
+        );
+    }
+
+    #[test]
+    fn of_the_environment_only_homes_programs_and_the_network_go_on() {
+        let names = [
+            "PATH",
+            "HOME",
+            "https_proxy",
+            "CARGO_NET_RETRY",
+            "RUSTUP_TOOLCHAIN",
+            "RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_TARGET_DIR",
+            "CFLAGS",
+            "AWS_SECRET_ACCESS_KEY",
+            "ROUTETO_TOKEN",
+            "RUSTC_WRAPPER",
+            "CARGO_PROFILE_RELEASE_LTO",
+        ];
+        let environment: Environment = names.iter().map(|name| (name.into(), "value".into())).collect();
+        let passed: Vec<&str> = passed_on(&environment).filter_map(|(name, _)| name.to_str()).collect();
+        assert_eq!(passed, ["CARGO_NET_RETRY", "HOME", "PATH", "RUSTUP_TOOLCHAIN", "https_proxy"]);
+    }
 }
