@@ -60,10 +60,9 @@ fn converged(desired: &Resources) -> Observed {
                 active: true,
             };
             observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version] });
-            observed.stages.insert(
-                stage.name.clone(),
-                StageState { deployment: "d1".into(), version: Some("1".into()), ..StageState::default() },
-            );
+            observed
+                .stages
+                .insert(stage.name.clone(), StageState { deployment: "d1".into(), version: Some("1".into()), ..StageState::default() });
         }
     }
     observed
@@ -81,8 +80,13 @@ fn shown(plan: &Plan) -> String {
         let action = format!("{:?}", change.action);
         let action = action.split([' ', '(', '{']).next().unwrap_or_default();
         let after: Vec<String> = change.after.iter().map(name).collect();
-        writeln!(text, "{action} {}{}", name(&change.key), if after.is_empty() { String::new() } else { format!(" < {}", after.join(", ")) })
-            .expect("text");
+        writeln!(
+            text,
+            "{action} {}{}",
+            name(&change.key),
+            if after.is_empty() { String::new() } else { format!(" < {}", after.join(", ")) }
+        )
+        .expect("text");
         for difference in &change.differences {
             if change.verb() != Some(Verb::Create) && change.verb() != Some(Verb::Delete) {
                 writeln!(text, "  {}", difference.attribute).expect("text");
@@ -263,11 +267,13 @@ fn a_deployment_of_the_same_api_is_used_again() {
         Resource::Api(api) => api.digest(),
         _ => unreachable!(),
     };
-    observed.api.as_mut().expect("it is there").deployments.insert(0, Deployment { id: "d2".into(), digest: Some(digest(&new)), created: 2 });
-    assert_eq!(
-        shown(&planned(&new, &observed)).lines().filter(|line| line.contains("Deployment")).collect::<Vec<_>>(),
-        Vec::<&str>::new()
-    );
+    observed
+        .api
+        .as_mut()
+        .expect("it is there")
+        .deployments
+        .insert(0, Deployment { id: "d2".into(), digest: Some(digest(&new)), created: 2 });
+    assert_eq!(shown(&planned(&new, &observed)).lines().filter(|line| line.contains("Deployment")).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[test]
