@@ -206,6 +206,12 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Who works here, for whoever finds the lock taken: the caller and the process.
+pub fn owner(account: &Account) -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).map_or(String::new(), |host| format!(" on {host}"));
+    format!("{}{host} (process {})", account.caller, std::process::id())
+}
+
 /// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.
 pub fn invoke_url(account: &Account, api: &str, stage: &str) -> String {
     match std::env::var("ROUTETO_INVOKE_URL") {

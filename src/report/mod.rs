@@ -63,6 +63,11 @@ impl Report {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
+    /// Whether a token may be printed: asked for, or to a person at a terminal. An object for programs has it only when asked for.
+    pub fn shows_tokens(&self, asked: bool) -> bool {
+        asked || (self.stdout_terminal && !self.json)
+    }
+
     /// A result.
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
