@@ -27,7 +27,8 @@ impl Http {
     /// When the system's trust roots can't be read.
     pub fn new() -> Result<Http, String> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_native_roots()
+            // Named, since the function brings a second provider into the build, and rustls won't choose between two.
+            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
             .map_err(|error| format!("the system's certificates can't be read: {error}"))?
             .https_or_http()
             .enable_http1()
