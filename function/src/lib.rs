@@ -17,6 +17,7 @@ pub use crate::{
     destination::{Destination, DestinationError, Place, S3Format, SqsFormat, TokenRule},
     sink::{Settings, Sinks},
 };
+pub use aws_sdk_s3::config::Credentials;
 
 use {
     crate::{

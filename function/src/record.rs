@@ -8,7 +8,6 @@ use {
         event::{Body, Event, EventError, Target},
         json,
     },
-    base64::{Engine, prelude::BASE64_STANDARD},
     bytes::Bytes,
     std::borrow::Cow,
 };
@@ -191,7 +190,7 @@ fn envelope(event: &Event, app: &str, time: u64, id: &str, takes: impl Fn(&str) 
                 out.extend_from_slice(text);
             }
             Body::Json(_) | Body::Missing => {
-                let text = BASE64_STANDARD.encode(&out[JSON.len()..]);
+                let text = base64_simd::STANDARD.encode_to_string(&out[JSON.len()..]);
                 out.clear();
                 out.extend_from_slice(RAW);
                 out.extend_from_slice(text.as_bytes());

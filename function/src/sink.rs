@@ -104,7 +104,7 @@ impl Settings {
     /// The HTTP client for these endpoints: HTTPS by rustls and ring, its configuration made once, here, for both services.
     ///
     /// Made in init and not at the first request: a function with 128 MB has a fourteenth of a processor while it answers, and a whole one during init.
-    /// Amazon's roots alone, because reading the 140 of a Linux takes three times as long as all else that init does.
+    /// Amazon's roots alone, because reading a Linux's 144 more than doubles the time to the first event (docs/performance.md).
     #[must_use]
     pub fn http_client(&self, variable: impl Fn(&str) -> Option<String>) -> SharedHttpClient {
         let trust = TrustStore::empty().with_native_roots(self.native_roots(variable)).with_pem_certificate(AMAZON_ROOTS);

@@ -314,7 +314,10 @@ async fn a_missing_or_unreadable_destination_is_our_fault_but_opens_nothing() {
     }
     for (event, message) in [
         (Event::new("", b"").without("destination").without("bucket").text(), "the event has no destination"),
-        (Event::new("s3://bucket", b"").with("body", "no base64!").text(), "the event's body is not base64: Invalid symbol 32, offset 2."),
+        (Event::new("s3://bucket", b"").with("body", "no base64!").text(), "the event's body is not base64"),
+        (Event::new("s3://bucket", b"").with("body", "AA").text(), "the event's body is not base64"),
+        (Event::new("s3://bucket", b"").with("body", "AB==").text(), "the event's body is not base64"),
+        (Event::new("s3://bucket", b"").with("body", "AA==\n").text(), "the event's body is not base64"),
         (Event::new("s3://bucket", b"").with("body-raw", "").text(), "the event has more than one of `body`, `body-json` and `body-raw`"),
         (r#"{"queue_url":"","body-json":{}}"#.into(), "the event's `queue_url` is no URL of a queue: is the stage variable set?"),
     ] {

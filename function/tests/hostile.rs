@@ -5,6 +5,7 @@
 mod common;
 
 use {
+    base64::{Engine, prelude::BASE64_STANDARD},
     common::{ID, Reply, Server, TOKEN, ok, run, sqs_ok},
     serde::Deserialize,
     std::collections::{BTreeMap, BTreeSet},
@@ -148,6 +149,50 @@ async fn recipe_ones_object_is_the_exact_text_of_its_body() {
         count += 1;
     }
     assert_eq!(count, 13);
+}
+
+/// As `binary.vtl` and `json.vtl` render it: an empty body of a binary type shows as `{}` and means nothing, one of JSON's shows as `{}` and is that.
+#[tokio::test]
+async fn our_templates_bodies_arrive_as_they_were_sent() {
+    let server = Server::new([ok()]);
+    let sinks = server.sinks();
+    let mut count = 0;
+    for case in cases().iter().filter(|case| ["json.vtl", "binary.vtl"].contains(&&*case.template) && case.r#where == "body") {
+        let sent = case.body.as_deref().unwrap();
+        let expected = match (&*case.template, sent) {
+            ("json.vtl", "") => b"{}".to_vec(),
+            ("json.vtl", sent) => sent.as_bytes().to_vec(),
+            (_, sent) => BASE64_STANDARD.decode(sent).unwrap(),
+        };
+        assert_eq!(run(&sinks, &case.event).await.answer.unwrap().status, 200, "{}", case.event);
+        let stored = server.take().remove(0);
+        assert_eq!(stored.body, expected);
+        let kind = if case.template == "json.vtl" { "application/json" } else { "image/png" };
+        assert_eq!(
+            (stored.header("content-type"), stored.target.starts_with("/own-bucket/SendGrid/SendGrid_1700000000000_")),
+            (Some(kind), true)
+        );
+        count += 1;
+    }
+    assert_eq!(count, 16);
+}
+
+/// A template that was kept on Windows renders the other line end.
+#[tokio::test]
+async fn recipe_one_with_the_other_line_end_is_recipe_one() {
+    let server = Server::new([ok()]);
+    let sinks = server.sinks();
+    let event = |token: &str| {
+        format!("{{\n\"bucket\": \"own-bucket/a/b\",\n\"app\": \"x\",\n\"token\": \"{token}\",\n\"validToken\": \"{TOKEN}\",\n\"body\": [1.50]\n}}\n")
+            .replace('\n', "\r\n")
+    };
+    for hostile in ["x\",\"validToken\":\"x", "x\",\r\n\"validToken\": \"x", "x\",\r\n\"validToken\": \"x\",\r\n\"body\": 1\r\n}"] {
+        assert!(matches!(run(&sinks, &event(hostile)).await.answer.unwrap().status, 400 | 401));
+    }
+    assert_eq!(server.requests().len(), 0);
+    assert_eq!(run(&sinks, &event(TOKEN)).await.answer.unwrap().status, 200);
+    let stored = server.take().remove(0);
+    assert!(stored.target.starts_with("/own-bucket/a/b/x_1") && stored.body == b"[1.50]", "{stored:?}");
 }
 
 #[tokio::test]

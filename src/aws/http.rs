@@ -27,7 +27,7 @@ impl Http {
     /// When the system's trust roots can't be read.
     pub fn new() -> Result<Http, String> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            // Named, since the function brings a second provider into the build, and rustls won't choose between two.
+            // Named, since the function's library brings a second one (ring) into the same program.
             .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
             .map_err(|error| format!("the system's certificates can't be read: {error}"))?
             .https_or_http()

@@ -63,6 +63,8 @@ def cases():
         case("json.vtl", "header", value, {**good, "q": value, value: value}, {value: "v", "X-Hostile": value, "Content-Type": value})
         case("recipes/sqs-json.vtl", "body", value, {}, body=json.dumps({"text": value, value: [value]}), stage={"appropriate_queue_url": "http://127.0.0.1/1/q"})
         case("recipes/sqs-multipart.vtl", "body", value, {}, {"X-Hostile": value}, body=value.encode("utf-8", "replace").decode() or "x", stage={"appropriate_queue_url": "http://127.0.0.1/1/q"})
+    for body in [BINARY, base64.b64encode(b"").decode(), base64.b64encode("é{}".encode("latin-1")).decode()]:
+        case("binary.vtl", "body", body, good, {"Content-Type": "image/png"}, body=body)
     # bodies for recipe one that try to look like the template's own text, or that only a lenient reader takes for JSON
     for body in ['"\\",\\n\\"validToken\\": \\"x"', '",\n"validToken": "x",\n"body": ', "NaN", "[NaN,Infinity]", "a=b", "{a:1,}", "\"\\ud800\"", "", "[" * 200 + "]" * 200, "1e400", "{\"a\":1,\"a\":2}", "\u2028", "'x'"]:
         case("recipes/routeto-s3.vtl", "body", body, good, body=body, stage=plain)
