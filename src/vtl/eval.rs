@@ -227,6 +227,11 @@ impl<'a> Eval<'a> {
             }
             Thrown::Fatal(stop) => stop,
             Thrown::Java { class, message } => self.raised(ErrorKind::Render, outer, format!("{what} fails: {message} ({class})"), span),
+            Thrown::Refused(message) => {
+                // Only a call by name wraps what reflection itself raises.
+                let class = if what == "the index" || what == "the assignment" { "IllegalArgumentException" } else { outer };
+                self.raised(ErrorKind::Render, class, format!("{what} fails: {message} (IllegalArgumentException)"), span)
+            }
             Thrown::Body(message) => self.raised(ErrorKind::Body, outer, format!("{what} fails: {message}"), span),
         }
     }
@@ -403,7 +408,7 @@ impl<'a> Eval<'a> {
 
     fn print_reference(&mut self, reference: &'a Reference, out: &mut String) -> Run<()> {
         if reference.kind == ReferenceKind::Runt {
-            out.push_str(reference.literal.of(&self.tree.pool));
+            out.push_str(&self.tree.names[reference.slot as usize]);
             return Ok(());
         }
         if self.seen.is_none() && !reference.escaped && self.print_directly(reference, out)? {

@@ -23,6 +23,8 @@ pub(crate) enum Thrown {
         class: &'static str,
         message: String,
     },
+    /// Reflection refused the call: the method was found, but not for this object or these arguments.
+    Refused(&'static str),
     /// The body isn't JSON.
     Body(String),
     /// A limit, or what happened inside.
@@ -201,13 +203,9 @@ impl<'a> Eval<'a> {
                 }
                 _ => None,
             },
-            Value::Bool(value) => boolean(*value, name, arguments),
-            Value::Char(unit) => character(*unit, name, arguments),
-            Value::Class(class) => match (name, &*arguments) {
-                ("getName" | "getTypeName" | "getCanonicalName", []) => Some(Value::Text(Text::Borrowed(class))),
-                ("getSimpleName", []) => Some(Value::Text(Text::Borrowed(simple_name(class)))),
-                _ => None,
-            },
+            Value::Bool(value) => boolean(*value, name, arguments)?,
+            Value::Char(unit) => character(*unit, name, arguments)?,
+            Value::Class(class) => self.class(class, name, arguments)?,
             _ => self.number(object, name, arguments)?,
         };
         if found.is_some() {
@@ -219,7 +217,55 @@ impl<'a> Eval<'a> {
             ("hashCode", []) => some(hash_code(object, 0).map_err(|_| too_deep())?),
             ("equals", [other]) => some(equals(object, other, 0).map_err(|_| too_deep())?),
             ("getClass", []) => Ok(Some(Value::Class(object.class()))),
+            ("notify" | "notifyAll", []) | ("wait", _) => Err(java("IllegalMonitorStateException", "current thread is not owner")),
+            // Velocity takes a method without parameters for any arguments, if it finds no better one; Java then refuses.
+            (_, [_, ..]) if has_plain_method(object, name) => Err(Thrown::Refused("wrong number of arguments")),
             _ => Ok(None),
+        }
+    }
+
+    /// A method of a class object: its own, or one of the class it stands for, which must be static.
+    fn class(&mut self, class: &'static str, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
+        match (name, &*arguments) {
+            ("getName" | "getTypeName" | "getCanonicalName", []) => return Ok(Some(Value::Text(Text::Borrowed(class)))),
+            ("getSimpleName", []) => return Ok(Some(Value::Text(Text::Borrowed(simple_name(class))))),
+            ("toString" | "hashCode" | "getClass", []) | ("equals", [_]) => return Ok(None),
+            _ => {}
+        }
+        let object = match class {
+            "java.lang.String" => Value::empty(),
+            "java.lang.Integer" => Value::Int(0),
+            "java.lang.Long" => Value::Long(0),
+            "java.lang.Float" => Value::Float(0.0),
+            "java.lang.Double" => Value::Double(0.0),
+            "java.lang.Boolean" => Value::Bool(false),
+            "java.lang.Character" => Value::Char(0),
+            "java.math.BigInteger" => Value::Big(Rc::new(BigInt::ZERO)),
+            "java.math.BigDecimal" => Value::Decimal(Rc::new(BigDecimal::from_int(BigInt::ZERO))),
+            "java.util.ArrayList" => Value::list(ListKind::ArrayList, Vec::new()),
+            "net.minidev.json.JSONArray" => Value::list(ListKind::JsonArray, Vec::new()),
+            "java.util.ArrayList$SubList" => Value::list(ListKind::SubList, Vec::new()),
+            "java.util.LinkedHashMap" => Value::Map(Rc::new(Map::default())),
+            "java.util.LinkedHashMap$LinkedKeySet" => Value::View(View::Keys, Rc::new(Map::default())),
+            "java.util.LinkedHashMap$LinkedValues" => Value::View(View::Values, Rc::new(Map::default())),
+            "java.util.LinkedHashMap$LinkedEntrySet" => Value::View(View::Entries, Rc::new(Map::default())),
+            "java.util.LinkedHashMap$Entry" => Value::Entry(Rc::new((Value::Null, Value::Null))),
+            "Render$Input" => Value::Input,
+            "Render$Util" => Value::Util,
+            _ => return Ok(None),
+        };
+        let is_static = match class {
+            "java.lang.String" => matches!(name, "format" | "join" | "valueOf" | "copyValueOf"),
+            "java.lang.Integer" | "java.lang.Long" | "java.lang.Double" | "java.lang.Boolean" | "java.lang.Character" => {
+                !matches!(name, "compareTo" | "equals") && !has_plain_method(&object, name)
+            }
+            _ => false,
+        };
+        match self.call(&object, name, arguments) {
+            Ok(None) => Ok(None),
+            found if is_static => found,
+            Err(fatal @ Thrown::Fatal(_)) => Err(fatal),
+            _ => Err(Thrown::Refused("object is not an instance of declaring class")),
         }
     }
 
@@ -478,6 +524,12 @@ impl<'a> Eval<'a> {
 
     fn list(&mut self, list: &Rc<List<'a>>, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         let array = list.kind.is_array();
+        if list.kind == ListKind::Stream {
+            return Ok(match (name, arguments) {
+                ("count", []) => Some(Value::Long(list.items.borrow().len() as i64)),
+                _ => None,
+            });
+        }
         if array && matches!((name, arguments), ("toString" | "hashCode" | "getClass", []) | ("equals", [_])) {
             return Ok(None);
         }
@@ -564,7 +616,8 @@ impl<'a> Eval<'a> {
             }
             ("remove", [item]) => {
                 self.spend_steps(length as u64)?;
-                match position(&list.items.borrow().clone(), item)? {
+                let items = list.items.borrow().clone();
+                match position(&items, item)? {
                     Some(at) => {
                         list.items.borrow_mut().remove(at);
                         changed(list);
@@ -643,6 +696,7 @@ impl<'a> Eval<'a> {
                 let steps = self.iterator(&Value::List(list.clone()));
                 Ok(steps.map(Value::Iterator))
             }
+            ("toArray", [_]) if !array => Ok(Some(Value::list(ListKind::Objects, list.items.borrow().clone()))),
             ("toArray", []) => {
                 self.make(length * size_of::<Value>())?;
                 Ok(Some(Value::list(ListKind::Objects, list.items.borrow().clone())))
@@ -883,9 +937,18 @@ impl<'a> Eval<'a> {
                 let units: Vec<u16> = list.items.borrow().iter().map(|item| if let Value::Char(unit) = item { *unit } else { 0 }).collect();
                 self.made(text::from_units(&units))
             }
+            ("valueOf" | "copyValueOf", []) => Ok(Some(Value::empty())),
             ("valueOf", [Value::Null]) => Err(null()),
             ("valueOf", [other]) => Ok(Some(Value::Text(self.to_text(other)?))),
-            ("chars" | "codePoints" | "lines", []) => Ok(None),
+            ("chars" | "codePoints", []) => {
+                self.make(s.len() * size_of::<Value>())?;
+                let items = if name == "chars" {
+                    text::units(s).map(|unit| Value::Int(i32::from(unit))).collect()
+                } else {
+                    s.chars().map(|c| Value::Int(c as u32 as i32)).collect()
+                };
+                Ok(Some(Value::list(ListKind::Stream, items)))
+            }
             _ => Ok(None),
         }
     }
@@ -966,6 +1029,15 @@ impl<'a> Eval<'a> {
     fn split(&mut self, own: &Text<'a>, regex: &Regex, limit: i32) -> Called<'a> {
         let s: &str = own;
         let most = usize::try_from(limit).unwrap_or(0);
+        if regex.is_empty() && !s.is_ascii() && most == 0 {
+            // Java splits surrogate pairs too.
+            self.make(s.len() * size_of::<Value>())?;
+            let mut parts: Vec<Value<'a>> = text::units(s).map(|unit| Value::text(text::from_units(&[unit]))).collect();
+            if limit < 0 {
+                parts.push(Value::empty());
+            }
+            return Ok(Some(Value::list(ListKind::Strings, parts)));
+        }
         let mut parts: Vec<Value<'a>> = Vec::new();
         let mut copied = 0;
         let found = regex.find_all(s).map_err(regex_thrown)?;
@@ -1263,10 +1335,74 @@ fn java_double_order(a: f64, b: f64) -> std::cmp::Ordering {
     })
 }
 
-fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Option<Value<'a>> {
-    Some(match (name, arguments) {
+/// Whether an object of this class has a method of this name without parameters.
+fn has_plain_method(object: &Value, name: &str) -> bool {
+    if matches!(name, "toString" | "hashCode" | "getClass" | "notify" | "notifyAll") {
+        return true;
+    }
+    let number = |name| matches!(name, "byteValue" | "describeConstable" | "doubleValue" | "floatValue" | "intValue" | "longValue" | "shortValue");
+    let collection =
+        |name| matches!(name, "clear" | "isEmpty" | "iterator" | "of" | "parallelStream" | "size" | "spliterator" | "stream" | "toArray");
+    match object {
+        Value::Text(_) => matches!(
+            name,
+            "chars" | "codePoints" | "describeConstable" | "getBytes" | "intern" | "isBlank" | "isEmpty" | "length" | "lines" | "strip"
+                | "stripIndent" | "stripLeading" | "stripTrailing" | "toCharArray" | "toLowerCase" | "toUpperCase" | "translateEscapes" | "trim"
+        ),
+        Value::Int(_) | Value::Long(_) => number(name),
+        Value::Float(_) | Value::Double(_) => number(name) || matches!(name, "isNaN" | "isInfinite"),
+        Value::Bool(_) => matches!(name, "booleanValue" | "describeConstable"),
+        Value::Char(_) => matches!(name, "charValue" | "describeConstable"),
+        Value::Big(_) => {
+            (number(name) && name != "describeConstable")
+                || matches!(
+                    name,
+                    "abs" | "bitCount" | "bitLength" | "byteValueExact" | "getLowestSetBit" | "intValueExact" | "longValueExact" | "negate"
+                        | "nextProbablePrime" | "not" | "shortValueExact" | "signum" | "sqrt" | "sqrtAndRemainder" | "toByteArray"
+                )
+        }
+        Value::Decimal(_) => {
+            (number(name) && name != "describeConstable")
+                || matches!(
+                    name,
+                    "abs" | "byteValueExact" | "intValueExact" | "longValueExact" | "negate" | "plus" | "precision" | "scale"
+                        | "shortValueExact" | "signum" | "stripTrailingZeros" | "toBigInteger" | "toBigIntegerExact" | "toEngineeringString"
+                        | "toPlainString" | "ulp" | "unscaledValue"
+                )
+        }
+        Value::List(list) => match list.kind {
+            ListKind::ArrayList => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize"),
+            ListKind::JsonArray => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize" | "toJSONString"),
+            ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars => {
+                collection(name) || matches!(name, "listIterator")
+            }
+            _ => collection(name) || matches!(name, "listIterator"),
+        },
+        Value::Map(_) => matches!(name, "clear" | "clone" | "entrySet" | "isEmpty" | "keySet" | "of" | "size" | "values"),
+        Value::View(View::Values, _) => collection(name) && name != "of",
+        Value::View(..) => collection(name),
+        Value::Entry(_) => matches!(name, "comparingByKey" | "comparingByValue" | "getKey" | "getValue"),
+        Value::Iterator(_) => matches!(name, "hasNext" | "next" | "remove"),
+        Value::Scope(_) => matches!(
+            name,
+            "clear" | "entrySet" | "getCount" | "getFirst" | "getHasNext" | "getIndex" | "getInfo" | "getLast" | "getParent" | "getReplaced"
+                | "getTopmost" | "hasNext" | "isEmpty" | "isFirst" | "isLast" | "keySet" | "of" | "size" | "values"
+        ),
+        Value::Input => matches!(name, "getBody" | "params"),
+        _ => false,
+    }
+}
+
+/// The comparison that Java's bridge method takes any object for.
+fn uncomparable(other: &Value) -> Thrown {
+    if other.is_null() { null() } else { java("ClassCastException", "values of different classes are compared") }
+}
+
+fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+    Ok(Some(match (name, arguments) {
         ("booleanValue", []) => Value::Bool(value),
         ("compareTo", [Value::Bool(other)]) => Value::Int(value.cmp(other) as i32),
+        ("compareTo", [other]) => return Err(uncomparable(other)),
         ("parseBoolean" | "valueOf", [Value::Text(text)]) => Value::Bool(text.eq_ignore_ascii_case("true")),
         ("valueOf", [Value::Bool(other)]) => Value::Bool(*other),
         ("logicalAnd", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a && *b),
@@ -1275,17 +1411,18 @@ fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Option<Value
         ("compare", [Value::Bool(a), Value::Bool(b)]) => Value::Int(a.cmp(b) as i32),
         ("toString", [Value::Bool(other)]) => Value::Text(Text::Borrowed(if *other { "true" } else { "false" })),
         ("hashCode", [Value::Bool(other)]) => Value::Int(if *other { 1231 } else { 1237 }),
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
 }
 
-fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Option<Value<'a>> {
+fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     let char_of = |unit: u16| char::from_u32(u32::from(unit)).unwrap_or('\u{fffd}');
     let one =
         |mut chars: Vec<char>, fallback: u16| if chars.len() == 1 { chars.pop().map_or(fallback, |c| c as u32 as u16) } else { fallback };
-    Some(match (name, arguments) {
+    Ok(Some(match (name, arguments) {
         ("charValue", []) => Value::Char(unit),
         ("compareTo", [Value::Char(other)]) => Value::Int(i32::from(unit) - i32::from(*other)),
+        ("compareTo", [other]) => return Err(uncomparable(other)),
         ("isDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_numeric() && char_of(*c).to_digit(10).is_some()),
         ("isLetter" | "isAlphabetic", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphabetic()),
         ("isLetterOrDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphanumeric()),
@@ -1301,8 +1438,8 @@ fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Option<Value
             text::push_unit(&mut out, *c);
             Value::text(out)
         }
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
 }
 
 /// Java's `Integer.parseInt` and `Long.parseLong`.
@@ -1376,6 +1513,7 @@ fn long<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     match (name, arguments) {
         ("parseLong" | "valueOf", [Value::Text(text)]) => made(parse_whole(text, 10)?),
         ("valueOf", [n]) => of(n).map_or(Ok(None), made),
+        ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Long(n), 0).unwrap_or(0))),
         ("toString", [n]) => of(n).map_or(Ok(None), |n| some(n.to_string())),
         ("toHexString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:x}"))),
         ("signum", [n]) => of(n).map_or(Ok(None), |n| some(n.signum() as i32)),
@@ -1404,6 +1542,7 @@ fn double<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
             super::number::push_double(n, &mut out);
             some(out)
         }),
+        ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Double(n), 0).unwrap_or(0))),
         ("isNaN", [n]) => of(n).map_or(Ok(None), |n| some(n.is_nan())),
         ("isInfinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_infinite())),
         ("isFinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_finite())),

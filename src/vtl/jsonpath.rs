@@ -136,7 +136,7 @@ impl JsonPath {
         }
         let mut tokens = Vec::new();
         let mut i = 0;
-        let mut fragment: Vec<char> = Vec::new();
+        let mut fragment: Vec<char>;
         while i < chars.len() {
             match chars[i] {
                 ' ' => return invalid("a path takes no blanks"),

@@ -360,10 +360,29 @@ impl<'s> Parser<'s> {
         self.span(first, (self.next - 1).max(first))
     }
 
-    /// `$` and `#` that the lexer passed over right before a token.
+    /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
     fn special(&self, token: usize) -> String {
         let (start, end) = self.tokens[token].special;
-        self.source.as_bytes()[start as usize..end as usize].iter().filter(|byte| matches!(byte, b'$' | b'#')).map(|b| *b as char).collect()
+        let text = &self.source.as_bytes()[start as usize..end as usize];
+        let mut out = String::new();
+        let mut i = 0;
+        while i < text.len() {
+            match text[i] {
+                byte @ (b'$' | b'#') => out.push(byte as char),
+                b'\\' => {
+                    let run = text[i..].iter().take_while(|byte| **byte == b'\\').count();
+                    if text.get(i + run) == Some(&b'$') {
+                        out.extend(std::iter::repeat_n('\\', run));
+                        out.push('$');
+                        // Velocity goes on one character too far.
+                        i += run + 1;
+                    }
+                }
+                _ => {}
+            }
+            i += 1;
+        }
+        out
     }
 
     fn raise_at(&self, start: u32, end: u32, message: impl Into<String>, help: Option<&str>) -> Raised {

@@ -55,6 +55,11 @@ impl Regex {
         Ok(regex)
     }
 
+    /// Whether the pattern is the empty text.
+    pub fn is_empty(&self) -> bool {
+        self.literal.as_deref() == Some("")
+    }
+
     fn compile(source: &str) -> Result<fancy_regex::Regex, RegexError> {
         fancy_regex::RegexBuilder::new(source)
             .backtrack_limit(1_000_000)

@@ -83,11 +83,13 @@ pub(crate) enum ListKind {
     Chars,
     /// A list that can't be changed.
     Fixed,
+    /// What `chars()` returns; it can only be counted.
+    Stream,
 }
 
 impl ListKind {
     pub fn is_array(self) -> bool {
-        matches!(self, ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars)
+        matches!(self, ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars | ListKind::Stream)
     }
 
     pub fn class(self) -> &'static str {
@@ -99,6 +101,7 @@ impl ListKind {
             ListKind::Objects => "[Ljava.lang.Object;",
             ListKind::Bytes => "[B",
             ListKind::Chars => "[C",
+            ListKind::Stream => "java.util.stream.IntPipeline$Head",
             ListKind::Fixed => "java.util.ImmutableCollections$ListN",
         }
     }
@@ -131,6 +134,8 @@ pub(crate) struct MapInner<'a> {
     pub entries: Vec<(Value<'a>, Value<'a>)>,
     /// Positions by key, kept once there are many. `None` again after a removal.
     index: Option<HashMap<Key<'a>, usize>>,
+    /// A key is a list or map: looked up one by one.
+    linear: bool,
 }
 
 /// A map's key, hashed and compared as Java does.
@@ -141,7 +146,7 @@ impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
             Value::Text(text) => text.as_bytes().hash(state),
-            other => hash_code(other, 0).unwrap_or(0).hash(state),
+            other => hash_code(other, 0).unwrap_or(0).hash(state), // never a list or map, see `is_simple`
         }
     }
 }
@@ -240,7 +245,9 @@ impl<'a> MapInner<'a> {
     const FEW: usize = 12;
 
     fn position(&self, key: &Value<'a>) -> Option<usize> {
-        if let Some(index) = &self.index {
+        if let Some(index) = &self.index
+            && is_simple(key)
+        {
             return index.get(&Key(key.clone())).copied();
         }
         self.entries.iter().position(|(known, _)| same_key(known, key))
@@ -255,6 +262,11 @@ impl<'a> MapInner<'a> {
     }
 }
 
+/// Whether comparing it can't lead into another value.
+fn is_simple(value: &Value) -> bool {
+    !matches!(value, Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) | Value::Scope(_))
+}
+
 fn same_key<'a>(left: &Value<'a>, right: &Value<'a>) -> bool {
     match (left, right) {
         (Value::Text(a), Value::Text(b)) => **a == **b,
@@ -264,7 +276,7 @@ fn same_key<'a>(left: &Value<'a>, right: &Value<'a>) -> bool {
 
 impl<'a> Map<'a> {
     pub fn with_capacity(capacity: usize) -> Self {
-        Map { inner: RefCell::new(MapInner { entries: Vec::with_capacity(capacity), index: None }), changes: Cell::new(0) }
+        Map { inner: RefCell::new(MapInner { entries: Vec::with_capacity(capacity), index: None, linear: false }), changes: Cell::new(0) }
     }
 
     pub fn len(&self) -> usize {
@@ -291,12 +303,17 @@ impl<'a> Map<'a> {
 
     /// The value that was there before.
     pub fn put(&self, key: Value<'a>, value: Value<'a>) -> Option<Value<'a>> {
+        // Keys can hold this very map: they are compared before it is borrowed for the change.
+        let position = self.inner.borrow().position(&key);
         let mut inner = self.inner.borrow_mut();
-        if let Some(at) = inner.position(&key) {
+        if let Some(at) = position {
             return Some(std::mem::replace(&mut inner.entries[at].1, value));
         }
         let at = inner.entries.len();
-        if at >= MapInner::FEW {
+        if !is_simple(&key) {
+            inner.index = None;
+            inner.linear = true;
+        } else if at >= MapInner::FEW && !inner.linear {
             if inner.index.is_none() {
                 let index = inner.entries.iter().enumerate().map(|(at, (key, _))| (Key(key.clone()), at)).collect();
                 inner.index = Some(index);
@@ -311,8 +328,8 @@ impl<'a> Map<'a> {
     }
 
     pub fn remove(&self, key: &Value<'a>) -> Option<Value<'a>> {
+        let at = self.inner.borrow().position(key)?;
         let mut inner = self.inner.borrow_mut();
-        let at = inner.position(key)?;
         inner.index = None;
         self.changes.set(self.changes.get().wrapping_add(1));
         Some(inner.entries.remove(at).1)
@@ -436,8 +453,8 @@ impl<'a> Value<'a> {
             Value::Block(_) => "org.apache.velocity.runtime.directive.Block$Reference",
             Value::Scope(_) => "org.apache.velocity.runtime.directive.ForeachScope",
             Value::Class(_) => "java.lang.Class",
-            Value::Input => "Input",
-            Value::Util => "Util",
+            Value::Input => "Render$Input",
+            Value::Util => "Render$Util",
         }
     }
 }
