@@ -98,6 +98,20 @@ pub(crate) fn from_pairs(pairs: &Pairs) -> Map<'_> {
     map
 }
 
+/// `$context` of API Gateway: the maps in it print as empty texts.
+fn context_map(pairs: &Pairs, depth: usize) -> Map<'_> {
+    let mut map = Map::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        let value = match value {
+            Data::Map(inner) => Value::Map(Rc::new(context_map(inner, depth + 1))),
+            other => from_data(other),
+        };
+        map.put(Value::Text(Text::Borrowed(key)), value);
+    }
+    map.silent = depth > 0;
+    map
+}
+
 fn pair<'a>(pairs: &'a Pairs, name: &str) -> Option<&'a Data> {
     pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
 }
@@ -268,7 +282,8 @@ impl<'a> Eval<'a> {
             _ => return,
         };
         if std::mem::take(&mut self.waiting[index]) {
-            self.vars[slot as usize] = Some(Value::Map(Rc::new(from_pairs(pairs))));
+            let map = if index == 0 && self.limits.as_gateway { context_map(pairs, 0) } else { from_pairs(pairs) };
+            self.vars[slot as usize] = Some(Value::Map(Rc::new(map)));
         }
     }
 
@@ -517,6 +532,9 @@ impl<'a> Eval<'a> {
             text::push_text(out, value);
             return Ok(());
         }
+        if self.limits.as_gateway && matches!(value, Value::Input | Value::Util) {
+            return Ok(());
+        }
         print(value, out, 0, self).map_err(|stopped| self.stopped(stopped))
     }
 
@@ -539,6 +557,16 @@ impl<'a> Eval<'a> {
         let mut out = String::new();
         self.print(value, &mut out)?;
         Ok(Text::Shared(out.into()))
+    }
+
+    /// Java's `toString`, which is null for a block made by `#define` that is nested in itself too often.
+    fn to_java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
+        if let Value::Block(block) = value {
+            let block = block.clone();
+            let mut out = String::new();
+            return Ok(if self.render_defined(&block, &mut out)? { Some(Text::Shared(out.into())) } else { None });
+        }
+        Ok(Some(self.to_text(value)?))
     }
 
     // ---- references ----
@@ -885,6 +913,7 @@ impl<'a> Eval<'a> {
                     self.step()?;
                     let key = self.value(key)?;
                     let value = self.value(value)?;
+                    self.check_key(&key)?;
                     map.put(key, value);
                 }
                 self.depth -= 1;
@@ -913,6 +942,12 @@ impl<'a> Eval<'a> {
             seen.push(Seen { span: reference.literal, value: shown });
         }
         Ok(())
+    }
+
+    /// A key that contains itself has no hash code in Java.
+    fn check_key(&self, key: &Value<'a>) -> Run<()> {
+        super::value::check_key(key)
+            .map_err(|_| self.raised(ErrorKind::Render, "StackOverflowError", "a key is nested too deeply, or in itself", Span::default()))
     }
 
     fn spend_made(&mut self, values: usize) -> Run<()> {
@@ -1048,10 +1083,17 @@ impl<'a> Eval<'a> {
             for (side, literal) in [(&left, left_literal), (&right, right_literal)] {
                 match side {
                     Value::Null => text::push_text(&mut out, literal.of(&self.tree.pool)),
-                    side => {
-                        let text = self.to_text(side)?;
-                        text::push_text(&mut out, &text);
-                    }
+                    side => match self.to_java_text(side)? {
+                        Some(text) => text::push_text(&mut out, &text),
+                        None => {
+                            return Err(self.raised(
+                                ErrorKind::Render,
+                                "NullPointerException",
+                                "a block made by #define is added to inside of itself",
+                                left_literal,
+                            ));
+                        }
+                    },
                 }
             }
             self.make(out.len()).map_err(|thrown| self.thrown(thrown, "", "", left_literal))?;
@@ -1100,9 +1142,12 @@ impl<'a> Eval<'a> {
             return equals(left, right, 0)
                 .map_err(|_| self.raised(ErrorKind::Render, "StackOverflowError", "a value is nested too deeply, or in itself", span));
         }
-        let left = self.to_text(left)?;
-        let right = self.to_text(right)?;
-        Ok(*left == *right)
+        let left = self.to_java_text(left)?;
+        let right = self.to_java_text(right)?;
+        Ok(match (left, right) {
+            (Some(left), Some(right)) => *left == *right,
+            (left, right) => left.is_none() && right.is_none(),
+        })
     }
 }
 

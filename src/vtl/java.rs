@@ -14,7 +14,7 @@ use super::{
     regex::{Regex, RegexError},
     request::Data,
     text,
-    value::{List, ListKind, Map, PrintBlock, Scope, Text, Value, View, equals, hash_code, print_json, push_unicode},
+    value::{List, ListKind, Map, PrintBlock, Scope, Text, Value, View, check_key, equals, hash_code, print_json, push_unicode},
 };
 
 /// What a method threw.
@@ -350,7 +350,7 @@ impl<'a> Eval<'a> {
             return Ok(None);
         }
         if !is_text(argument) {
-            if !self.limits.lenient_util || name == "parseJson" {
+            if !self.limits.as_gateway || name == "parseJson" {
                 return Ok(None);
             }
             *argument = Value::Text(self.to_text(argument)?);
@@ -387,6 +387,11 @@ impl<'a> Eval<'a> {
 
     fn map(&mut self, map: &Rc<Map<'a>>, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
         let old = |old: Option<Value<'a>>| Ok(Some(old.unwrap_or(Value::Null)));
+        if matches!(name, "get" | "put" | "containsKey" | "getOrDefault" | "putIfAbsent" | "replace" | "remove")
+            && let Some(key) = arguments.first()
+        {
+            check_key(key).map_err(|_| too_deep())?;
+        }
         match (name, arguments) {
             ("get", [key]) => old(match key {
                 Value::Text(key) => map.get_text(key),
@@ -706,6 +711,7 @@ impl<'a> Eval<'a> {
                 Ok(Some(Value::list(list.kind, list.items.borrow().clone())))
             }
             ("toJSONString", []) if list.kind == ListKind::JsonArray => Ok(Some(Value::Text(self.to_text(&Value::List(list.clone()))?))),
+            ("replaceAll" | "removeIf" | "forEach", [Value::Null]) if !array => Err(null()),
             ("trimToSize", []) | ("ensureCapacity", [Value::Int(_)]) if matches!(list.kind, ListKind::ArrayList | ListKind::JsonArray) => {
                 changed(list);
                 nothing()
@@ -1116,6 +1122,7 @@ impl<'a> Eval<'a> {
             _ => None,
         };
         match (name, arguments) {
+            ("toString", [Value::Int(base)]) => some(n.to_str_radix(radix(*base))),
             ("abs", []) => made(BigInt::from(n.magnitude().clone())),
             ("negate", []) => made(-n),
             ("signum", []) => some(n.sign() as i32 - num_bigint::Sign::NoSign as i32),
@@ -1340,14 +1347,31 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
     if matches!(name, "toString" | "hashCode" | "getClass" | "notify" | "notifyAll") {
         return true;
     }
-    let number = |name| matches!(name, "byteValue" | "describeConstable" | "doubleValue" | "floatValue" | "intValue" | "longValue" | "shortValue");
+    let number =
+        |name| matches!(name, "byteValue" | "describeConstable" | "doubleValue" | "floatValue" | "intValue" | "longValue" | "shortValue");
     let collection =
         |name| matches!(name, "clear" | "isEmpty" | "iterator" | "of" | "parallelStream" | "size" | "spliterator" | "stream" | "toArray");
     match object {
         Value::Text(_) => matches!(
             name,
-            "chars" | "codePoints" | "describeConstable" | "getBytes" | "intern" | "isBlank" | "isEmpty" | "length" | "lines" | "strip"
-                | "stripIndent" | "stripLeading" | "stripTrailing" | "toCharArray" | "toLowerCase" | "toUpperCase" | "translateEscapes" | "trim"
+            "chars"
+                | "codePoints"
+                | "describeConstable"
+                | "getBytes"
+                | "intern"
+                | "isBlank"
+                | "isEmpty"
+                | "length"
+                | "lines"
+                | "strip"
+                | "stripIndent"
+                | "stripLeading"
+                | "stripTrailing"
+                | "toCharArray"
+                | "toLowerCase"
+                | "toUpperCase"
+                | "translateEscapes"
+                | "trim"
         ),
         Value::Int(_) | Value::Long(_) => number(name),
         Value::Float(_) | Value::Double(_) => number(name) || matches!(name, "isNaN" | "isInfinite"),
@@ -1357,25 +1381,50 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
             (number(name) && name != "describeConstable")
                 || matches!(
                     name,
-                    "abs" | "bitCount" | "bitLength" | "byteValueExact" | "getLowestSetBit" | "intValueExact" | "longValueExact" | "negate"
-                        | "nextProbablePrime" | "not" | "shortValueExact" | "signum" | "sqrt" | "sqrtAndRemainder" | "toByteArray"
+                    "abs"
+                        | "bitCount"
+                        | "bitLength"
+                        | "byteValueExact"
+                        | "getLowestSetBit"
+                        | "intValueExact"
+                        | "longValueExact"
+                        | "negate"
+                        | "nextProbablePrime"
+                        | "not"
+                        | "shortValueExact"
+                        | "signum"
+                        | "sqrt"
+                        | "sqrtAndRemainder"
+                        | "toByteArray"
                 )
         }
         Value::Decimal(_) => {
             (number(name) && name != "describeConstable")
                 || matches!(
                     name,
-                    "abs" | "byteValueExact" | "intValueExact" | "longValueExact" | "negate" | "plus" | "precision" | "scale"
-                        | "shortValueExact" | "signum" | "stripTrailingZeros" | "toBigInteger" | "toBigIntegerExact" | "toEngineeringString"
-                        | "toPlainString" | "ulp" | "unscaledValue"
+                    "abs"
+                        | "byteValueExact"
+                        | "intValueExact"
+                        | "longValueExact"
+                        | "negate"
+                        | "plus"
+                        | "precision"
+                        | "scale"
+                        | "shortValueExact"
+                        | "signum"
+                        | "stripTrailingZeros"
+                        | "toBigInteger"
+                        | "toBigIntegerExact"
+                        | "toEngineeringString"
+                        | "toPlainString"
+                        | "ulp"
+                        | "unscaledValue"
                 )
         }
         Value::List(list) => match list.kind {
             ListKind::ArrayList => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize"),
             ListKind::JsonArray => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize" | "toJSONString"),
-            ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars => {
-                collection(name) || matches!(name, "listIterator")
-            }
+            ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars => collection(name) || matches!(name, "listIterator"),
             _ => collection(name) || matches!(name, "listIterator"),
         },
         Value::Map(_) => matches!(name, "clear" | "clone" | "entrySet" | "isEmpty" | "keySet" | "of" | "size" | "values"),
@@ -1385,8 +1434,25 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
         Value::Iterator(_) => matches!(name, "hasNext" | "next" | "remove"),
         Value::Scope(_) => matches!(
             name,
-            "clear" | "entrySet" | "getCount" | "getFirst" | "getHasNext" | "getIndex" | "getInfo" | "getLast" | "getParent" | "getReplaced"
-                | "getTopmost" | "hasNext" | "isEmpty" | "isFirst" | "isLast" | "keySet" | "of" | "size" | "values"
+            "clear"
+                | "entrySet"
+                | "getCount"
+                | "getFirst"
+                | "getHasNext"
+                | "getIndex"
+                | "getInfo"
+                | "getLast"
+                | "getParent"
+                | "getReplaced"
+                | "getTopmost"
+                | "hasNext"
+                | "isEmpty"
+                | "isFirst"
+                | "isLast"
+                | "keySet"
+                | "of"
+                | "size"
+                | "values"
         ),
         Value::Input => matches!(name, "getBody" | "params"),
         _ => false,

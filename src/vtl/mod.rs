@@ -21,6 +21,7 @@ mod batch;
 mod error;
 mod eval;
 mod format;
+pub mod gateway;
 mod java;
 mod json;
 mod jsonpath;

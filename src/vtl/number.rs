@@ -198,20 +198,17 @@ impl std::fmt::Display for BigDecimal {
     }
 }
 
-/// Digits and power of ten of a positive number, as `d.ddd` × 10^power.
-fn layout(scientific: &str, out: &mut String) {
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+/// Lays digits out as Java does: plain between 10^-3 and 10^7, otherwise with an exponent. `exponent` is that of the first digit.
+fn layout(digits: &str, exponent: i32, out: &mut String) {
     if (-3..7).contains(&exponent) {
         if exponent < 0 {
             out.push_str("0.");
             out.extend(std::iter::repeat_n('0', (-exponent - 1) as usize));
-            out.push_str(&digits);
+            out.push_str(digits);
         } else {
             let whole = exponent as usize + 1;
             if digits.len() <= whole {
-                out.push_str(&digits);
+                out.push_str(digits);
                 out.extend(std::iter::repeat_n('0', whole - digits.len()));
                 out.push_str(".0");
             } else {
@@ -229,6 +226,165 @@ fn layout(scientific: &str, out: &mut String) {
     out.push_str(&exponent.to_string());
 }
 
+/// Bits of 5^n, as Java estimates them.
+const BITS_OF_5: [u32; 27] = [0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59, 61];
+
+fn bits_of_5(power: u32) -> u32 {
+    BITS_OF_5.get(power as usize).copied().unwrap_or(power * 3)
+}
+
+/// Decimal digits that carry no information in a whole number above 2^53, by how far it is above.
+const INSIGNIFICANT: [u32; 64] = [
+    0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12,
+    12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 17, 17, 17, 18, 18, 18, 19,
+];
+
+/// The digits that Java prints for a positive number, and the power of ten of the first.
+///
+/// Java up to 18 doesn't always find the shortest digits; this goes the same way (Steele and White's algorithm with Java's stopping rules).
+/// `fraction` is normalised to 53 bits; its value is fraction × 2^(exponent − 52).
+fn java_digits(fraction: u64, exponent: i32, significant_bits: i32) -> (String, i32) {
+    const SHIFT: i32 = 52;
+    let tail = fraction.trailing_zeros() as i32;
+    let fraction_bits = SHIFT + 1 - tail;
+    let tiny_bits = (fraction_bits - exponent - 1).max(0);
+    if (-21..=62).contains(&exponent) && tiny_bits == 0 && fraction_bits < 64 {
+        let drop = if exponent > significant_bits {
+            INSIGNIFICANT.get((exponent - significant_bits - 1) as usize).copied().unwrap_or(0)
+        } else {
+            0
+        };
+        let drop = if exponent - significant_bits - 1 > 1 { drop } else { 0 };
+        let mut value = if exponent >= SHIFT { fraction << (exponent - SHIFT) } else { fraction >> (SHIFT - exponent) };
+        let mut power = 0;
+        if drop > 0 {
+            let ten = 10u64.pow(drop);
+            let rest = value % ten;
+            value /= ten;
+            power += drop as i32;
+            if rest >= ten / 2 {
+                value += 1;
+            }
+        }
+        let digits = value.to_string();
+        let first = digits.len() as i32 - 1 + power;
+        return (digits.trim_end_matches('0').to_owned(), first);
+    }
+    let unit = f64::from_bits((1023 << 52) | (fraction & ((1 << 52) - 1)));
+    let estimate = (unit - 1.5) * 0.289529654 + 0.176091259 + f64::from(exponent) * 0.301029995663981;
+    let mut decimal = estimate.floor() as i32;
+    let b5 = (-decimal).max(0);
+    let mut b2 = b5 + tiny_bits + exponent;
+    let s5 = decimal.max(0);
+    let mut s2 = s5 + tiny_bits;
+    let mut m2 = b2 - significant_bits;
+    let fraction = fraction >> tail;
+    b2 -= fraction_bits - 1;
+    let common = b2.min(s2);
+    b2 -= common;
+    s2 -= common;
+    m2 -= common;
+    if fraction_bits == 1 {
+        m2 -= 1;
+    }
+    if m2 < 0 {
+        b2 -= m2;
+        s2 -= m2;
+        m2 = 0;
+    }
+    let b_bits = fraction_bits as u32 + b2 as u32 + bits_of_5(b5 as u32);
+    let ten_s_bits = s2 as u32 + 1 + bits_of_5(s5 as u32 + 1);
+    let mut digits: Vec<u8> = Vec::with_capacity(20);
+    let (low, high, difference): (bool, bool, Ordering);
+    if b_bits < 64 && ten_s_bits < 64 {
+        // Java's m overflows at the width of the integers it chose.
+        let overflow: i128 = if b_bits < 32 && ten_s_bits < 32 { 1 << 31 } else { 1 << 63 };
+        let five = |power: i32| 5i128.pow(power as u32);
+        let mut b: i128 = (i128::from(fraction) * five(b5)) << b2;
+        let s: i128 = five(s5) << s2;
+        let mut m: i128 = five(b5) << m2;
+        let tens: i128 = s * 10;
+        let mut q = b / s;
+        b = 10 * (b % s);
+        m *= 10;
+        let (mut is_low, mut is_high) = (b < m, b + m > tens);
+        if q == 0 && !is_high {
+            decimal -= 1;
+        } else {
+            digits.push(b'0' + q as u8);
+        }
+        if !(-3..8).contains(&decimal) {
+            is_low = false;
+            is_high = false;
+        }
+        while !is_low && !is_high {
+            q = b / s;
+            b = 10 * (b % s);
+            m *= 10;
+            if m < overflow {
+                is_low = b < m;
+                is_high = b + m > tens;
+            } else {
+                is_low = true;
+                is_high = true;
+            }
+            digits.push(b'0' + q as u8);
+        }
+        b *= 2;
+        (low, high, difference) = (is_low, is_high, b.cmp(&tens));
+    } else {
+        let five = |power: i32| BigInt::from(5).pow(power as u32);
+        let mut b: BigInt = (BigInt::from(fraction) * five(b5)) << b2 as u32;
+        let s: BigInt = five(s5) << s2 as u32;
+        let mut m: BigInt = (five(b5) << m2 as u32) * 10;
+        let tens: BigInt = &s * 10;
+        let step = |b: &mut BigInt| {
+            let q = &*b / &s;
+            *b = (&*b - &q * &s) * 10;
+            u8::try_from(&q).unwrap_or(0)
+        };
+        let mut q = step(&mut b);
+        let (mut is_low, mut is_high) = (b < m, &b + &m >= tens);
+        if q == 0 && !is_high {
+            decimal -= 1;
+        } else {
+            digits.push(b'0' + q);
+        }
+        if !(-3..8).contains(&decimal) {
+            is_low = false;
+            is_high = false;
+        }
+        while !is_low && !is_high {
+            q = step(&mut b);
+            m *= 10;
+            is_low = b < m;
+            is_high = &b + &m >= tens;
+            digits.push(b'0' + q);
+        }
+        b *= 2;
+        (low, high, difference) = (is_low, is_high, b.cmp(&tens));
+    }
+    if high {
+        let odd = digits.last().is_some_and(|digit| digit & 1 == 1);
+        if !low || difference == Ordering::Greater || (difference == Ordering::Equal && odd) {
+            // Round up, carrying over nines.
+            let kept = digits.iter().rposition(|digit| *digit != b'9');
+            match kept {
+                Some(at) => {
+                    digits[at] += 1;
+                    digits[at + 1..].fill(b'0');
+                }
+                None => {
+                    digits.fill(b'0');
+                    digits[0] = b'1';
+                    decimal += 1;
+                }
+            }
+        }
+    }
+    (String::from_utf8(digits).unwrap_or_default(), decimal)
+}
+
 /// Java's `Double.toString`.
 pub(crate) fn push_double(number: f64, out: &mut String) {
     if number.is_nan() {
@@ -244,7 +400,17 @@ pub(crate) fn push_double(number: f64, out: &mut String) {
     } else if number == 0.0 {
         out.push_str("0.0");
     } else {
-        layout(&format!("{number:e}"), out);
+        let bits = number.to_bits();
+        let raw = (bits >> 52) as i32;
+        let fraction = bits & ((1 << 52) - 1);
+        let (fraction, exponent, significant) = if raw == 0 {
+            let shift = fraction.leading_zeros() as i32 - 11;
+            (fraction << shift, 1 - shift, 64 - fraction.leading_zeros() as i32)
+        } else {
+            (fraction | (1 << 52), raw, 53)
+        };
+        let (digits, first) = java_digits(fraction, exponent - 1023, significant);
+        layout(&digits, first, out);
     }
 }
 
@@ -263,7 +429,17 @@ pub(crate) fn push_float(number: f32, out: &mut String) {
     } else if number == 0.0 {
         out.push_str("0.0");
     } else {
-        layout(&format!("{number:e}"), out);
+        let bits = number.to_bits();
+        let raw = (bits >> 23) as i32;
+        let fraction = u64::from(bits & ((1 << 23) - 1));
+        let (fraction, exponent, significant) = if raw == 0 {
+            let shift = fraction.leading_zeros() as i32 - 40;
+            (fraction << shift, 1 - shift, 64 - fraction.leading_zeros() as i32)
+        } else {
+            (fraction | (1 << 23), raw, 24)
+        };
+        let (digits, first) = java_digits(fraction << 29, exponent - 127, significant);
+        layout(&digits, first, out);
     }
 }
 

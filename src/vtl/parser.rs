@@ -713,7 +713,11 @@ impl<'s> Parser<'s> {
                 // Prints its first argument, or its block, as it was written.
                 let text = match tokens.first() {
                     Some((first, last)) => self.literal(*first, *last),
-                    None if inner.0 == inner.1 => self.literal(inner.0, inner.0),
+                    None if inner.0 == inner.1 => {
+                        // Velocity looks for the last token of an empty block behind its first, and never finds it.
+                        self.fail_later(token, "NullPointerException", "#literal() without a text", "take it out, or put a text into it");
+                        String::new()
+                    }
                     None => self.literal(inner.0, inner.1 - 1),
                 };
                 nodes.push(Node::Made(text.into()));
@@ -722,8 +726,8 @@ impl<'s> Parser<'s> {
             "break" => self.break_(nodes, token, arguments, span),
             "include" | "parse" => nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments, span }))),
             _ => {
-                // Not a directive: printed as it stands.
-                if self.changed {
+                // Not a directive: printed as it stands, but for what the lexer passed over.
+                if self.changed || self.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
                     let text: String = (token..self.next).map(|at| self.image(at)).collect();
                     nodes.push(Node::Made(text.into()));
                 } else {

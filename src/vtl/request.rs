@@ -98,16 +98,17 @@ pub struct Limits {
     pub output: usize,
     /// Nodes evaluated and elements handled.
     pub steps: u64,
-    /// `$util.base64Encode` and the like take any value as its text, as API Gateway's do. The bare engine takes texts only.
-    pub lenient_util: bool,
+    /// What is known of API Gateway and the bare engine does otherwise: `$util.base64Encode` and the like take any value as its text, and
+    /// `$input`, `$util` and the maps in `$context` print as empty texts.
+    pub as_gateway: bool,
 }
 
 impl Limits {
     /// API Gateway's. Source: its quotas ("Maximum number of iterations in a #foreach … #end loop": 1000; payload size: 10 MB).
-    pub const GATEWAY: Limits = Limits { foreach: Some(1000), output: 10 * 1024 * 1024, steps: 20_000_000, lenient_util: true };
+    pub const GATEWAY: Limits = Limits { foreach: Some(1000), output: 10 * 1024 * 1024, steps: 20_000_000, as_gateway: true };
 
     /// The bare engine's: no stop for `#foreach`.
-    pub const ENGINE: Limits = Limits { foreach: None, output: 10 * 1024 * 1024, steps: 20_000_000, lenient_util: false };
+    pub const ENGINE: Limits = Limits { foreach: None, output: 10 * 1024 * 1024, steps: 20_000_000, as_gateway: false };
 }
 
 impl Default for Limits {

@@ -127,6 +127,8 @@ pub(crate) enum View {
 pub(crate) struct Map<'a> {
     pub inner: RefCell<MapInner<'a>>,
     pub changes: Cell<u32>,
+    /// Prints as an empty text, as the maps inside API Gateway's `$context` do.
+    pub silent: bool,
 }
 
 #[derive(Debug, Default)]
@@ -262,6 +264,11 @@ impl<'a> MapInner<'a> {
     }
 }
 
+/// Whether a key can be hashed: it isn't nested in itself.
+pub(crate) fn check_key(key: &Value) -> Result<(), TooDeep> {
+    if is_simple(key) { Ok(()) } else { hash_code(key, 0).map(|_| ()) }
+}
+
 /// Whether comparing it can't lead into another value.
 fn is_simple(value: &Value) -> bool {
     !matches!(value, Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) | Value::Scope(_))
@@ -276,7 +283,11 @@ fn same_key<'a>(left: &Value<'a>, right: &Value<'a>) -> bool {
 
 impl<'a> Map<'a> {
     pub fn with_capacity(capacity: usize) -> Self {
-        Map { inner: RefCell::new(MapInner { entries: Vec::with_capacity(capacity), index: None, linear: false }), changes: Cell::new(0) }
+        Map {
+            inner: RefCell::new(MapInner { entries: Vec::with_capacity(capacity), index: None, linear: false }),
+            changes: Cell::new(0),
+            silent: false,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -602,6 +613,9 @@ pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, block
 }
 
 fn print_map<'a>(map: &Rc<Map<'a>>, out: &mut String, depth: usize, blocks: &mut impl PrintBlock<'a>) -> Result<(), Stopped> {
+    if map.silent {
+        return Ok(());
+    }
     blocks.spend(map.len() as u64, out.len())?;
     out.push('{');
     let mut at = 0;
