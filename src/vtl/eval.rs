@@ -69,6 +69,8 @@ pub(crate) struct Eval<'a> {
     depth: u32,
     /// The body as JSON, once it was read; kept only if the template changes no value.
     document: Option<Value<'a>>,
+    /// What `$input.params()` returns.
+    pub params: Option<Value<'a>>,
     /// What stopped a print from inside.
     pending: Option<Flow>,
     pub seen: Option<Vec<Seen>>,
@@ -132,6 +134,7 @@ impl<'a> Eval<'a> {
             made: MAX_MADE,
             depth: 0,
             document: None,
+            params: None,
             pending: None,
             seen: None,
         };
@@ -543,6 +546,7 @@ impl<'a> Eval<'a> {
             Stopped::TooDeep => {
                 self.raised(ErrorKind::Render, "StackOverflowError", "a value is nested too deeply, or in itself", Span::default())
             }
+            Stopped::NullKey => self.raised(ErrorKind::Render, "NullPointerException", "a map with a null key can't be written as JSON", Span::default()),
             Stopped::Inside => match self.pending.take() {
                 Some(flow) => flow,
                 None => self.limit("the render was given up", Span::default()),

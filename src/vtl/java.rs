@@ -250,6 +250,14 @@ impl<'a> Eval<'a> {
             "java.util.LinkedHashMap$LinkedValues" => Value::View(View::Values, Rc::new(Map::default())),
             "java.util.LinkedHashMap$LinkedEntrySet" => Value::View(View::Entries, Rc::new(Map::default())),
             "java.util.LinkedHashMap$Entry" => Value::Entry(Rc::new((Value::Null, Value::Null))),
+            "org.apache.velocity.runtime.directive.ForeachScope" => Value::Scope(Rc::new(Scope {
+                owner: 0,
+                index: Default::default(),
+                has_next: Default::default(),
+                parent: None,
+                replaced: None,
+                storage: Rc::new(Map::default()),
+            })),
             "Render$Input" => Value::Input,
             "Render$Util" => Value::Util,
             _ => return Ok(None),
@@ -285,13 +293,19 @@ impl<'a> Eval<'a> {
                 Ok(Some(Value::empty()))
             }
             ("params", []) => {
+                // The same map each time: what a template puts into it stays.
+                if let Some(params) = &self.params {
+                    return Ok(Some(params.clone()));
+                }
                 let request = self.request;
                 let map = Map::with_capacity(3);
                 for (key, pairs) in [("path", &request.path), ("querystring", &request.query), ("header", &request.header)] {
                     self.make(pairs.len() * 64)?;
                     map.put(Value::Text(Text::Borrowed(key)), Value::Map(Rc::new(from_pairs(pairs))));
                 }
-                Ok(Some(Value::Map(Rc::new(map))))
+                let params = Value::Map(Rc::new(map));
+                self.params = Some(params.clone());
+                Ok(Some(params))
             }
             ("path", [path]) if is_text(path) => Ok(Some(self.read_path(path)?)),
             ("json", [path]) if is_text(path) => {
@@ -459,6 +473,7 @@ impl<'a> Eval<'a> {
                 }
                 Ok(Some(Value::Map(Rc::new(copy))))
             }
+            ("replaceAll" | "forEach", [Value::Null]) => Err(null()),
             _ => Ok(None),
         }
     }
@@ -512,6 +527,11 @@ impl<'a> Eval<'a> {
                 nothing()
             }
             ("add", [_]) => Err(unsupported()),
+            ("addAll", [other]) => match self.elements(other) {
+                Some(others) if others.is_empty() => some(false),
+                Some(_) => Err(unsupported()),
+                None => Ok(None),
+            },
             _ => Ok(None),
         }
     }
@@ -1143,7 +1163,32 @@ impl<'a> Eval<'a> {
     }
 
     fn decimal(&mut self, n: &BigDecimal, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+        let operator = match name {
+            "add" => Some(super::ast::Operator::Add),
+            "subtract" => Some(super::ast::Operator::Subtract),
+            "multiply" => Some(super::ast::Operator::Multiply),
+            _ => None,
+        };
         match (name, arguments) {
+            (_, [Value::Decimal(other)]) if operator.is_some() => {
+                let operator = operator.unwrap_or(super::ast::Operator::Add);
+                match super::number::calculate(operator, &Number::Decimal(n.clone()), &Number::Decimal((**other).clone())) {
+                    Ok(number) => Ok(Some(number.into())),
+                    Err(_) => Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true })),
+                }
+            }
+            ("toPlainString", []) if n.scale >= 0 => {
+                let digits = n.unscaled.magnitude().to_string();
+                let scale = n.scale as usize;
+                self.make(scale)?;
+                let padded = format!("{}{digits}", "0".repeat((scale + 1).saturating_sub(digits.len())));
+                let (whole, fraction) = padded.split_at(padded.len() - scale);
+                let sign = if n.unscaled.sign() == num_bigint::Sign::Minus { "-" } else { "" };
+                some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+            }
+            ("abs", []) => Ok(Some(Value::Decimal(Rc::new(BigDecimal { unscaled: BigInt::from(n.unscaled.magnitude().clone()), scale: n.scale })))),
+            ("negate", []) => Ok(Some(Value::Decimal(Rc::new(BigDecimal { unscaled: -n.unscaled.clone(), scale: n.scale })))),
+            ("plus", []) => Ok(Some(Value::Decimal(Rc::new(n.clone())))),
             ("scale", []) => some(n.scale),
             ("signum", []) => some(n.unscaled.sign() as i32 - num_bigint::Sign::NoSign as i32),
             ("precision", []) => some(n.unscaled.magnitude().to_string().len()),
@@ -1455,6 +1500,12 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
                 | "values"
         ),
         Value::Input => matches!(name, "getBody" | "params"),
+        Value::Class(_) => matches!(
+            name,
+            "getName" | "getSimpleName" | "getTypeName" | "getCanonicalName" | "getSuperclass" | "getPackage" | "getPackageName" | "getInterfaces"
+                | "getModifiers" | "getMethods" | "getFields" | "getClasses" | "getConstructors" | "isArray" | "isEnum" | "isInterface"
+                | "isPrimitive" | "isRecord" | "newInstance" | "descriptorString" | "toGenericString"
+        ),
         _ => false,
     }
 }

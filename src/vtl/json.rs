@@ -372,8 +372,240 @@ impl<'t, 'a> Reader<'t, 'a> {
     }
 }
 
+/// Names of one object that are compared one by one; beyond it the long way is taken.
+const MAX_NAMES: usize = 64;
+
 /// Appends a text's JSON as `$input.json('$')` prints it, without making values of it. `false`, with nothing appended, if the text isn't
-/// plain enough for that; the caller then goes the long way.
-pub(crate) fn rewrite(_source: &str, _out: &mut String) -> bool {
-    false
+/// plain enough for that (permissive forms, a name twice in an object, deep nesting); the caller then goes the long way.
+pub(crate) fn rewrite(source: &str, out: &mut String) -> bool {
+    let start = out.len();
+    let mut rewriter = Rewriter { source, bytes: source.as_bytes(), pos: 0, copied: 0, names: Vec::new() };
+    if rewriter.value(0, out).is_some() {
+        out.push_str(&source[rewriter.copied..rewriter.pos]);
+        true
+    } else {
+        out.truncate(start);
+        false
+    }
+}
+
+/// Bytes of a string that stand for themselves, whatever comes before or behind them.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    plain[0x7f] = false;
+    plain[0xc2] = false;
+    plain[0xe2] = false;
+    plain[0xf4] = false;
+    plain
+};
+
+/// Copies strict JSON without its blanks. Everything up to `copied` is written; what follows up to `pos` can be copied as it stands.
+struct Rewriter<'s> {
+    source: &'s str,
+    bytes: &'s [u8],
+    pos: usize,
+    copied: usize,
+    /// The names of the objects that are open.
+    names: Vec<&'s [u8]>,
+}
+
+impl<'s> Rewriter<'s> {
+    #[inline]
+    fn byte(&self) -> u8 {
+        self.bytes.get(self.pos).copied().unwrap_or(END)
+    }
+
+    /// Writes what is pending and goes on behind `to`.
+    #[inline]
+    fn skip_to(&mut self, to: usize, out: &mut String) {
+        out.push_str(&self.source[self.copied..self.pos]);
+        self.pos = to;
+        self.copied = to;
+    }
+
+    #[inline]
+    fn blanks(&mut self, out: &mut String) {
+        if matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
+            let mut end = self.pos + 1;
+            while matches!(self.bytes.get(end), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+                end += 1;
+            }
+            self.skip_to(end, out);
+        }
+    }
+
+    fn value(&mut self, depth: usize, out: &mut String) -> Option<()> {
+        self.blanks(out);
+        match self.byte() {
+            b'"' => self.string(out).map(|_| ()),
+            b'{' => self.object(depth, out),
+            b'[' => self.array(depth, out),
+            b'-' | b'0'..=b'9' => self.number(out),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' if depth > 0 => self.word(b"null"),
+            _ => None,
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        if !self.bytes[self.pos..].starts_with(word) {
+            return None;
+        }
+        self.pos += word.len();
+        self.ended()
+    }
+
+    /// A number or word must be followed by something that ends it.
+    #[inline]
+    fn ended(&self) -> Option<()> {
+        match self.bytes.get(self.pos) {
+            None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t') => Some(()),
+            _ => None,
+        }
+    }
+
+    fn number(&mut self, out: &mut String) -> Option<()> {
+        let start = self.pos;
+        let mut end = start + usize::from(self.byte() == b'-');
+        let first = end;
+        while self.bytes.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        let digits = end - first;
+        // A leading zero is dropped by Java, `-0` becomes `0`.
+        if digits == 0 || (self.bytes[first] == b'0' && (digits > 1 || first > start)) || digits > 400 {
+            if !(digits == 1 && self.bytes.get(end) == Some(&b'.')) {
+                return None;
+            }
+        }
+        if !matches!(self.bytes.get(end), Some(b'.' | b'e' | b'E')) {
+            self.pos = end;
+            return self.ended();
+        }
+        while self.bytes.get(end).is_some_and(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')) {
+            end += 1;
+        }
+        let text = &self.source[start..end];
+        // Longer ones are big decimals, odd ones are texts.
+        if text.len() > 18 || !text.ends_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        let number: f64 = text.parse().ok()?;
+        self.skip_to(end, out);
+        self.ended()?;
+        if number.is_infinite() {
+            out.push_str("null");
+        } else {
+            super::number::push_double(number, out);
+        }
+        Some(())
+    }
+
+    /// A string; what it is in the source, if it has no escapes.
+    fn string(&mut self, out: &mut String) -> Option<Option<&'s [u8]>> {
+        let start = self.pos + 1;
+        let mut end = start;
+        let mut plain = true;
+        loop {
+            end += self.bytes.get(end..)?.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
+            let byte = *self.bytes.get(end)?;
+            match byte {
+                b'"' => break,
+                b'\\' => {
+                    // json-smart writes these escapes as they were.
+                    if !matches!(self.bytes.get(end + 1), Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')) {
+                        match self.bytes.get(end + 1) {
+                            Some(b'/') => {
+                                self.pos = end;
+                                self.skip_to(end + 1, out);
+                            }
+                            _ => return None,
+                        }
+                    }
+                    plain = false;
+                    end += 2;
+                }
+                0..0x20 | 0x7f => return None,
+                0xc2 if self.bytes.get(end + 1).is_some_and(|next| *next < 0xa0) => return None,
+                0xe2 if self.bytes.get(end + 1).is_some_and(|next| (0x80..=0x83).contains(next)) => return None,
+                // Could be a half of a surrogate pair as it is kept here.
+                0xf4 => return None,
+                _ => end += 1,
+            }
+        }
+        self.pos = end + 1;
+        Some(plain.then(|| &self.bytes[start..end]))
+    }
+
+    fn array(&mut self, depth: usize, out: &mut String) -> Option<()> {
+        if depth > MAX_NESTING / 4 {
+            return None;
+        }
+        self.pos += 1;
+        self.blanks(out);
+        if self.byte() == b']' {
+            self.pos += 1;
+            return Some(());
+        }
+        loop {
+            self.value(depth + 1, out)?;
+            self.blanks(out);
+            match self.byte() {
+                b',' => self.pos += 1,
+                b']' => {
+                    self.pos += 1;
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize, out: &mut String) -> Option<()> {
+        if depth > MAX_NESTING / 4 {
+            return None;
+        }
+        self.pos += 1;
+        let own = self.names.len();
+        self.blanks(out);
+        if self.byte() == b'}' {
+            self.pos += 1;
+            return Some(());
+        }
+        loop {
+            self.blanks(out);
+            if self.byte() != b'"' {
+                return None;
+            }
+            let name = self.string(out)??;
+            if self.names.len() - own >= MAX_NAMES || self.names[own..].contains(&name) {
+                return None;
+            }
+            self.names.push(name);
+            self.blanks(out);
+            if self.byte() != b':' {
+                return None;
+            }
+            self.pos += 1;
+            self.value(depth + 1, out)?;
+            self.blanks(out);
+            match self.byte() {
+                b',' => self.pos += 1,
+                b'}' => {
+                    self.pos += 1;
+                    self.names.truncate(own);
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
 }

@@ -49,7 +49,6 @@ pub use self::{
 /// A parsed template. Can be rendered any number of times, from any thread.
 #[derive(Clone, Debug)]
 pub struct Template {
-    source: Box<str>,
     tree: Tree,
 }
 
@@ -91,13 +90,13 @@ impl Template {
     /// Parses a template. The error says where it doesn't and what to write instead.
     pub fn parse(source: &str) -> Result<Template, Error> {
         match parser::parse(source) {
-            Ok(tree) => Ok(Template { source: source.into(), tree }),
+            Ok(tree) => Ok(Template { tree }),
             Err((raised, tree)) => Err(placed(source, &tree.regions, raised)),
         }
     }
 
     pub fn source(&self) -> &str {
-        &self.source
+        &self.tree.pool[..self.tree.source]
     }
 
     /// Renders the template for a request.
@@ -116,10 +115,10 @@ impl Template {
             eval.seen = Some(Vec::new());
         }
         // The output is about as long as the template and the body.
-        let mut text = String::with_capacity((self.source.len() + request.body_text().len() + 64).min(limits.output));
+        let mut text = String::with_capacity((self.tree.source + request.body_text().len() + 64).min(limits.output));
         match eval.run(&mut text) {
             Ok(()) | Err(Flow::Stop(_)) => {}
-            Err(Flow::Raised(raised)) => return Err(placed(&self.source, &self.tree.regions, *raised)),
+            Err(Flow::Raised(raised)) => return Err(placed(self.source(), &self.tree.regions, *raised)),
         }
         let context = eval.context().and_then(to_pairs);
         let overrides = context.as_ref().map(|context| overrides(context)).unwrap_or_default();
@@ -128,7 +127,7 @@ impl Template {
     }
 
     fn explained(&self, seen: eval::Seen) -> Explained {
-        let place = place(&self.source, main_offset(&self.tree.regions, seen.span.start).0);
+        let place = place(self.source(), main_offset(&self.tree.regions, seen.span.start).0);
         Explained { reference: seen.span.of(&self.tree.pool).to_owned(), value: text::leave(seen.value), place }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Errors are raised bare and get their place in one spot. May not look at values.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use num_bigint::BigInt;
 
@@ -34,8 +34,10 @@ type Parsed<T> = Result<T, Raised>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     pub pool: String,
+    /// Bytes of the pool that are the template itself.
+    pub source: usize,
     pub body: Block,
-    pub names: Vec<Box<str>>,
+    pub names: Vec<Cow<'static, str>>,
     pub strings: Vec<Interpolated>,
     /// Where the text of each string that is a template starts in the pool, and the range it was written at.
     pub regions: Vec<Region>,
@@ -69,28 +71,27 @@ enum Later {
 /// Names shared by a template and the strings in it.
 #[derive(Default)]
 struct Names {
-    list: Vec<Box<str>>,
-    index: HashMap<Box<str>, Slot>,
+    list: Vec<Cow<'static, str>>,
+    /// Kept once there are many.
+    index: Option<HashMap<Box<str>, Slot>>,
 }
 
 impl Names {
     fn slot(&mut self, name: &str) -> Slot {
         const FEW: usize = 24;
-        if self.list.len() <= FEW {
-            if let Some(at) = self.list.iter().position(|known| **known == *name) {
-                return at as Slot;
-            }
-        } else if let Some(slot) = self.index.get(name) {
-            return *slot;
+        let known = match &self.index {
+            Some(index) => index.get(name).copied(),
+            None => self.list.iter().position(|known| *known == name).map(|at| at as Slot),
+        };
+        if let Some(known) = known {
+            return known;
         }
         let slot = self.list.len() as Slot;
-        self.list.push(name.into());
-        if self.list.len() > FEW {
-            if self.index.is_empty() {
-                self.index = self.list.iter().enumerate().map(|(at, name)| (name.clone(), at as Slot)).collect();
-            } else {
-                self.index.insert(name.into(), slot);
-            }
+        self.list.push(Cow::Owned(name.to_owned()));
+        if let Some(index) = &mut self.index {
+            index.insert(name.into(), slot);
+        } else if self.list.len() > FEW {
+            self.index = Some(self.list.iter().enumerate().map(|(at, name)| (Box::from(&**name), at as Slot)).collect());
         }
         slot
     }
@@ -119,13 +120,13 @@ struct Parser<'s> {
     shared: Shared,
     later: Vec<Later>,
     /// Which references start at a token of the look-ahead, and where they end.
-    scanned: HashMap<usize, Option<usize>>,
+    scanned: Option<HashMap<usize, Option<usize>>>,
     /// Whether the image of a token inside the current node was changed (escapes taken off).
     changed: bool,
 }
 
 pub(crate) fn parse(source: &str) -> Result<Tree, (Raised, Tree)> {
-    let mut tree = Tree { pool: source.to_owned(), ..Tree::default() };
+    let mut tree = Tree { pool: source.to_owned(), source: source.len(), ..Tree::default() };
     if source.len() > MAX_TEMPLATE {
         let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
             .help("shorten it, or let the function do what the template does");
@@ -133,7 +134,7 @@ pub(crate) fn parse(source: &str) -> Result<Tree, (Raised, Tree)> {
     }
     let mut names = Names::default();
     names.list.reserve(16);
-    names.list.extend(FIXED_NAMES.iter().map(|name| Box::from(*name)));
+    names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
     let shared = Shared {
         names,
         macros: Vec::new(),
@@ -173,7 +174,7 @@ fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut Str
         next: 0,
         shared,
         later: Vec::new(),
-        scanned: HashMap::new(),
+        scanned: None,
         changed: false,
     };
     let body = parser.process();
@@ -286,8 +287,12 @@ impl<'s> Parser<'s> {
     // ---- tokens ----
 
     /// The kind of the n-th token that isn't consumed yet, counted from 0.
+    #[inline]
     fn peek(&mut self, ahead: usize) -> Parsed<Kind> {
         let at = self.next + ahead;
+        if let Some(token) = self.tokens.get(at) {
+            return Ok(token.kind);
+        }
         while self.tokens.len() <= at {
             self.read()?;
         }
@@ -363,6 +368,9 @@ impl<'s> Parser<'s> {
     /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
     fn special(&self, token: usize) -> String {
         let (start, end) = self.tokens[token].special;
+        if end == 0 {
+            return String::new();
+        }
         let text = &self.source.as_bytes()[start as usize..end as usize];
         let mut out = String::new();
         let mut i = 0;
@@ -581,19 +589,19 @@ impl<'s> Parser<'s> {
 
     fn if_statement(&mut self) -> Parsed<Node> {
         self.take()?;
-        let mut branches = vec![self.condition_and_block("#if")?];
+        let mut branches = vec![self.condition_and_block("`(` behind #if")?];
         while self.peek(0)? == Kind::ElseIf {
             self.take()?;
-            branches.push(self.condition_and_block("#elseif")?);
+            branches.push(self.condition_and_block("`(` behind #elseif")?);
         }
         let otherwise = if self.accept(Kind::Else)? { Some(self.block()?) } else { None };
         self.expect(Kind::End, "#end of an #if")?;
         Ok(Node::If(Box::new(If { branches, otherwise })))
     }
 
-    fn condition_and_block(&mut self, name: &str) -> Parsed<(Expr, Block)> {
+    fn condition_and_block(&mut self, wanted: &str) -> Parsed<(Expr, Block)> {
         self.accept(Kind::Blank)?;
-        self.expect(Kind::LeftParen, &format!("`(` behind {name}"))?;
+        self.expect(Kind::LeftParen, wanted)?;
         let condition = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
         Ok((condition, self.block()?))
@@ -695,7 +703,10 @@ impl<'s> Parser<'s> {
             self.peek(0)?;
             body = self.block()?;
             inner = (start, self.next);
-            self.expect(Kind::End, &format!("#end of #{name}"))?;
+            if self.peek(0)? != Kind::End {
+                return Err(self.unexpected(&format!("#end of #{name}")));
+            }
+            self.take()?;
             if is_macro {
                 if arguments.is_empty() {
                     return Err(self.raise(token, "#macro needs a name", None));
@@ -1073,7 +1084,7 @@ impl<'s> Parser<'s> {
         let written = self.span(token, token);
         let double = image.starts_with('"');
         let inner = &image[1..image.len() - 1];
-        let mut text = std::borrow::Cow::Borrowed(inner);
+        let mut text = Cow::Borrowed(inner);
         if double && inner.contains("\\u") {
             match unescape(inner) {
                 Ok(unescaped) => text = unescaped.into(),
@@ -1093,7 +1104,7 @@ impl<'s> Parser<'s> {
             text = text.replace(&quote.repeat(2), quote).into();
         }
         if double && (inner.contains('$') || inner.contains('#')) {
-            let exact = matches!(text, std::borrow::Cow::Borrowed(_));
+            let exact = matches!(text, Cow::Borrowed(_));
             let trimmed = !text.contains("##");
             let mut text = text.into_owned();
             if trimmed {
@@ -1105,8 +1116,8 @@ impl<'s> Parser<'s> {
             return Ok(Expr::Interpolated(index as u32));
         }
         Ok(match text {
-            std::borrow::Cow::Borrowed(_) => Expr::Text(Span::new(written.start + 1, written.end - 1)),
-            std::borrow::Cow::Owned(text) => Expr::MadeText(text.into()),
+            Cow::Borrowed(_) => Expr::Text(Span::new(written.start + 1, written.end - 1)),
+            Cow::Owned(text) => Expr::MadeText(text.into()),
         })
     }
 
@@ -1281,13 +1292,13 @@ impl<'s> Parser<'s> {
         if !matches!(self.kind_at(start)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Ok(None);
         }
-        if let Some(known) = self.scanned.get(&start) {
+        if let Some(known) = self.scanned.as_ref().and_then(|scanned| scanned.get(&start)) {
             return Ok(*known);
         }
         self.enter()?;
         let end = self.scan_reference_body(start)?;
         self.leave();
-        self.scanned.insert(start, end);
+        self.scanned.get_or_insert_default().insert(start, end);
         Ok(end)
     }
 

@@ -514,6 +514,8 @@ pub(crate) trait PrintBlock<'a> {
 #[derive(Debug)]
 pub(crate) enum Stopped {
     TooDeep,
+    /// JSON has no name for it.
+    NullKey,
     /// The evaluator knows why.
     Inside,
 }
@@ -699,6 +701,7 @@ pub(crate) fn print_json<'a>(
                 }
                 match &key {
                     Value::Text(key) => push_json_string(key, web, out),
+                    Value::Null => return Err(Stopped::NullKey),
                     other => {
                         let mut key = String::new();
                         print(other, &mut key, depth + 1, blocks)?;
