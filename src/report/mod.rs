@@ -76,6 +76,11 @@ impl Report {
         let _ = out.flush();
     }
 
+    /// One line of many on stdout; false when nobody reads them any more.
+    pub fn line(&self, text: &str) -> bool {
+        writeln!(std::io::stdout().lock(), "{text}").is_ok()
+    }
+
     /// Something that a person should know, beside the result.
     pub fn note(&self, text: &str) {
         if self.quiet {
