@@ -147,10 +147,9 @@ pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Render
     let template = Template::parse(text).map_err(|error| placed(at.route, &media, &error))?;
     let rendered = if explain { template.explain(&request, &Limits::GATEWAY) } else { template.render(&request, &Limits::GATEWAY) };
     let mut rendered = rendered.map_err(|error| placed(at.route, &media, &error))?;
-    for reference in &mut rendered.references {
-        // The generated line before the template is not the user's.
-        reference.place.line = reference.place.line.saturating_sub(1);
-    }
+    // The generated line before the template is not the user's.
+    rendered.references.retain(|reference| reference.place.line > 1);
+    rendered.references.iter_mut().for_each(|reference| reference.place.line -= 1);
     Ok(rendered)
 }
 
