@@ -67,6 +67,8 @@ pub enum Command {
     Teardown(Teardown),
     /// Check the stack file and its templates; asks nobody
     Validate(Validate),
+    /// Print the event that a request becomes, as API Gateway's mapping templates make it
+    Render(Render),
     /// Build the function's zip
     Package(Package),
     /// Print the shell's completions
@@ -178,6 +180,36 @@ pub struct Teardown {
 pub struct Validate {
     #[command(flatten)]
     pub stack: StackArg,
+}
+
+#[derive(Debug, Args)]
+pub struct Render {
+    #[command(flatten)]
+    pub stack: StackArg,
+    /// The route that gets the request
+    #[arg(long, value_name = "PATH")]
+    pub route: Option<String>,
+    /// The stage whose variables count; default: the file's first
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Option<String>,
+    /// A file with a raw HTTP request
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["header", "query", "body"])]
+    pub request: Option<PathBuf>,
+    /// A header, `Name: value`; may be repeated
+    #[arg(long, value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// Query parameters, `a=b&c=d`
+    #[arg(long, value_name = "QUERY")]
+    pub query: Vec<String>,
+    /// The body, or @FILE
+    #[arg(long, value_name = "BODY")]
+    pub body: Option<String>,
+    /// Each reference with its value and its place, on stderr
+    #[arg(long)]
+    pub explain: bool,
+    /// Read cases on stdin, one JSON object a line, and answer each with one
+    #[arg(long, conflicts_with_all = ["route", "stage", "request", "header", "query", "body", "explain"])]
+    pub batch: bool,
 }
 
 #[derive(Debug, Args)]

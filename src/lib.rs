@@ -12,10 +12,12 @@ pub mod openapi;
 pub mod package;
 pub mod plan;
 pub mod policy;
+pub mod render;
 pub mod report;
 pub mod resource;
 pub mod spec;
 pub mod token;
+pub mod vtl;
 
 use clap::{CommandFactory, FromArgMatches};
 use error::{Error, Failure};

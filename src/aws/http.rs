@@ -1,5 +1,6 @@
 //! POSTs to a stage's own URLs, for the probe that ends a deploy.
 
+use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, body::Bytes, header};
 use hyper_rustls::HttpsConnector;
@@ -25,11 +26,11 @@ pub struct Answer {
 impl Http {
     /// # Errors
     /// When the system's trust roots can't be read.
-    pub fn new() -> Result<Http, String> {
+    pub fn new() -> Result<Http> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             // Named, since the function's library brings a second one (ring) into the same program.
             .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(|error| format!("the system's certificates can't be read: {error}"))?
+            .context("the system's certificates can't be read")?
             .https_or_http()
             .enable_http1()
             .build();
@@ -37,19 +38,19 @@ impl Http {
     }
 
     /// One POST; answered within 30 seconds (the gateway's own limit is 29) or not at all.
-    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
+    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
         let mut request = Request::builder().method(Method::POST).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body))).map_err(|error| error.to_string())?;
+        let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
         let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| error.to_string())?;
+            let response = self.0.request(request).await?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| error.to_string())?;
+            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| anyhow!(error))?;
             Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body: body.to_bytes().to_vec() })
         };
-        tokio::time::timeout(Duration::from_secs(30), exchange).await.map_err(|_| "no answer in 30 s".to_owned())?
+        tokio::time::timeout(Duration::from_secs(30), exchange).await.context("no answer in 30 s")?
     }
 }

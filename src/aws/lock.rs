@@ -10,7 +10,8 @@ use crate::{
     error::{Failure, Result},
     resource::LogGroup,
 };
-use std::time::Duration;
+use aws_sdk_cloudwatchlogs::types::InputLogEvent;
+use std::{future::Future, time::Duration};
 
 /// How the lock streams' names begin; a number follows, one higher for whoever takes over a lock that is too old.
 const PREFIX: &str = "lock-";
@@ -32,11 +33,11 @@ struct Stream {
     created: i64,
 }
 
-/// Takes the stack's lock. `owner` says who asks, for whoever finds it taken; `now` is milliseconds since the epoch.
+/// Takes the stack's lock. `now` is milliseconds since the epoch.
 ///
 /// # Errors
 /// When another deploy holds it: who, and since when.
-pub async fn take(aws: &Aws, group: &LogGroup, owner: &str, now: i64, break_it: bool) -> Result<Lock> {
+pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool) -> Result<Lock> {
     let place = format!("lock of {}", group.name);
     for _ in 0..5 {
         let streams = match streams(aws, &group.name).await {
@@ -49,10 +50,9 @@ pub async fn take(aws: &Aws, group: &LogGroup, owner: &str, now: i64, break_it: 
         };
         let stale = |stream: &Stream| break_it || now - stream.created > LEASE.as_millis() as i64;
         if let Some(held) = streams.iter().find(|stream| !stale(stream)) {
-            return Err(held_by(held, now, &place).into());
+            return Err(held_by(aws, &group.name, held, now, &place).await.into());
         }
         let number = streams.iter().filter_map(|stream| stream.name.rsplit('-').next()?.parse::<u64>().ok()).max().unwrap_or(0) + 1;
-        // The owner stands in the stream's name: one call makes the lock and says whose it is.
         let stream = format!("{PREFIX}{number}");
         let request = aws.logs.create_log_stream().log_group_name(&group.name).log_stream_name(&stream);
         match called("logs:CreateLogStream", request.send()).await {
@@ -64,15 +64,18 @@ pub async fn take(aws: &Aws, group: &LogGroup, owner: &str, now: i64, break_it: 
         for old in &streams {
             delete(aws, &group.name, &old.name).await.map_err(|error| error.about(&place))?;
         }
-        let _ = owner;
         return Ok(Lock { aws: aws.clone(), group: group.name.clone(), stream });
     }
     Err(Failure::new(place, "others take the lock again and again").now("run the same command again in a minute").into())
 }
 
-fn held_by(stream: &Stream, now: i64, place: &str) -> Failure {
+async fn held_by(aws: &Aws, group: &str, stream: &Stream, now: i64, place: &str) -> Failure {
     let seconds = (now - stream.created).max(0) / 1000;
-    Failure::new(place, format!("another deploy of this stack has been running for {seconds} s"))
+    let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(&stream.name).limit(1);
+    // Who it is would be good to know, and is nothing to fail for.
+    let owner = called("logs:GetLogEvents", request.send()).await.ok().and_then(|page| page.events?.pop()?.message);
+    let by = owner.map_or(String::new(), |owner| format!(" by {owner}"));
+    Failure::new(place, format!("another deploy of this stack{by} has been running for {seconds} s"))
         .now("wait until it ends; if it was killed, its lock is free 10 minutes after it was taken, or at once with --break-lock")
 }
 
@@ -95,6 +98,17 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
+    /// Writes into the lock who holds it: for whoever finds it taken, so it may fail and need not be waited for.
+    pub fn sign(&self, owner: String, now: i64) -> impl Future<Output = ()> + use<> {
+        let (aws, group, stream) = (self.aws.clone(), self.group.clone(), self.stream.clone());
+        async move {
+            if let Ok(event) = InputLogEvent::builder().timestamp(now).message(owner).build() {
+                let request = aws.logs.put_log_events().log_group_name(group).log_stream_name(stream).log_events(event);
+                let _ = called("logs:PutLogEvents", request.send()).await;
+            }
+        }
+    }
+
     /// Gives the lock back. A teardown has deleted it with its group: that is fine.
     pub async fn release(self) -> Result<()> {
         delete(&self.aws, &self.group, &self.stream).await.map_err(|error| Failure::from(error).into())

@@ -366,7 +366,9 @@ async fn third(
             insert(observed, Resource::Function(function));
         });
         // Without our tag they are nobody's business here.
-        observed.foreign.retain(|id, _| !other_stages.iter().any(|stage| id.name.starts_with(&name::function(stack, stage))));
+        let theirs: BTreeSet<String> =
+            other_stages.iter().flat_map(|stage| [name::function(stack, stage), name::role(stack, stage, &aws.region)]).collect();
+        observed.foreign.retain(|id, _| !theirs.contains(&id.name));
     }
     // What any stage of the file names stays, whatever the command is about.
     let (buckets, queues) = named(look.stack, account, |_| true);

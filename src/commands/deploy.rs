@@ -63,16 +63,19 @@ impl Work<'_> {
     async fn under_lock(&self, account: &Account, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
         let Work { context, stack, stages, aws, artifact, whole } = *self;
         let group = LogGroup { name: name::history(&stack.name), tags: crate::desired::tags(stack), retention: None };
-        context.hold(lock::take(aws, &group, &account.caller, now(), args.break_lock).await?);
+        let lock = lock::take(aws, &group, now(), args.break_lock).await?;
+        let sign = lock.sign(super::owner(account), now());
+        context.hold(lock);
         // Another deploy may have ended between our look and the lock.
-        let planned = context.plan(aws, stack, stages, whole, artifact).await?;
+        let ((), planned) = futures_util::join!(sign, context.plan(aws, stack, stages, whole, artifact));
+        let planned = planned?;
         let new: BTreeSet<String> = planned
             .plan
             .with(Verb::Create)
             .filter(|change| change.key.id.kind == Kind::Stage)
             .map(|change| change.key.id.name.clone())
             .collect();
-        let clear = tokens.of(&new, context.report.stdout_terminal || args.show_token)?;
+        let clear = tokens.of(&new, context.report.shows_tokens(args.show_token))?;
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let executor = AwsExecutor { aws, account: &planned.account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
         if !context.report.json {
@@ -195,7 +198,13 @@ fn api_id(done: &Deployed) -> Option<String> {
 }
 
 fn show_tokens(context: &Context, tokens: &BTreeMap<String, Secret>, show: bool) {
-    if context.report.stdout_terminal || show {
+    if !context.report.shows_tokens(show) {
+        return;
+    }
+    if context.report.json && !tokens.is_empty() {
+        let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
+        context.report.result(&json!({"version": json::VERSION, "stages": stages}).to_string());
+    } else {
         for (stage, token) in tokens {
             context.report.result(&format!("token of the new stage {stage}: {}", token.0));
         }
@@ -283,7 +292,7 @@ fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Depl
     }
     for stage in stages {
         let url = invoke_url(&done.planned.account, api, stage);
-        let token = done.tokens.get(stage).filter(|_| report.stdout_terminal || args.show_token);
+        let token = done.tokens.get(stage).filter(|_| report.shows_tokens(args.show_token));
         lines.push(report.paint(Style::Bold, stage));
         lines.extend(route_lines(stack, &url, token));
         if token.is_some() {

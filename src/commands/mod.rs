@@ -4,6 +4,7 @@ mod deploy;
 mod package;
 mod plan;
 mod probe;
+mod render;
 mod set_token;
 mod status;
 mod teardown;
@@ -49,6 +50,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Status(args) => status::run(context, args).await.map(|()| 0),
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
+        Command::Render(args) => render::run(context, args).map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -77,7 +79,10 @@ impl Context {
         let bytes = read_stack(&path)?;
         let region = self.global.region.clone();
         let world = World { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read(path), region: region.as_deref() };
-        spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)
+        let mut loaded = spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
+        // A template that API Gateway would refuse is refused here.
+        loaded.warnings.extend(crate::render::check(&loaded.stack).map_err(Error::Stack)?);
+        Ok(loaded)
     }
 
     /// The stages that `--stage` asks for.
@@ -204,6 +209,12 @@ fn read_stack(path: &Path) -> Result<Vec<u8>> {
 /// Milliseconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Who works here, for whoever finds the lock taken: the caller and the process.
+pub fn owner(account: &Account) -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).map_or(String::new(), |host| format!(" on {host}"));
+    format!("{}{host} (process {})", account.caller, std::process::id())
 }
 
 /// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.

@@ -44,7 +44,7 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
 /// Probes every route of a stage. Where the token isn't known a wrong one is sent: its 401 has the digest as well.
 pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>, tell: Tell<'_>) -> Result<usize, Vec<Failure>> {
     let failed = |what: String| vec![Failure::new(format!("probe of stage {name}"), what)];
-    let http = Http::new().map_err(failed)?;
+    let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
     // A few at a time: the stage's throttle may be small.
@@ -70,7 +70,7 @@ async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Te
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         Ok::<_, ()>(match http.post(&full, &headers, &body).await {
             Ok(answer) => judge(&answer, probe.custom, &digest, path),
-            Err(error) => Try::Again(format!("{path} gives no answer: {error}")),
+            Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
         })
     })
     .await;
@@ -106,7 +106,7 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> O
     let probe = probes(stack).into_iter().find(|probe| !probe.custom && probe.route.token == TokenRule::Query)?;
     let http = match Http::new() {
         Ok(http) => http,
-        Err(error) => return Some(Err(Failure::new("probe", error))),
+        Err(error) => return Some(Err(Failure::new("probe", format!("{error:#}")))),
     };
     let body = sample(probe.media);
     let path = &probe.route.path;
@@ -117,7 +117,7 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> O
         Ok::<_, ()>(match http.post(&full, &headers, &body).await {
             Ok(answer) if answer.status == 200 => Try::Done(()),
             Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
-            Err(error) => Try::Again(format!("{path} gives no answer: {error}")),
+            Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
         })
     })
     .await;

@@ -17,7 +17,7 @@ const LONGEST_INPUT: u64 = 4096;
 pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let stack = context.load(&args.stack)?;
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
-    let shown = context.report.stdout_terminal || args.show_token;
+    let shown = context.report.shows_tokens(args.show_token);
     let token = if args.token_stdin {
         from_stdin()?
     } else if shown {

@@ -36,8 +36,11 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     }
     let outcome = async {
         let group = LogGroup { name: name::history(&stack.name), tags: desired::tags(&stack), retention: None };
-        context.hold(lock::take(&aws, &group, &account.caller, now(), args.break_lock).await?);
-        let (account, plan) = look.plan(&aws).await?;
+        let lock = lock::take(&aws, &group, now(), args.break_lock).await?;
+        let sign = lock.sign(super::owner(&account), now());
+        context.hold(lock);
+        let ((), looked) = futures_util::join!(sign, look.plan(&aws));
+        let (account, plan) = looked?;
         let executor = AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
         let applied = apply(&plan, &executor, &*context.progress).await;
         Ok::<_, Error>((plan, applied))

@@ -63,12 +63,22 @@ impl Report {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
+    /// Whether a token may be printed: asked for, or to a person at a terminal. An object for programs has it only when asked for.
+    pub fn shows_tokens(&self, asked: bool) -> bool {
+        asked || (self.stdout_terminal && !self.json)
+    }
+
     /// A result.
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         // A closed pipe is the reader's choice.
         let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
         let _ = out.flush();
+    }
+
+    /// One line of many on stdout; false when nobody reads them any more.
+    pub fn line(&self, text: &str) -> bool {
+        writeln!(std::io::stdout().lock(), "{text}").is_ok()
     }
 
     /// Something that a person should know, beside the result.

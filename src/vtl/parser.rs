@@ -1,0 +1,1456 @@
+//! Tokens → tree, by recursive descent, one function per rule of Velocity 1.7's grammar, in order of precedence.
+//!
+//! Errors are raised bare and get their place in one spot. May not look at values.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use num_bigint::BigInt;
+
+use super::{
+    ast::{
+        Block, Chain, Define, Expr, FIXED_NAMES, Foreach, If, Interpolated, Link, Load, Node, Operator, Reference, ReferenceKind, Set,
+        Slot, Span, Step, StepKind,
+    },
+    error::{Error, ErrorKind},
+    lexer::Lexer,
+    token::{Kind, Token},
+};
+
+/// Deeper nesting of directives, parentheses, lists and arguments than this is refused.
+pub(crate) const MAX_DEPTH: u32 = 200;
+
+/// Bytes. Source: API Gateway quotas, "Mapping template size".
+pub(crate) const MAX_TEMPLATE: usize = 300 * 1024;
+
+/// An error with the range of the pool it is about.
+pub(crate) struct Raised {
+    pub error: Box<Error>,
+    pub span: Span,
+}
+
+type Parsed<T> = Result<T, Raised>;
+
+/// What a finished parse leaves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    pub pool: String,
+    /// Bytes of the pool that are the template itself.
+    pub source: usize,
+    pub body: Block,
+    pub names: Vec<Cow<'static, str>>,
+    pub strings: Vec<Interpolated>,
+    /// Where the text of each string that is a template starts in the pool, and the range it was written at.
+    pub regions: Vec<Region>,
+    /// Whether `#define` occurs at all.
+    pub defines: bool,
+    /// Whether anything in the template may change a list or map.
+    pub changes_values: bool,
+}
+
+/// A part of the pool that isn't the template itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    pub start: u32,
+    pub written: Span,
+    /// The text stands in the template exactly as it does in the pool, one byte behind the start of `written`.
+    pub exact: bool,
+}
+
+/// What Velocity does with a node after the whole text is parsed, in its order.
+enum Later {
+    /// Parse the text of a string as a template.
+    String {
+        index: usize,
+        text: String,
+        written: Span,
+        exact: bool,
+    },
+    Fail(Raised),
+}
+
+/// Names shared by a template and the strings in it.
+#[derive(Default)]
+struct Names {
+    list: Vec<Cow<'static, str>>,
+    /// Kept once there are many.
+    index: Option<HashMap<Box<str>, Slot>>,
+}
+
+impl Names {
+    fn slot(&mut self, name: &str) -> Slot {
+        const FEW: usize = 24;
+        let known = match &self.index {
+            Some(index) => index.get(name).copied(),
+            None => self.list.iter().position(|known| *known == name).map(|at| at as Slot),
+        };
+        if let Some(known) = known {
+            return known;
+        }
+        let slot = self.list.len() as Slot;
+        self.list.push(Cow::Owned(name.to_owned()));
+        if let Some(index) = &mut self.index {
+            index.insert(name.into(), slot);
+        } else if self.list.len() > FEW {
+            self.index = Some(self.list.iter().enumerate().map(|(at, name)| (Box::from(&**name), at as Slot)).collect());
+        }
+        slot
+    }
+}
+
+/// State shared by the parse of a template and of the strings in it.
+struct Shared {
+    names: Names,
+    macros: Vec<Box<str>>,
+    strings: Vec<Interpolated>,
+    regions: Vec<Region>,
+    foreachs: u32,
+    defines: bool,
+    changes_values: bool,
+    depth: u32,
+}
+
+struct Parser<'s> {
+    source: &'s str,
+    /// Where `source` starts in the pool.
+    base: u32,
+    lexer: Lexer<'s>,
+    /// Tokens read and not dropped; `next` is the first that isn't consumed.
+    tokens: Vec<Token>,
+    next: usize,
+    shared: Shared,
+    later: Vec<Later>,
+    /// Which references start at a token of the look-ahead, and where they end.
+    scanned: Option<HashMap<usize, Option<usize>>>,
+    /// Whether the image of a token inside the current node was changed (escapes taken off).
+    changed: bool,
+}
+
+pub(crate) fn parse(source: &str) -> Result<Tree, (Raised, Tree)> {
+    let mut tree = Tree { pool: source.to_owned(), source: source.len(), ..Tree::default() };
+    if source.len() > MAX_TEMPLATE {
+        let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
+            .help("shorten it, or let the function do what the template does");
+        return Err((Raised { error, span: Span::default() }, tree));
+    }
+    let mut names = Names::default();
+    names.list.reserve(16);
+    names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
+    let shared = Shared {
+        names,
+        macros: Vec::new(),
+        strings: Vec::new(),
+        regions: Vec::new(),
+        foreachs: 0,
+        defines: false,
+        changes_values: false,
+        depth: 0,
+    };
+    let mut shared = Some(shared);
+    let parsed = parse_text(source, 0, &mut shared, &mut tree.pool);
+    if let Some(shared) = shared {
+        tree.names = shared.names.list;
+        tree.strings = shared.strings;
+        tree.regions = shared.regions;
+        tree.defines = shared.defines;
+        tree.changes_values = shared.changes_values;
+    }
+    match parsed {
+        Ok(body) => {
+            tree.body = body;
+            Ok(tree)
+        }
+        Err(raised) => Err((raised, tree)),
+    }
+}
+
+/// Parses a text that stands at `base` in the pool, then the strings in it that are templates.
+fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut String) -> Parsed<Block> {
+    let shared = slot.take().expect("the shared state is always put back");
+    let mut parser = Parser {
+        source,
+        base,
+        lexer: Lexer::new(source),
+        tokens: Vec::with_capacity((source.len() / 4).clamp(8, 4096)),
+        next: 0,
+        shared,
+        later: Vec::new(),
+        scanned: None,
+        changed: false,
+    };
+    let body = parser.process();
+    let Parser { shared, later, .. } = parser;
+    *slot = Some(shared);
+    let body = body?;
+    for task in later {
+        match task {
+            Later::Fail(raised) => return Err(raised),
+            Later::String { index, text, written, exact } => {
+                let start = pool.len() as u32;
+                pool.push_str(&text);
+                if let Some(shared) = slot {
+                    shared.regions.push(Region { start, written, exact });
+                    shared.depth += 1;
+                    if shared.depth > MAX_DEPTH {
+                        return Err(Raised { error: too_deep(), span: written });
+                    }
+                }
+                let body = parse_text(&text, start, slot, pool)?;
+                if let Some(shared) = slot {
+                    shared.depth -= 1;
+                    shared.strings[index].body = body;
+                }
+            }
+        }
+    }
+    Ok(body)
+}
+
+fn too_deep() -> Box<Error> {
+    Error::limit(format!("directives, parentheses or arguments are nested more than {MAX_DEPTH} deep"))
+        .help("assign inner parts to variables with #set")
+}
+
+/// Directives that Velocity has as classes; those of the grammar itself (`if`, `set`, …) aren't among them.
+fn is_directive(name: &str) -> bool {
+    matches!(name, "foreach" | "include" | "parse" | "macro" | "literal" | "break" | "define" | "stop")
+}
+
+/// Methods that change the list or map they are called on.
+fn changes_value(method: &str) -> bool {
+    matches!(
+        method,
+        "put"
+            | "putAll"
+            | "putIfAbsent"
+            | "add"
+            | "addAll"
+            | "set"
+            | "setValue"
+            | "remove"
+            | "removeAll"
+            | "retainAll"
+            | "replace"
+            | "clear"
+            | "merge"
+    )
+}
+
+fn starts_statement(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::LeftParen
+            | Kind::RightParen
+            | Kind::EscapeDirective
+            | Kind::Set
+            | Kind::LineCommentStart
+            | Kind::DoubleEscape
+            | Kind::Escape
+            | Kind::Text
+            | Kind::FormalComment
+            | Kind::BlockComment
+            | Kind::Textblock
+            | Kind::StringLiteral
+            | Kind::If
+            | Kind::Integer
+            | Kind::Float
+            | Kind::Word
+            | Kind::BracketedWord
+            | Kind::Identifier
+            | Kind::Dot
+            | Kind::ReferenceLeftBrace
+            | Kind::ReferenceRightBrace
+            | Kind::EmptyIndex
+    )
+}
+
+fn starts_parameter(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::LeftBracket
+            | Kind::LeftBrace
+            | Kind::Blank
+            | Kind::StringLiteral
+            | Kind::True
+            | Kind::False
+            | Kind::Integer
+            | Kind::Float
+            | Kind::Identifier
+            | Kind::ReferenceLeftBrace
+    )
+}
+
+fn starts_argument(kind: Kind) -> bool {
+    kind == Kind::Word || (kind != Kind::Blank && starts_parameter(kind))
+}
+
+impl<'s> Parser<'s> {
+    // ---- tokens ----
+
+    /// The kind of the n-th token that isn't consumed yet, counted from 0.
+    #[inline]
+    fn peek(&mut self, ahead: usize) -> Parsed<Kind> {
+        let at = self.next + ahead;
+        if let Some(token) = self.tokens.get(at) {
+            return Ok(token.kind);
+        }
+        while self.tokens.len() <= at {
+            self.read()?;
+        }
+        Ok(self.tokens[at].kind)
+    }
+
+    fn read(&mut self) -> Parsed<()> {
+        match self.lexer.next() {
+            Ok(token) => {
+                self.tokens.push(token);
+                Ok(())
+            }
+            Err(error) => {
+                let at = error.at as usize;
+                let rest = &self.source[at.min(self.source.len())..];
+                let (message, help) = if error.at_end {
+                    (
+                        format!("the template ends in the middle of `{}`", head(rest)),
+                        "a `$` or `#` can't be the last character; write `#set($dollar = '$')` and `$dollar`, or put text behind it",
+                    )
+                } else {
+                    let wrong = rest.chars().next().unwrap_or(' ');
+                    (
+                        format!("`{wrong}` can't stand here"),
+                        match wrong {
+                            '"' | '\'' => {
+                                "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes"
+                            }
+                            '&' => "write `&&`",
+                            '|' => "write `||`",
+                            _ => "check for a parenthesis or a quote that is missing before it",
+                        },
+                    )
+                };
+                Err(self.raise_at(error.at, error.at + 1, message, Some(help)))
+            }
+        }
+    }
+
+    /// Consumes the next token, whatever it is.
+    fn take(&mut self) -> Parsed<usize> {
+        self.peek(0)?;
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    fn expect(&mut self, kind: Kind, what: &str) -> Parsed<usize> {
+        if self.peek(0)? == kind { self.take() } else { Err(self.unexpected(what)) }
+    }
+
+    fn accept(&mut self, kind: Kind) -> Parsed<bool> {
+        let found = self.peek(0)? == kind;
+        if found {
+            self.next += 1;
+        }
+        Ok(found)
+    }
+
+    fn image(&self, token: usize) -> &'s str {
+        let token = &self.tokens[token];
+        self.source.get(token.start as usize..token.end as usize).unwrap_or("")
+    }
+
+    fn span(&self, first: usize, last: usize) -> Span {
+        Span::new(self.tokens[first].start + self.base, self.tokens[last].end + self.base)
+    }
+
+    /// From the start of a token to the end of the last one consumed.
+    fn span_from(&self, first: usize) -> Span {
+        self.span(first, (self.next - 1).max(first))
+    }
+
+    /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
+    fn special(&self, token: usize) -> String {
+        let (start, end) = self.tokens[token].special;
+        if end == 0 {
+            return String::new();
+        }
+        let text = &self.source.as_bytes()[start as usize..end as usize];
+        let mut out = String::new();
+        let mut i = 0;
+        while i < text.len() {
+            match text[i] {
+                byte @ (b'$' | b'#') => out.push(byte as char),
+                b'\\' => {
+                    let run = text[i..].iter().take_while(|byte| **byte == b'\\').count();
+                    if text.get(i + run) == Some(&b'$') {
+                        out.extend(std::iter::repeat_n('\\', run));
+                        out.push('$');
+                        // Velocity goes on one character too far.
+                        i += run + 1;
+                    }
+                }
+                _ => {}
+            }
+            i += 1;
+        }
+        out
+    }
+
+    fn raise_at(&self, start: u32, end: u32, message: impl Into<String>, help: Option<&str>) -> Raised {
+        let mut error = Error::new(ErrorKind::Parse, "ParseErrorException", message);
+        if let Some(help) = help {
+            error = error.help(help);
+        }
+        Raised { error, span: Span::new(start + self.base, end + self.base) }
+    }
+
+    fn raise(&self, token: usize, message: impl Into<String>, help: Option<&str>) -> Raised {
+        let Token { start, end, .. } = self.tokens[token];
+        self.raise_at(start, end, message, help)
+    }
+
+    /// The next token isn't what the grammar asks for.
+    fn unexpected(&self, wanted: &str) -> Raised {
+        let token = self.next.min(self.tokens.len() - 1);
+        let kind = self.tokens[token].kind;
+        let image = self.image(token);
+        let found = match kind {
+            Kind::Eof => "the end of the template".to_owned(),
+            Kind::Blank => "a blank".to_owned(),
+            _ => format!("`{}`", head(image.trim_end())),
+        };
+        let help = match kind {
+            Kind::Eof => {
+                "a directive, a parenthesis or a bracket that was opened is not closed; every #if, #foreach and #define needs its #end"
+            }
+            Kind::End => "there is an #end too many, or the directive it should close is inside a string or a comment",
+            Kind::Else | Kind::ElseIf => "it stands outside of any #if",
+            Kind::Word if image == "null" => "there is no null; compare with \"\" instead, which is what a missing value is",
+            Kind::Integer if image.starts_with('-') => {
+                "put blanks around the minus sign: `5 - 7`, or it is taken as the sign of the number"
+            }
+            Kind::Assign => "compare with `==`; inside a condition `=` means nothing",
+            _ => "check the parentheses, commas and quotes before it",
+        };
+        self.raise(token, format!("expected {wanted}, found {found}"), Some(help))
+    }
+
+    fn enter(&mut self) -> Parsed<()> {
+        self.shared.depth += 1;
+        if self.shared.depth > MAX_DEPTH {
+            let token = self.next.min(self.tokens.len().saturating_sub(1));
+            let span = if self.tokens.is_empty() { Span::default() } else { self.span(token, token) };
+            return Err(Raised { error: too_deep(), span });
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.shared.depth -= 1;
+    }
+
+    /// Notes an error that Velocity raises only after the whole text is parsed.
+    fn fail_later(&mut self, token: usize, class: &'static str, message: impl Into<String>, help: &str) {
+        let span = self.span(token, token);
+        let error = Error::new(ErrorKind::Parse, class, message).help(help);
+        self.later.push(Later::Fail(Raised { error, span }));
+    }
+
+    // ---- statements ----
+
+    fn process(&mut self) -> Parsed<Block> {
+        let body = self.block()?;
+        if self.peek(0)? != Kind::Eof {
+            return Err(self.unexpected("text, a reference or a directive"));
+        }
+        Ok(body)
+    }
+
+    fn block(&mut self) -> Parsed<Block> {
+        self.enter()?;
+        let mut nodes = Vec::new();
+        while starts_statement(self.peek(0)?) {
+            self.statement(&mut nodes)?;
+        }
+        self.leave();
+        Ok(nodes)
+    }
+
+    fn push_text(&self, nodes: &mut Block, span: Span) {
+        if span.is_empty() {
+            return;
+        }
+        if let Some(Node::Text(last)) = nodes.last_mut()
+            && last.end == span.start
+        {
+            last.end = span.end;
+            return;
+        }
+        nodes.push(Node::Text(span));
+    }
+
+    fn statement(&mut self, nodes: &mut Block) -> Parsed<()> {
+        match self.peek(0)? {
+            Kind::If => {
+                let node = self.if_statement()?;
+                nodes.push(node);
+            }
+            Kind::Identifier => {
+                // Velocity looks one token further before it takes the reference.
+                self.peek(1)?;
+                let reference = self.reference()?;
+                nodes.push(Node::Reference(Box::new(reference)));
+            }
+            Kind::ReferenceLeftBrace if self.peek(1)? == Kind::Identifier => {
+                let reference = self.reference()?;
+                nodes.push(Node::Reference(Box::new(reference)));
+            }
+            Kind::LineCommentStart => {
+                let token = self.take()?;
+                self.accept(Kind::LineCommentEnd)?;
+                self.comment(nodes, token);
+            }
+            Kind::BlockComment | Kind::FormalComment => {
+                let token = self.take()?;
+                self.comment(nodes, token);
+            }
+            Kind::Textblock => {
+                let token = self.take()?;
+                let span = self.span(token, token);
+                self.push_text(nodes, Span::new(span.start + 3, span.end - 3));
+            }
+            Kind::Set => {
+                let set = self.set_directive()?;
+                nodes.push(Node::Set(Box::new(set)));
+            }
+            Kind::EscapeDirective => {
+                let token = self.take()?;
+                self.escaped_directive(nodes, token);
+            }
+            Kind::DoubleEscape => self.double_escapes(nodes)?,
+            Kind::Word | Kind::BracketedWord => self.directive(nodes)?,
+            _ => {
+                let token = self.take()?;
+                let special = self.special(token);
+                let span = self.span(token, token);
+                // The passed-over `$` or `#` usually stands right before the token.
+                if special.is_empty() {
+                    self.push_text(nodes, span);
+                } else {
+                    let start = span.start - special.len() as u32;
+                    if self.source.get((start - self.base) as usize..(span.start - self.base) as usize) == Some(special.as_str()) {
+                        self.push_text(nodes, Span::new(start, span.end));
+                    } else {
+                        nodes.push(Node::Made((special + self.image(token)).into()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A comment prints what the lexer took for a part of its start (`$##`).
+    fn comment(&mut self, nodes: &mut Block, token: usize) {
+        let image = self.image(token);
+        let at = image.find("##").or_else(|| image.find("#*")).unwrap_or(0);
+        let start = self.tokens[token].start + self.base;
+        self.push_text(nodes, Span::new(start, start + at as u32));
+    }
+
+    fn escaped_directive(&mut self, nodes: &mut Block, token: usize) {
+        let image = self.image(token);
+        let last = image.rfind('\\').unwrap_or(0);
+        let name = &image[last + 2..];
+        let name = name.strip_prefix('{').map_or(name, |inner| inner.strip_suffix('}').unwrap_or(inner));
+        let known = is_directive(name)
+            || self.shared.macros.iter().any(|known| **known == *name)
+            || matches!(name, "if" | "end" | "set" | "else" | "elseif");
+        let span = self.span(token, token);
+        let dropped = if known { last + 1 - last / 2 } else { 0 };
+        self.push_text(nodes, Span::new(span.start + dropped as u32, span.end));
+    }
+
+    fn double_escapes(&mut self, nodes: &mut Block) -> Parsed<()> {
+        let first = self.next;
+        while self.peek(0)? == Kind::DoubleEscape {
+            self.next += 1;
+        }
+        let count = self.next - first;
+        let following = self.next;
+        let mut control = matches!(self.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
+        if !control && self.tokens[following].kind != Kind::Eof {
+            let mut chars = self.image(following).chars();
+            chars.next();
+            let name = chars.as_str();
+            control = is_directive(name) || self.shared.macros.iter().any(|known| **known == *name);
+        }
+        let start = self.tokens[first].start + self.base;
+        let length = if control { count } else { 2 * count };
+        self.push_text(nodes, Span::new(start, start + length as u32));
+        Ok(())
+    }
+
+    fn if_statement(&mut self) -> Parsed<Node> {
+        self.take()?;
+        let mut branches = vec![self.condition_and_block("`(` behind #if")?];
+        while self.peek(0)? == Kind::ElseIf {
+            self.take()?;
+            branches.push(self.condition_and_block("`(` behind #elseif")?);
+        }
+        let otherwise = if self.accept(Kind::Else)? { Some(self.block()?) } else { None };
+        self.expect(Kind::End, "#end of an #if")?;
+        Ok(Node::If(Box::new(If { branches, otherwise })))
+    }
+
+    fn condition_and_block(&mut self, wanted: &str) -> Parsed<(Expr, Block)> {
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::LeftParen, wanted)?;
+        let condition = self.expression()?;
+        self.expect(Kind::RightParen, "`)` or an operator")?;
+        Ok((condition, self.block()?))
+    }
+
+    fn set_directive(&mut self) -> Parsed<Set> {
+        let first = self.take()?;
+        self.accept(Kind::Blank)?;
+        if !matches!(self.peek(0)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+            return Err(self.unexpected("a reference to assign to"));
+        }
+        let target = self.next;
+        let left = self.reference()?;
+        // By an oddity of Velocity's, what is assigned is called by the text of the first token without its first character.
+        let image: String = self.image(target).chars().skip(1).collect();
+        let slot = self.shared.names.slot(&image);
+        self.shared.changes_values |= !left.steps.is_empty();
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::Assign, "`=`")?;
+        let right = self.expression()?;
+        self.expect(Kind::RightParen, "`)` or an operator")?;
+        let span = self.span_from(first);
+        self.lexer.in_set = false;
+        self.accept(Kind::Newline)?;
+        Ok(Set { left, slot, right, span })
+    }
+
+    fn directive(&mut self, nodes: &mut Block) -> Parsed<()> {
+        let token = self.take()?;
+        let image = self.image(token);
+        let name: &'s str = if self.tokens[token].kind == Kind::BracketedWord {
+            image.get(2..image.len() - 1).unwrap_or("")
+        } else {
+            image.get(1..).unwrap_or("")
+        };
+        let known = is_directive(name);
+        let is_macro = name == "macro";
+        let has_block = matches!(name, "foreach" | "macro" | "literal" | "define") || (!known && name.starts_with('@'));
+        self.lexer.switch_to_directive();
+        if !self.lexer.left_paren_follows() {
+            if is_macro {
+                return Err(self.raise(
+                    token,
+                    "#macro needs at least a name",
+                    Some("API Gateway takes no macros; use #define for a block without arguments"),
+                ));
+            }
+            self.lexer.pop();
+            self.bare_directive(nodes, token, name, known);
+            return Ok(());
+        }
+        let outer_changed = std::mem::replace(&mut self.changed, false);
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::LeftParen, "`(`")?;
+        let mut arguments: Vec<Expr> = Vec::new();
+        let mut tokens: Vec<(usize, usize)> = Vec::new();
+        loop {
+            let more = match self.peek(0)? {
+                Kind::Blank => {
+                    let second = self.peek(1)?;
+                    second == Kind::Comma || starts_argument(second)
+                }
+                Kind::Comma => {
+                    let second = self.peek(1)?;
+                    second == Kind::Blank || starts_argument(second)
+                }
+                kind => starts_argument(kind),
+            };
+            if !more {
+                break;
+            }
+            self.accept(Kind::Blank)?;
+            if self.accept(Kind::Comma)? {
+                self.accept(Kind::Blank)?;
+            }
+            let first = self.next;
+            let argument = self.directive_argument()?;
+            let position = arguments.len();
+            if matches!(argument, Expr::Word) {
+                if known && !(is_macro && position == 0) && !(name == "foreach" && position == 1) {
+                    return Err(self.raise(
+                        first,
+                        format!("`{}` can't be an argument of #{name}", self.image(first)),
+                        Some("a reference starts with `$`, a text stands in quotes"),
+                    ));
+                }
+            } else if is_macro && position == 0 {
+                return Err(self.raise(first, "the first argument of #macro is its name, without quotes", None));
+            }
+            tokens.push((first, self.next - 1));
+            arguments.push(argument);
+        }
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::RightParen, "`)` or an argument")?;
+        let mut body = Vec::new();
+        let mut inner = (self.next, self.next);
+        if has_block {
+            let start = self.next;
+            self.peek(0)?;
+            body = self.block()?;
+            inner = (start, self.next);
+            if self.peek(0)? != Kind::End {
+                return Err(self.unexpected(&format!("#end of #{name}")));
+            }
+            self.take()?;
+            if is_macro {
+                if arguments.is_empty() {
+                    return Err(self.raise(token, "#macro needs a name", None));
+                }
+                let name = self.image(tokens[0].0);
+                self.shared.macros.push(name.into());
+            }
+        }
+        let span = self.span_from(token);
+        match name {
+            "foreach" => self.foreach(nodes, arguments, &tokens, body, span),
+            "define" => self.define(nodes, token, &tokens, body),
+            "macro" => {}
+            "literal" => {
+                // Prints its first argument, or its block, as it was written.
+                let text = match tokens.first() {
+                    Some((first, last)) => self.literal(*first, *last),
+                    None if inner.0 == inner.1 => {
+                        // Velocity looks for the last token of an empty block behind its first, and never finds it.
+                        self.fail_later(token, "NullPointerException", "#literal() without a text", "take it out, or put a text into it");
+                        String::new()
+                    }
+                    None => self.literal(inner.0, inner.1 - 1),
+                };
+                nodes.push(Node::Made(text.into()));
+            }
+            "stop" => self.stop(nodes, token, arguments),
+            "break" => self.break_(nodes, token, arguments, span),
+            "include" | "parse" => nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments, span }))),
+            _ => {
+                // Not a directive: printed as it stands, but for what the lexer passed over.
+                if self.changed || self.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
+                    let text: String = (token..self.next).map(|at| self.image(at)).collect();
+                    nodes.push(Node::Made(text.into()));
+                } else {
+                    self.push_text(nodes, span);
+                }
+            }
+        }
+        self.changed |= outer_changed;
+        Ok(())
+    }
+
+    /// A directive's name without parentheses behind it.
+    fn bare_directive(&mut self, nodes: &mut Block, token: usize, name: &str, known: bool) {
+        let span = self.span(token, token);
+        match name {
+            "stop" => nodes.push(Node::Stop(None)),
+            "break" => nodes.push(Node::Break(None)),
+            "include" | "parse" => {
+                nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments: Vec::new(), span })));
+            }
+            _ if known => self.fail_later(
+                token,
+                "NullPointerException",
+                format!("#{name} without parentheses"),
+                "write its parentheses; to print the word, write `#set($hash = '#')` and `${hash}` before it",
+            ),
+            _ if name.starts_with('@') => nodes.push(Node::Made(format!("#{name}").into())),
+            _ => self.push_text(nodes, span),
+        }
+    }
+
+    fn foreach(&mut self, nodes: &mut Block, arguments: Vec<Expr>, tokens: &[(usize, usize)], body: Block, span: Span) {
+        let element = match arguments.first() {
+            Some(Expr::Reference(reference)) => reference.slot,
+            Some(_) => {
+                let name: String = self.image(tokens[0].0).chars().skip(1).collect();
+                self.shared.names.slot(&name)
+            }
+            None => 0,
+        };
+        self.shared.foreachs += 1;
+        let id = self.shared.foreachs;
+        nodes.push(Node::Foreach(Box::new(Foreach { element, arguments, body, span, id })));
+    }
+
+    fn define(&mut self, nodes: &mut Block, token: usize, tokens: &[(usize, usize)], body: Block) {
+        if tokens.len() != 1 {
+            self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`");
+            return;
+        }
+        let name: String = self.image(tokens[0].0).chars().skip(1).collect();
+        let slot = self.shared.names.slot(&name);
+        self.shared.defines = true;
+        nodes.push(Node::Define(Box::new(Define { slot, body })));
+    }
+
+    fn stop(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>) {
+        if arguments.len() > 1 {
+            self.fail_later(token, "VelocityException", "#stop takes at most one argument", "write `#stop`");
+        }
+        nodes.push(Node::Stop(arguments.pop().map(Box::new)));
+    }
+
+    fn break_(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>, span: Span) {
+        if arguments.len() > 1 {
+            self.fail_later(token, "VelocityException", "#break takes at most one argument", "write `#break`");
+        }
+        nodes.push(Node::Break(arguments.pop().map(|node| Box::new(super::ast::Spanned { node, span }))));
+    }
+
+    /// The text of a range of tokens as Velocity puts it together again.
+    fn literal(&self, first: usize, last: usize) -> String {
+        (first..=last)
+            .map(|at| {
+                if self.tokens[at].kind == Kind::BlockComment {
+                    return String::new();
+                }
+                self.special(at) + self.image(at)
+            })
+            .collect()
+    }
+
+    fn directive_argument(&mut self) -> Parsed<Expr> {
+        match self.peek(0)? {
+            Kind::Word => {
+                self.take()?;
+                Ok(Expr::Word)
+            }
+            _ => self.value(),
+        }
+    }
+
+    // ---- expressions ----
+
+    fn expression(&mut self) -> Parsed<Expr> {
+        self.enter()?;
+        let expression = self.or_expression()?;
+        self.leave();
+        Ok(expression)
+    }
+
+    /// One level of precedence: operands of the next level, joined by the level's operators.
+    fn chain(&mut self, operand: fn(&mut Self) -> Parsed<(Expr, Span)>, operator: fn(Kind) -> Option<Operator>) -> Parsed<(Expr, Span)> {
+        let (first, first_literal) = operand(self)?;
+        let Some(mut next) = operator(self.peek(0)?) else {
+            return Ok((first, first_literal));
+        };
+        let mut rest = Vec::new();
+        let mut tail;
+        loop {
+            self.take()?;
+            let start = self.next;
+            let (right, literal) = operand(self)?;
+            tail = self.span_from(start);
+            rest.push(Link { operator: next, right, literal, tail });
+            match operator(self.peek(0)?) {
+                Some(another) => next = another,
+                None => break,
+            }
+        }
+        Ok((Expr::Chain(Box::new(Chain { first, first_literal, rest })), tail))
+    }
+
+    fn or_expression(&mut self) -> Parsed<Expr> {
+        Ok(self.chain(Self::and_expression, |kind| (kind == Kind::Or).then_some(Operator::Or))?.0)
+    }
+
+    fn and_expression(&mut self) -> Parsed<(Expr, Span)> {
+        self.chain(Self::equality, |kind| (kind == Kind::And).then_some(Operator::And))
+    }
+
+    fn equality(&mut self) -> Parsed<(Expr, Span)> {
+        self.chain(Self::relation, |kind| match kind {
+            Kind::Equal => Some(Operator::Equal),
+            Kind::NotEqual => Some(Operator::NotEqual),
+            _ => None,
+        })
+    }
+
+    fn relation(&mut self) -> Parsed<(Expr, Span)> {
+        self.chain(Self::sum, |kind| match kind {
+            Kind::Less => Some(Operator::Less),
+            Kind::Greater => Some(Operator::Greater),
+            Kind::LessEqual => Some(Operator::LessEqual),
+            Kind::GreaterEqual => Some(Operator::GreaterEqual),
+            _ => None,
+        })
+    }
+
+    fn sum(&mut self) -> Parsed<(Expr, Span)> {
+        self.chain(Self::product, |kind| match kind {
+            Kind::Plus => Some(Operator::Add),
+            Kind::Minus => Some(Operator::Subtract),
+            _ => None,
+        })
+    }
+
+    fn product(&mut self) -> Parsed<(Expr, Span)> {
+        self.chain(Self::unary, |kind| match kind {
+            Kind::Multiply => Some(Operator::Multiply),
+            Kind::Divide => Some(Operator::Divide),
+            Kind::Modulus => Some(Operator::Modulo),
+            _ => None,
+        })
+    }
+
+    fn unary(&mut self) -> Parsed<(Expr, Span)> {
+        let mut nots = 0usize;
+        loop {
+            match self.peek(0)? {
+                Kind::Not => {
+                    self.take()?;
+                }
+                Kind::Blank if self.peek(1)? == Kind::Not => {
+                    self.take()?;
+                    self.take()?;
+                }
+                _ => break,
+            }
+            nots += 1;
+        }
+        let (mut expression, span) = self.primary()?;
+        if nots > 0 {
+            // Two negations aren't none: they make a boolean of what they stand before.
+            for _ in 0..if nots % 2 == 1 { 1 } else { 2 } {
+                expression = Expr::Not(Box::new(expression));
+            }
+        }
+        Ok((expression, span))
+    }
+
+    fn primary(&mut self) -> Parsed<(Expr, Span)> {
+        self.accept(Kind::Blank)?;
+        let first = self.next;
+        let expression = if self.peek(0)? == Kind::LeftParen {
+            self.take()?;
+            let start = self.next;
+            let inner = self.expression()?;
+            let span = self.span_from(start);
+            self.expect(Kind::RightParen, "`)` or an operator")?;
+            self.accept(Kind::Blank)?;
+            return Ok((Expr::Group(Box::new(inner)), span));
+        } else {
+            self.value()?
+        };
+        let span = self.span_from(first);
+        self.accept(Kind::Blank)?;
+        Ok((expression, span))
+    }
+
+    /// A parameter of a method, an element of a list, a key or a value of a map.
+    fn parameter(&mut self) -> Parsed<Expr> {
+        self.accept(Kind::Blank)?;
+        let value = self.value()?;
+        self.accept(Kind::Blank)?;
+        Ok(value)
+    }
+
+    fn value(&mut self) -> Parsed<Expr> {
+        match self.peek(0)? {
+            Kind::StringLiteral => self.string(),
+            Kind::Integer => self.integer(),
+            Kind::Float => self.float(),
+            Kind::True => {
+                self.take()?;
+                Ok(Expr::Bool(true))
+            }
+            Kind::False => {
+                self.take()?;
+                Ok(Expr::Bool(false))
+            }
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            Kind::LeftBracket => {
+                self.enter()?;
+                let value = if self.range_follows()? { self.range()? } else { self.array()? };
+                self.leave();
+                Ok(value)
+            }
+            Kind::LeftBrace => {
+                self.enter()?;
+                let value = self.map()?;
+                self.leave();
+                Ok(value)
+            }
+            _ => Err(self.unexpected("a value")),
+        }
+    }
+
+    fn array(&mut self) -> Parsed<Expr> {
+        self.take()?;
+        let mut elements = Vec::new();
+        if starts_parameter(self.peek(0)?) {
+            elements.push(self.parameter()?);
+            while self.accept(Kind::Comma)? {
+                elements.push(self.parameter()?);
+            }
+        }
+        self.expect(Kind::RightBracket, "`]` or `,`")?;
+        Ok(Expr::Array(elements))
+    }
+
+    fn map(&mut self) -> Parsed<Expr> {
+        self.take()?;
+        let mut entries = Vec::new();
+        let closes = |kind| matches!(kind, Kind::RightBrace | Kind::ReferenceRightBrace);
+        let empty = match self.peek(0)? {
+            Kind::Blank => closes(self.peek(1)?),
+            kind => closes(kind),
+        };
+        if empty {
+            self.accept(Kind::Blank)?;
+        } else {
+            loop {
+                let key = self.parameter()?;
+                self.expect(Kind::Colon, "`:` between key and value")?;
+                entries.push((key, self.parameter()?));
+                if !self.accept(Kind::Comma)? {
+                    break;
+                }
+            }
+        }
+        if !closes(self.peek(0)?) {
+            return Err(self.unexpected("`}` or `,`"));
+        }
+        self.take()?;
+        Ok(Expr::Map(entries))
+    }
+
+    fn range(&mut self) -> Parsed<Expr> {
+        self.take()?;
+        self.accept(Kind::Blank)?;
+        let from = self.range_end()?;
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::DoubleDot, "`..`")?;
+        self.accept(Kind::Blank)?;
+        let to = self.range_end()?;
+        self.accept(Kind::Blank)?;
+        self.expect(Kind::RightBracket, "`]`")?;
+        Ok(Expr::Range(Box::new((from, to))))
+    }
+
+    fn range_end(&mut self) -> Parsed<Expr> {
+        match self.peek(0)? {
+            Kind::Integer => self.integer(),
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            _ => Err(self.unexpected("a whole number or a reference")),
+        }
+    }
+
+    fn integer(&mut self) -> Parsed<Expr> {
+        let token = self.take()?;
+        let image = self.image(token);
+        if let Ok(number) = image.parse::<i32>() {
+            return Ok(Expr::Int(number));
+        }
+        if let Ok(number) = image.parse::<i64>() {
+            return Ok(Expr::Long(number));
+        }
+        match image.parse::<BigInt>() {
+            Ok(number) => Ok(Expr::Big(Box::new(number))),
+            Err(_) => {
+                self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
+                Ok(Expr::Int(0))
+            }
+        }
+    }
+
+    fn float(&mut self) -> Parsed<Expr> {
+        let token = self.take()?;
+        let image = self.image(token);
+        match image.parse::<f64>() {
+            Ok(number) => Ok(Expr::Double(number)),
+            Err(_) => {
+                self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
+                Ok(Expr::Double(0.0))
+            }
+        }
+    }
+
+    fn string(&mut self) -> Parsed<Expr> {
+        let token = self.take()?;
+        let image = self.image(token);
+        let written = self.span(token, token);
+        let double = image.starts_with('"');
+        let inner = &image[1..image.len() - 1];
+        let mut text = Cow::Borrowed(inner);
+        if double && inner.contains("\\u") {
+            match unescape(inner) {
+                Ok(unescaped) => text = unescaped.into(),
+                Err(class) => {
+                    self.fail_later(
+                        token,
+                        class,
+                        "`\\u` without four hexadecimal digits behind it",
+                        "write `\\u0041`, or take the backslash away",
+                    );
+                    return Ok(Expr::Bool(false));
+                }
+            }
+        }
+        let quote = if double { "\"" } else { "'" };
+        if text.contains(quote) {
+            text = text.replace(&quote.repeat(2), quote).into();
+        }
+        if double && (inner.contains('$') || inner.contains('#')) {
+            let exact = matches!(text, Cow::Borrowed(_));
+            let trimmed = !text.contains("##");
+            let mut text = text.into_owned();
+            if trimmed {
+                text.push(' ');
+            }
+            let index = self.shared.strings.len();
+            self.shared.strings.push(Interpolated { body: Vec::new(), trimmed });
+            self.later.push(Later::String { index, text, written, exact });
+            return Ok(Expr::Interpolated(index as u32));
+        }
+        Ok(match text {
+            Cow::Borrowed(_) => Expr::Text(Span::new(written.start + 1, written.end - 1)),
+            Cow::Owned(text) => Expr::MadeText(text.into()),
+        })
+    }
+
+    // ---- references ----
+
+    fn reference(&mut self) -> Parsed<Reference> {
+        self.enter()?;
+        let first = self.next;
+        let outer_changed = std::mem::replace(&mut self.changed, false);
+        let braced = self.peek(0)? == Kind::ReferenceLeftBrace;
+        self.take()?;
+        if braced {
+            self.expect(Kind::Identifier, "a name behind `{`")?;
+        }
+        let mut steps = Vec::new();
+        self.indexes(&mut steps)?;
+        while self.peek(0)? == Kind::Dot && self.peek(1)? == Kind::Identifier {
+            self.take()?;
+            self.member(&mut steps)?;
+            self.indexes(&mut steps)?;
+        }
+        if braced {
+            self.expect(Kind::ReferenceRightBrace, "`}`")?;
+        }
+        let reference = self.finish_reference(first, steps);
+        self.changed |= outer_changed;
+        self.leave();
+        Ok(reference)
+    }
+
+    fn indexes(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
+        while self.peek(0)? == Kind::IndexLeft {
+            let first = self.take()?;
+            self.accept(Kind::Blank)?;
+            let index = match self.peek(0)? {
+                Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False | Kind::Identifier | Kind::ReferenceLeftBrace => {
+                    self.value()?
+                }
+                _ => return Err(self.unexpected("an index: a string, a whole number or a reference")),
+            };
+            self.accept(Kind::Blank)?;
+            self.expect(Kind::IndexRight, "`]`")?;
+            steps.push(Step { kind: StepKind::Index(index), span: self.span_from(first) });
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
+        let is_method = self.peek(1)? == Kind::LeftParen && {
+            let third = self.peek(2)?;
+            third == Kind::MethodRightParen || starts_parameter(third)
+        };
+        let name_token = self.expect(Kind::Identifier, "a name")?;
+        let name = self.span(name_token, name_token);
+        self.shared.changes_values |= is_method && changes_value(self.image(name_token));
+        if !is_method {
+            steps.push(Step { kind: StepKind::Property(name), span: name });
+            return Ok(());
+        }
+        self.take()?;
+        let mut arguments = Vec::new();
+        if self.peek(0)? != Kind::MethodRightParen {
+            arguments.push(self.parameter()?);
+            while self.accept(Kind::Comma)? {
+                arguments.push(self.parameter()?);
+            }
+        }
+        self.expect(Kind::MethodRightParen, "`)` or `,`; arguments can't be calculated in place, assign them with #set first")?;
+        steps.push(Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) });
+        Ok(())
+    }
+
+    /// Works out what the first token of a reference says: kind, escapes, name, and what is printed before it.
+    fn finish_reference(&mut self, first: usize, steps: Vec<Step>) -> Reference {
+        let last = self.next - 1;
+        let written = self.span(first, last);
+        let image = self.image(first);
+        let base_start = self.tokens[first].start + self.base;
+        let mut reference = Reference {
+            kind: ReferenceKind::Normal,
+            slot: 0,
+            steps,
+            escaped: false,
+            backslashes: 0,
+            prefix: Span::default(),
+            computable: true,
+            literal: written,
+            made_literal: None,
+            span: written,
+        };
+        if image.contains("\\!") {
+            // `$\!x` prints as such where it is no reference; here every missing reference is an empty text.
+            reference.slot = self.shared.names.slot(image);
+            reference.computable = false;
+            return reference;
+        }
+        let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
+        reference.escaped = backslashes % 2 == 1;
+        reference.backslashes = (backslashes / 2) as u32;
+        let rest = &image[backslashes..];
+        let dollar = rest.rfind('$').unwrap_or(0);
+        reference.prefix = Span::new(base_start + backslashes as u32, base_start + (backslashes + dollar) as u32);
+        let dropped = (backslashes + dollar) as u32;
+        if dropped > 0 {
+            self.tokens[first].start += dropped;
+            self.changed = true;
+        }
+        reference.literal = Span::new(base_start + dropped, written.end);
+        let inner_changed = self.changed;
+        if reference.escaped && (inner_changed || self.tokens[first].special.1 > 0) {
+            reference.made_literal = Some(self.literal(first, last).into());
+        }
+        let image = &rest[dollar..];
+        let name = if let Some(quiet) = image.strip_prefix("$!") {
+            reference.kind = ReferenceKind::Quiet;
+            if quiet.starts_with('{') { self.image(first + 1) } else { quiet }
+        } else if image == "${" {
+            reference.kind = ReferenceKind::Formal;
+            self.image(first + 1)
+        } else if let Some(plain) = image.strip_prefix('$') {
+            plain
+        } else {
+            reference.kind = ReferenceKind::Runt;
+            image
+        };
+        reference.slot = self.shared.names.slot(name);
+        reference
+    }
+
+    // ---- look-ahead for ranges ----
+
+    /// Whether `[` starts a range: a reference or whole number, then `..`.
+    fn range_follows(&mut self) -> Parsed<bool> {
+        let at = self.next;
+        Ok(self.scan_range_start(at)?.is_some())
+    }
+
+    fn kind_at(&mut self, at: usize) -> Parsed<Kind> {
+        self.peek(at - self.next)
+    }
+
+    fn skip_blank(&mut self, at: usize) -> Parsed<usize> {
+        Ok(if self.kind_at(at)? == Kind::Blank { at + 1 } else { at })
+    }
+
+    fn scan_range_start(&mut self, at: usize) -> Parsed<Option<usize>> {
+        if self.kind_at(at)? != Kind::LeftBracket {
+            return Ok(None);
+        }
+        let at = self.skip_blank(at + 1)?;
+        let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
+        let at = self.skip_blank(at)?;
+        Ok(if self.kind_at(at)? == Kind::DoubleDot { Some(at + 1) } else { None })
+    }
+
+    fn scan_range_end(&mut self, at: usize) -> Parsed<Option<usize>> {
+        match self.kind_at(at)? {
+            Kind::Integer => Ok(Some(at + 1)),
+            _ => self.scan_reference(at),
+        }
+    }
+
+    fn scan_range(&mut self, at: usize) -> Parsed<Option<usize>> {
+        let Some(at) = self.scan_range_start(at)? else { return Ok(None) };
+        let at = self.skip_blank(at)?;
+        let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
+        let at = self.skip_blank(at)?;
+        Ok(if self.kind_at(at)? == Kind::RightBracket { Some(at + 1) } else { None })
+    }
+
+    fn scan_reference(&mut self, start: usize) -> Parsed<Option<usize>> {
+        if !matches!(self.kind_at(start)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+            return Ok(None);
+        }
+        if let Some(known) = self.scanned.as_ref().and_then(|scanned| scanned.get(&start)) {
+            return Ok(*known);
+        }
+        self.enter()?;
+        let end = self.scan_reference_body(start)?;
+        self.leave();
+        self.scanned.get_or_insert_default().insert(start, end);
+        Ok(end)
+    }
+
+    fn scan_reference_body(&mut self, start: usize) -> Parsed<Option<usize>> {
+        let mut at = start;
+        let braced = self.kind_at(at)? == Kind::ReferenceLeftBrace;
+        if braced {
+            at += 1;
+            if self.kind_at(at)? != Kind::Identifier {
+                return Ok(None);
+            }
+        }
+        at = self.scan_indexes(at + 1)?;
+        while self.kind_at(at)? == Kind::Dot {
+            let member = match self.scan_method(at + 1)? {
+                Some(behind) => behind,
+                None if self.kind_at(at + 1)? == Kind::Identifier => at + 2,
+                None => break,
+            };
+            at = self.scan_indexes(member)?;
+        }
+        if braced {
+            if self.kind_at(at)? != Kind::ReferenceRightBrace {
+                return Ok(None);
+            }
+            at += 1;
+        }
+        Ok(Some(at))
+    }
+
+    fn scan_indexes(&mut self, start: usize) -> Parsed<usize> {
+        let mut at = start;
+        while self.kind_at(at)? == Kind::IndexLeft {
+            let inner = self.skip_blank(at + 1)?;
+            let behind = match self.kind_at(inner)? {
+                Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False => inner + 1,
+                _ => match self.scan_reference(inner)? {
+                    Some(behind) => behind,
+                    None => return Ok(at),
+                },
+            };
+            let behind = self.skip_blank(behind)?;
+            if self.kind_at(behind)? != Kind::IndexRight {
+                return Ok(at);
+            }
+            at = behind + 1;
+        }
+        Ok(at)
+    }
+
+    fn scan_method(&mut self, start: usize) -> Parsed<Option<usize>> {
+        if self.kind_at(start)? != Kind::Identifier || self.kind_at(start + 1)? != Kind::LeftParen {
+            return Ok(None);
+        }
+        let at = self.scan_parameters(start + 2)?;
+        Ok(if self.kind_at(at)? == Kind::MethodRightParen { Some(at + 1) } else { None })
+    }
+
+    /// As many parameters as there are, with commas between them.
+    fn scan_parameters(&mut self, start: usize) -> Parsed<usize> {
+        let Some(mut at) = self.scan_parameter(start)? else { return Ok(start) };
+        while self.kind_at(at)? == Kind::Comma {
+            match self.scan_parameter(at + 1)? {
+                Some(behind) => at = behind,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
+    fn scan_parameter(&mut self, start: usize) -> Parsed<Option<usize>> {
+        self.enter()?;
+        let at = self.skip_blank(start)?;
+        let behind = match self.kind_at(at)? {
+            Kind::StringLiteral | Kind::Integer | Kind::Float | Kind::True | Kind::False => Some(at + 1),
+            Kind::LeftBracket => match self.scan_range(at)? {
+                Some(behind) => Some(behind),
+                None => {
+                    let inner = self.scan_parameters(at + 1)?;
+                    (self.kind_at(inner)? == Kind::RightBracket).then_some(inner + 1)
+                }
+            },
+            Kind::LeftBrace => self.scan_map(at)?,
+            _ => self.scan_reference(at)?,
+        };
+        self.leave();
+        match behind {
+            Some(behind) => Ok(Some(self.skip_blank(behind)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn scan_map(&mut self, start: usize) -> Parsed<Option<usize>> {
+        let mut at = match self.scan_entry(start + 1)? {
+            Some(behind) => behind,
+            None => self.skip_blank(start + 1)?,
+        };
+        while self.kind_at(at)? == Kind::Comma {
+            match self.scan_entry(at + 1)? {
+                Some(behind) => at = behind,
+                None => break,
+            }
+        }
+        Ok(matches!(self.kind_at(at)?, Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
+    }
+
+    fn scan_entry(&mut self, start: usize) -> Parsed<Option<usize>> {
+        let Some(at) = self.scan_parameter(start)? else { return Ok(None) };
+        if self.kind_at(at)? != Kind::Colon {
+            return Ok(None);
+        }
+        self.scan_parameter(at + 1)
+    }
+}
+
+/// The first characters of a text, for a message.
+fn head(text: &str) -> String {
+    let mut shown: String = text.chars().take(20).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown.replace(['\n', '\r'], " ")
+}
+
+/// Replaces `\uXXXX`, as Velocity does in double quotes. The error is the class of the exception that Java raises.
+fn unescape(text: &str) -> Result<String, &'static str> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\u") {
+        out.push_str(&rest[..at]);
+        let behind = &rest[at + 2..];
+        let mut units = 0;
+        let mut end = behind.len();
+        for (offset, c) in behind.char_indices() {
+            if units >= 4 {
+                end = offset;
+                break;
+            }
+            units += c.len_utf16();
+        }
+        if units < 4 {
+            return Err("StringIndexOutOfBoundsException");
+        }
+        let digits = &behind[..end];
+        let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
+        if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("NumberFormatException");
+        }
+        let number = i32::from_str_radix(digits, 16).map_err(|_| "NumberFormatException")?;
+        super::text::push_unit(&mut out, number as u16);
+        rest = &behind[end..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
