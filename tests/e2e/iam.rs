@@ -63,7 +63,7 @@ routes:
     accept: [application/json, text/plain]
     sqs: { queue: "NAME-${stage}", dead_letter: { queue: "NAME-dead-${stage}", after: 5 } }
   /there-too:
-    sqs: { queue: NAME-there, existing: true }
+    sqs: { queue: "NAME-there-${stage}", existing: true }
 stages:
   dev: { throttle: { rate: 5, burst: 10 } }
   prod: { throttle: { rate: 100, burst: 200 } }
@@ -77,7 +77,9 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     let stack = Stack::through(&proxy, YAML);
     let there = format!("{}-there", stack.name);
     aws::create_bucket(&there);
-    aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": there }));
+    for stage in ["dev", "prod"] {
+        aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": format!("{there}-{stage}") }));
+    }
     // the account and the region in the README are placeholders, and so is the stack's name
     let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
     let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());
@@ -109,7 +111,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     run("status", "");
     run("teardown", "--yes --delete-data");
     let left: Vec<String> = stack.world().names();
-    assert_eq!(left, [format!("bucket {there}"), format!("queue {there}")]);
+    assert_eq!(left, [format!("bucket {there}"), format!("queue {there}-dev"), format!("queue {there}-prod")]);
 
     let used: BTreeSet<String> = proxy.calls().iter().flat_map(|call| actions(&call.service, &call.operation, &call.method)).collect();
     let given: BTreeSet<String> = policy["Statement"].as_array().unwrap().iter().flat_map(|statement| many(&statement["Action"])).collect();

@@ -40,12 +40,14 @@ fn no_region_anywhere() {
 }
 
 #[test]
-fn a_region_that_does_not_exist_is_said_to_be_one() {
+fn a_region_that_does_not_exist() {
     let stack = Stack::new(YAML);
-    let output = stack.routeto("deploy", "--region nowhere-1").output();
+    // of AWS itself: the emulator takes every name for a region
+    let output = stack.routeto("deploy", "--region nowhere-1").without("AWS_ENDPOINT_URL").output();
     assert!([1, 64, 65].contains(&output.status), "{output:?}");
-    assert!(output.stderr.contains("nowhere-1"), "{}", output.stderr);
-    assert!(output.stderr.lines().count() <= 8, "{}", output.stderr);
+    let error: Vec<&str> = output.stderr.lines().skip_while(|line| !line.starts_with("error")).collect();
+    assert!((1..=5).contains(&error.len()) && output.stderr.contains("region"), "{}", output.stderr);
+    assert!(output.seconds < 60, "{output:?}");
 }
 
 #[test]
@@ -146,7 +148,8 @@ fn a_bucket_of_our_name_with_an_object_and_without_our_tag_is_never_touched() {
 fn no_cargo_to_build_the_function_with() {
     let stack = Stack::new(YAML);
     let cache = tempfile::tempdir().unwrap();
-    let routeto = stack.routeto("deploy", "").env("PATH", "/nonexistent").env("ROUTETO_CACHE", cache.path()).env("HOME", "/nonexistent");
+    let routeto =
+        stack.routeto("deploy", "").building().env("PATH", "/nonexistent").env("ROUTETO_CACHE", cache.path()).env("HOME", "/nonexistent");
     routeto.without("CARGO_HOME").without("RUSTUP_HOME").fails(1, &["cargo"]);
     assert_eq!(stack.world().names(), [] as [String; 0]);
     goes_on(&stack);
@@ -162,7 +165,7 @@ fn a_compiler_that_fails_ends_in_an_error_that_says_where_its_words_are() {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
-    let output = stack.routeto("deploy", "").env("PATH", path).env("ROUTETO_CACHE", cache.path()).output();
+    let output = stack.routeto("deploy", "").building().env("PATH", path).env("ROUTETO_CACHE", cache.path()).output();
     assert_eq!(output.status, 1, "{output:?}");
     assert!(output.stderr.contains("cargo"), "{}", output.stderr);
     assert_eq!(stack.world().names(), [] as [String; 0]);
@@ -186,7 +189,7 @@ fn no_network() {
     let nowhere = format!("http://127.0.0.1:{port}");
     let output = stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).output();
     assert!(output.seconds < 60, "{output:?}");
-    stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).fails(1, &[&nowhere]);
+    stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).fails(1, &["network", "AWS_ENDPOINT_URL"]);
     goes_on(&stack);
 }
 
@@ -235,6 +238,9 @@ fn a_deploy_that_was_killed_in_the_middle_goes_on_with_the_next() {
     assert_eq!(running.wait().status, 128 + 9);
     gate.open();
     proxy.heal();
+    // it could not give its lock back; the lock says how it is taken over
+    stack.routeto("deploy", "").fails(1, &["lock", "--break-lock"]);
+    stack.routeto("deploy", "--break-lock").check();
     goes_on(&stack);
     assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
 }
@@ -283,7 +289,10 @@ fn a_stage_that_is_not_in_the_file_is_told_with_those_that_are() {
 #[test]
 fn a_template_that_does_not_parse_is_65_with_its_place() {
     let stack = Stack::new(YAML);
-    stack.file("bad.vtl", "{\"a\": 1,\n#if($x) \"b\": 2}\n");
+    stack.file(
+        "bad.vtl",
+        "{\"token\": \"x\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\",\n#if($x) \"b\": 2}\n",
+    );
     stack.rewrite(&YAML.replace("/input:\n", "/input:\n    templates: { application/json: bad.vtl }\n"));
     let output = stack.routeto("deploy", "").status(65).check();
     assert!(output.stderr.contains("bad.vtl:2:"), "{}", output.stderr);

@@ -361,7 +361,7 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
     let stack = Stack::new(ONE);
     stack.deploy();
     let clean = World::of(&stack.name);
-    stack.rewrite(&ONE.replace("/input:", "/other:").replace("routes:", "function: { memory: 512 }\ntags: { a: b }\nroutes:"));
+    stack.rewrite(&ONE.replace("/input:", "/other:").replace("routes:", "function: { memory: 512 }\nroutes:"));
     stack.deploy();
     stack.rewrite(ONE);
     stack.deploy();

@@ -97,7 +97,8 @@ def function(name):
     lam = client("lambda")
     got = lam.get_function(FunctionName=name)
     kept = ["Runtime", "Role", "Handler", "Timeout", "MemorySize", "CodeSha256", "Architectures", "LoggingConfig", "Environment", "State", "LastUpdateStatus"]
-    shape = lambda c: {k: c[k] for k in kept if k in c}
+    # no environment and an empty one are the same
+    shape = lambda c: {k: c[k] for k in kept if k in c and not (k == "Environment" and not c[k].get("Variables"))}
     policies = {}
     versions = [v["Version"] for v in pages("lambda", "list_versions_by_function", "Versions", FunctionName=name)]
     for version in versions:

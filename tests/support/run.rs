@@ -79,6 +79,14 @@ impl Routeto {
         self
     }
 
+    /// Without the zip that `ROUTETO_TEST_FUNCTION_ZIP` may give: building it is what the test is about.
+    pub fn building(mut self) -> Self {
+        if let Some(at) = self.args.iter().position(|arg| arg == "--function-zip") {
+            self.args.drain(at..at + 2);
+        }
+        self
+    }
+
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.env.insert(name.into(), value.as_ref().to_str().expect("a test's value is UTF-8").into());
         self
