@@ -76,7 +76,10 @@ fn random_templates_render_as_velocity_renders_them() {
         if !same && !listed(&theirs, &ours) {
             differences += 1;
             if differences <= 20 {
-                shown.push_str(&format!("\ncase {n}: {:?} with body {:?}\n  velocity {theirs}\n  ours     {ours}\n", case.template, case.body));
+                shown.push_str(&format!(
+                    "\ncase {n}: {:?} with body {:?}\n  velocity {theirs}\n  ours     {ours}\n",
+                    case.template, case.body
+                ));
             }
         }
     }

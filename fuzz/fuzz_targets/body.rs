@@ -32,7 +32,8 @@ fuzz_target!(|body: &str| {
         (Err(_), Err(_)) => {}
         _ => {
             // Only a limit may stop one and not the other.
-            let limit = |result: &Result<_, vtl_fuzz::vtl::Error>| matches!(result, Err(error) if error.kind == vtl_fuzz::vtl::ErrorKind::Limit);
+            let limit =
+                |result: &Result<_, vtl_fuzz::vtl::Error>| matches!(result, Err(error) if error.kind == vtl_fuzz::vtl::ErrorKind::Limit);
             assert!(limit(&short) || limit(&long), "{short:?} {long:?}");
         }
     }
