@@ -8,7 +8,7 @@
 //! comes. It does not know what is done with the text.
 //!
 //! ```
-//! # use vtl::{Limits, Request, Template};
+//! # use routeto::vtl::{Limits, Request, Template};
 //! let template = Template::parse("{\"name\": \"$input.path('$.name')\"}").unwrap();
 //! let request = Request { body: Some(r#"{"name":"Ann"}"#.into()), ..Request::new() };
 //! assert_eq!(template.render(&request, &Limits::GATEWAY).unwrap().text, r#"{"name": "Ann"}"#);
