@@ -312,7 +312,7 @@ fn hostile_files_are_refused_at_once() {
         let all = Around::default().load("a.yaml", text.as_bytes()).expect_err(what);
         assert!(!all.is_empty(), "{what}");
         // Milliseconds in a release build; this one is not optimised and runs beside others. Without limits the first would never end.
-        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: {:?}", started.elapsed());
     }
 }
 

@@ -30,7 +30,7 @@ pub enum LintKind {
 }
 
 /// Parts of `$context` that a caller chooses.
-const CALLERS_CONTEXT: [&str; 6] = ["requestId", "extendedRequestId", "path", "domainName", "domainPrefix", "protocol"];
+const CALLERS_CONTEXT: [&str; 5] = ["requestId", "path", "domainName", "domainPrefix", "protocol"];
 
 /// Looks a template over. In order of place.
 pub fn lint(template: &Template) -> Vec<Lint> {
