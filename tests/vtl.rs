@@ -536,7 +536,8 @@ fn deep_nesting_neither_overflows_the_stack_nor_hangs() {
 #[test]
 fn limits_stop_a_render_with_a_clear_error() {
     let sent = Request::new();
-    let message = |template: &str| render(template, &sent, &Limits { steps: 1_000_000, ..Limits::GATEWAY }).expect_err("a limit").message.clone();
+    let message =
+        |template: &str| render(template, &sent, &Limits { steps: 1_000_000, ..Limits::GATEWAY }).expect_err("a limit").message.clone();
     assert_eq!(message("#foreach($i in [1..1001])$i#end"), "#foreach goes through more than 1000 elements; API Gateway stops there");
     assert!(message(&format!("{}x{}", "#if(true)".repeat(300), "#end".repeat(300))).contains("nested more than 200 deep"));
     assert!(message(&"x".repeat(400_000)).contains("at most 307200"));
