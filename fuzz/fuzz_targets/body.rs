@@ -1,13 +1,10 @@
-//! Any text is a body: the short way of `$input.json('$')` prints what the long way prints, and what is printed is read again as the same.
+//! Any text is a body: the short way of `$input.json('$')` prints what the long way prints.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use vtl_fuzz::{
-    LIMITS, request,
-    vtl::{Request, Template},
-};
+use vtl_fuzz::{LIMITS, request, vtl::Template};
 
 static SHORT: LazyLock<Template> = LazyLock::new(|| Template::parse("$input.json('$')").expect("it parses"));
 static LONG: LazyLock<Template> = LazyLock::new(|| Template::parse("#set($d = $input.path('$'))$input.json('$')").expect("it parses"));
@@ -22,12 +19,6 @@ fuzz_target!(|body: &str| {
     match (&short, &long) {
         (Ok(short), Ok(long)) => {
             assert_eq!(short.text, long.text);
-            if !short.text.contains(['\u{10f800}', '?']) && short.text.starts_with(['{', '[']) {
-                let again = SHORT.render(&Request { body: Some(short.text.clone()), ..Request::new() }, &LIMITS);
-                if let Ok(again) = again {
-                    assert_eq!(again.text, short.text);
-                }
-            }
         }
         (Err(_), Err(_)) => {}
         _ => {

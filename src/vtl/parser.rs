@@ -564,6 +564,9 @@ impl<'s> Parser<'s> {
             || matches!(name, "if" | "end" | "set" | "else" | "elseif");
         let span = self.span(token, token);
         let dropped = if known { last + 1 - last / 2 } else { 0 };
+        // What a #literal around it prints is without them too.
+        self.tokens[token].start += dropped as u32;
+        self.changed |= dropped > 0;
         self.push_text(nodes, Span::new(span.start + dropped as u32, span.end));
     }
 
