@@ -193,7 +193,7 @@ tags: { owner: \"${env.WHO}\" }
     let base = events.s3_base("prod", "123456789012", "eu-west-1").expect("a bucket");
     assert_eq!(
         events.variable_value(&base, "prod", "123456789012", "eu-west-1"),
-        "s3://b-ann-123456789012-eu-west-1-prod/in/?format=ndjson&allow=acme/x,other&token=none"
+        "s3://b-ann-123456789012-eu-west-1-prod/in/?format=ndjson&allow=acme/x&allow=other&token=none"
     );
     assert_eq!(queue.variable_value("https://sqs/q", "prod", "1", "r"), "https://sqs/q?format=body");
     let expected = spec::Stack {
