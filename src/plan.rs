@@ -132,6 +132,7 @@ pub enum Action {
         function: Function,
         code: bool,
         config: bool,
+        environment: bool,
         tags: bool,
         publish: bool,
     },
@@ -416,7 +417,8 @@ impl Planner<'_> {
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let publish = self.usable_version(&id.name, want, None).is_none();
         if code || config || tags || publish {
-            let action = Action::UpdateFunction { function: function.clone(), code, config, tags, publish };
+            let environment = have.environment != want.environment;
+            let action = Action::UpdateFunction { function: function.clone(), code, config, environment, tags, publish };
             let mut differences = differences;
             if publish && !code && !config {
                 differences.push(Difference { attribute: "version".into(), observed: None, desired: Some("published".into()) });

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Failure};
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
-use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
-use std::{fmt, future::Future, time::Duration};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::{fmt, future::Future, sync::OnceLock, time::Duration};
 
 /// Why a call brought no answer.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl CallError {
             SdkError::ServiceError(service) => {
                 (service.err().code().map(str::to_owned), service.err().message().unwrap_or_default().to_owned())
             }
-            other => (None, DisplayErrorContext(other).to_string()),
+            other => (None, chain(other)),
         };
         Self { call, code, status, message, retry_after }
     }
@@ -88,7 +88,10 @@ impl CallError {
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {
                 Some(status) => format!("{} answered HTTP {status} that is no answer of AWS's: {}", self.call, first_line(&self.message)),
-                None => format!("{} got no answer: {}", self.call, first_line(&plain(&self.message))),
+                None => {
+                    let from = ENDPOINT.get().map_or(String::new(), |url| format!(" from {url}"));
+                    format!("{} got no answer{from}: {}", self.call, first_line(&self.message))
+                }
             },
         };
         let failure = Failure::new(place.to_string(), what);
@@ -134,9 +137,26 @@ fn first_line(text: &str) -> String {
     if line.chars().count() > 400 { line.chars().take(400).chain(['…']).collect() } else { line.to_owned() }
 }
 
-/// The SDK's chain of causes without its struct dumps: what a person can use.
-fn plain(message: &str) -> String {
-    message.split(" (").next().unwrap_or(message).to_owned()
+/// The causes of an error, outermost first, without the SDK's struct dumps.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        cause = error.source();
+    }
+    parts.join(": ")
+}
+
+/// Where calls go instead of AWS's own endpoints: told with an error that brought no answer.
+static ENDPOINT: OnceLock<String> = OnceLock::new();
+
+/// Remembers the endpoint for errors; the first one counts.
+pub fn remember_endpoint(url: &str) {
+    let _ = ENDPOINT.set(url.to_owned());
 }
 
 impl From<CallError> for Failure {

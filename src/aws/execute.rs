@@ -61,8 +61,8 @@ impl AwsExecutor<'_> {
             Action::UpdateRole { role, trust, policy, tags } => iam::update(aws, role, *trust, *policy, *tags).await.map(done),
             Action::DeleteRole => iam::delete(aws, name).await.map(done),
             Action::CreateFunction(function) => lambda::create(aws, function, zip, tell).await.map(brought),
-            Action::UpdateFunction { function, code, config, tags, publish } => {
-                let what = lambda::Update { code: *code, config: *config, tags: *tags, publish: *publish };
+            Action::UpdateFunction { function, code, config, environment, tags, publish } => {
+                let what = lambda::Update { code: *code, config: *config, environment: *environment, tags: *tags, publish: *publish };
                 let version = lambda::update(aws, Some(account), function, zip, what, tell).await;
                 version.map(|version| version.map_or(Outcome::Done, Outcome::Brought))
             }

@@ -163,7 +163,13 @@ pub async fn create(aws: &Aws, function: &Function, zip: &[u8], tell: Tell<'_>) 
                         return Ok(version.number.to_string());
                     }
                     let code = seen.config.code_sha256 != config.code_sha256 || seen.config.architecture != config.architecture;
-                    let what = Update { code, config: seen.config != *config, tags: false, publish: true };
+                    let what = Update {
+                        code,
+                        config: seen.config != *config,
+                        environment: seen.config.environment != config.environment,
+                        tags: false,
+                        publish: true,
+                    };
                     Ok(update(aws, None, function, zip, what, tell).await?.unwrap_or_default())
                 }
                 _ => Err(error),
@@ -178,6 +184,8 @@ pub async fn create(aws: &Aws, function: &Function, zip: &[u8], tell: Tell<'_>) 
 pub struct Update {
     pub code: bool,
     pub config: bool,
+    /// Send the environment as well: an empty one leaves its mark on a function that never had one.
+    pub environment: bool,
     pub tags: bool,
     pub publish: bool,
 }
@@ -223,7 +231,10 @@ pub async fn update(
                 .handler(&config.handler)
                 .memory_size(config.memory)
                 .timeout(config.timeout)
-                .environment(Environment::builder().set_variables(Some(config.environment.clone().into_iter().collect())).build())
+                .set_environment(
+                    what.environment
+                        .then(|| Environment::builder().set_variables(Some(config.environment.clone().into_iter().collect())).build()),
+                )
                 .logging_config(logging(config));
             called("lambda:UpdateFunctionConfiguration", request.send())
         })

@@ -77,6 +77,9 @@ impl Aws {
             ));
         };
         let endpoint_url = config.endpoint_url().map(str::to_owned);
+        if let Some(url) = &endpoint_url {
+            call::remember_endpoint(url);
+        }
         // Other endpoints than AWS's have no host name per bucket.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(endpoint_url.is_some())

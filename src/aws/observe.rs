@@ -40,7 +40,12 @@ struct First {
     log_groups: Vec<(String, Option<u32>)>,
     roles: BTreeMap<String, Seen<Role>>,
     functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
+    /// Buckets and queues that earlier deploys kept, by the history.
+    kept: BTreeSet<Id>,
 }
+
+/// Lines of the history that are looked through for what was kept: each deploy's line names it anew, so the last would do.
+const HISTORY: i32 = 20;
 
 /// The account, and all that stands of the stack in it.
 ///
@@ -51,19 +56,39 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let first = async {
-        let (api, groups, history, roles, functions) = futures_util::try_join!(
+        let (api, groups, history, roles, functions, kept) = futures_util::try_join!(
             apigateway::find(aws, stack),
             logs::list(aws, &of_functions),
             logs::list(aws, &of_stack),
             roles(aws, stack, &stages),
             functions(aws, stack, &stages),
+            kept(aws, &of_stack, look.whole),
         )?;
         let history = history.into_iter().filter(|(group, _)| *group == of_stack);
-        Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions })
+        Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
     };
     let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
     let observed = second(aws, look, &account, first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
     Ok((account, observed))
+}
+
+/// What earlier deploys kept: neither a stage nor a role names it any more.
+async fn kept(aws: &Aws, group: &str, whole: bool) -> Result<BTreeSet<Id>, CallError> {
+    if !whole {
+        return Ok(BTreeSet::new());
+    }
+    let lines = logs::history(aws, group, HISTORY).await?;
+    let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    Ok(lines.flat_map(|line| line["changes"]["kept"].as_array().cloned().unwrap_or_default()).filter_map(|kept| kept_id(&kept)).collect())
+}
+
+fn kept_id(kept: &serde_json::Value) -> Option<Id> {
+    let (kind, name) = kept["resource"].as_str()?.split_once(' ')?;
+    match kind {
+        "bucket" => Some(Id::new(Kind::Bucket, name)),
+        "queue" => Some(Id::new(Kind::Queue, name)),
+        _ => None,
+    }
 }
 
 async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<Role>>, CallError> {
@@ -130,7 +155,7 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
     if let Some(found) = api {
         stages(&mut observed, look, found, &mut other_stages, &mut in_use);
     }
-    third(aws, look, account, &mut observed, other_stages, in_use).await?;
+    third(aws, look, account, &mut observed, other_stages, in_use, first.kept).await?;
     Ok(observed)
 }
 
@@ -359,6 +384,7 @@ async fn third(
     observed: &mut Observed,
     other_stages: BTreeSet<String>,
     mut in_use: BTreeSet<Id>,
+    kept: BTreeSet<Id>,
 ) -> Result<(), CallError> {
     let stack = &look.stack.name;
     if !other_stages.is_empty() {
@@ -378,7 +404,7 @@ async fn third(
     let (buckets, queues) = named(look.stack, account, |_| true);
     in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
     in_use.extend(queues.into_iter().map(|name| Id::new(Kind::Queue, name)));
-    let mut candidates = BTreeSet::new();
+    let mut candidates = kept;
     for resource in observed.resources.values() {
         match resource {
             Resource::Stage(stage) => candidates.extend(stage.destinations.values().filter_map(|value| destination_id(value))),

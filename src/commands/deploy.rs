@@ -3,7 +3,7 @@
 use super::{Context, Planned, can_invoke, invoke_url, now, probe};
 use crate::{
     apply::{Applied, apply},
-    aws::{Aws, execute::AwsExecutor, lock, logs, observe},
+    aws::{Aws, execute::AwsExecutor, logs, observe},
     cli,
     desired::name,
     error::{Error, Failure, Result},
@@ -63,12 +63,9 @@ impl Work<'_> {
     async fn under_lock(&self, account: &Account, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
         let Work { context, stack, stages, aws, artifact, whole } = *self;
         let group = LogGroup { name: name::history(&stack.name), tags: crate::desired::tags(stack), retention: None };
-        let lock = lock::take(aws, &group, now(), args.break_lock).await?;
-        let sign = lock.sign(super::owner(account), now());
-        context.hold(lock);
+        context.take_lock(aws, &group, account, args.break_lock).await?;
         // Another deploy may have ended between our look and the lock.
-        let ((), planned) = futures_util::join!(sign, context.plan(aws, stack, stages, whole, artifact));
-        let planned = planned?;
+        let planned = context.plan(aws, stack, stages, whole, artifact).await?;
         let new: BTreeSet<String> = planned
             .plan
             .with(Verb::Create)

@@ -11,7 +11,11 @@ mod teardown;
 mod validate;
 
 use crate::{
-    aws::{Aws, Connection, lock::Lock, observe},
+    aws::{
+        Aws, Connection,
+        lock::{self, Lock},
+        observe,
+    },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
     diagnostic::{Diagnostic, Severity},
@@ -20,7 +24,7 @@ use crate::{
     package::{Artifact, Event, Options, build},
     plan::{Plan, plan},
     report::{Progress, Report},
-    resource::Resources,
+    resource::{LogGroup, Resources},
     spec::{self, Loaded, Source, Stack, World},
 };
 use clap::CommandFactory;
@@ -31,6 +35,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
+use tokio::task::JoinHandle;
 
 /// What every command works with.
 pub struct Context {
@@ -38,7 +43,7 @@ pub struct Context {
     pub report: Report,
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
-    pub lock: Mutex<Option<Lock>>,
+    pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -125,16 +130,31 @@ impl Context {
         Ok(Planned { account, observed, desired, plan })
     }
 
-    pub fn hold(&self, lock: Lock) {
-        *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(lock);
+    /// Takes the stack's lock and keeps signing it until it is released.
+    pub async fn take_lock(&self, aws: &Aws, group: &LogGroup, account: &Account, break_it: bool) -> Result<()> {
+        let progress = self.progress.clone();
+        let told = Mutex::new(String::new());
+        let tell = move |reason: String| {
+            let mut told = told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if *told != reason {
+                progress.step(&reason);
+                *told = reason;
+            }
+        };
+        let lock = lock::take(aws, group, now(), break_it, &tell).await?;
+        self.progress.step_done();
+        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
+        *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
+        Ok(())
     }
 
     /// Gives the lock back, if one is held.
     pub async fn release(&self) {
         let lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(lock) = lock
-            && let Err(error) = lock.release().await
-        {
+        let Some((lock, keeping)) = lock else { return };
+        // A sign that comes after the release would find no stream, which is nobody's concern.
+        keeping.abort();
+        if let Err(error) = lock.release().await {
             self.report.warning(&format!("the lock couldn't be given back: {error}"));
         }
     }
@@ -209,12 +229,6 @@ fn read_stack(path: &Path) -> Result<Vec<u8>> {
 /// Milliseconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Who works here, for whoever finds the lock taken: the caller and the process.
-pub fn owner(account: &Account) -> String {
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).map_or(String::new(), |host| format!(" on {host}"));
-    format!("{}{host} (process {})", account.caller, std::process::id())
 }
 
 /// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.

@@ -1,9 +1,9 @@
 //! `routeto teardown`: the plan to nothing.
 
-use super::{Context, now};
+use super::Context;
 use crate::{
     apply::{Applied, apply},
-    aws::{Aws, execute::AwsExecutor, lock, observe},
+    aws::{Aws, execute::AwsExecutor, observe},
     cli,
     desired::{self, name},
     error::{Error, Failure, Result},
@@ -36,11 +36,8 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     }
     let outcome = async {
         let group = LogGroup { name: name::history(&stack.name), tags: desired::tags(&stack), retention: None };
-        let lock = lock::take(&aws, &group, now(), args.break_lock).await?;
-        let sign = lock.sign(super::owner(&account), now());
-        context.hold(lock);
-        let ((), looked) = futures_util::join!(sign, look.plan(&aws));
-        let (account, plan) = looked?;
+        context.take_lock(&aws, &group, &account, args.break_lock).await?;
+        let (account, plan) = look.plan(&aws).await?;
         let executor = AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
         let applied = apply(&plan, &executor, &*context.progress).await;
         Ok::<_, Error>((plan, applied))
