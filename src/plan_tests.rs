@@ -251,9 +251,9 @@ UpdateBucket bucket hooks-dev
   expire after, other/
 UpdateRole role hooks-dev-us-east-1
   policy
+UpdateRole Trim of role hooks-dev-us-east-1 < stage dev
 UpdateStage stage dev < bucket hooks-dev, role hooks-dev-us-east-1
   variable destination_input
-UpdateRole Trim of role hooks-dev-us-east-1 < stage dev
 "
     );
 }

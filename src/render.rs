@@ -7,8 +7,9 @@ use crate::{
     resource::{Id, Kind, NO_TOKEN, Resource, variable},
     spec::{Route, Stack},
     vtl::{
-        self, Data, Limits, Pairs, Rendered, Template,
+        self, Data, Limits, Lint, Pairs, Rendered, Template,
         gateway::{Choice, ContentHandling, Passthrough, Payload, choose_template, convert_request},
+        lint,
     },
 };
 use std::{collections::BTreeMap, path::PathBuf};
@@ -147,10 +148,9 @@ pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Render
     let template = Template::parse(text).map_err(|error| placed(at.route, &media, &error))?;
     let rendered = if explain { template.explain(&request, &Limits::GATEWAY) } else { template.render(&request, &Limits::GATEWAY) };
     let mut rendered = rendered.map_err(|error| placed(at.route, &media, &error))?;
-    for reference in &mut rendered.references {
-        // The generated line before the template is not the user's.
-        reference.place.line = reference.place.line.saturating_sub(1);
-    }
+    // The generated line before the template is not the user's.
+    rendered.references.retain(|reference| reference.place.line > 1);
+    rendered.references.iter_mut().for_each(|reference| reference.place.line -= 1);
     Ok(rendered)
 }
 
@@ -241,11 +241,29 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
             let text = format!("{}{}", desired::prelude(route), template.text);
             match Template::parse(&text) {
                 Err(error) => errors.push(diagnostic(route, media, &error)),
-                Ok(_) => warnings.extend(sample(stack, route, media)),
+                Ok(parsed) => {
+                    warnings.extend(lint(&parsed).into_iter().map(|lint| remark(&template.file, &text, lint)));
+                    warnings.extend(sample(stack, route, media));
+                }
             }
         }
     }
     if errors.is_empty() { Ok(warnings) } else { Err(errors) }
+}
+
+/// A remark on a template, with its place in the user's file.
+fn remark(file: &std::path::Path, text: &str, lint: Lint) -> Diagnostic {
+    let line = lint.place.line;
+    Diagnostic {
+        severity: Severity::Warning,
+        file: file.to_owned(),
+        // The generated line before the template is not the user's.
+        place: Some(Place { line: line.saturating_sub(1).max(1), column: lint.place.column }),
+        source_line: text.lines().nth(line.saturating_sub(1)).map(str::to_owned),
+        width: lint.reference.chars().count().max(1),
+        message: lint.message,
+        help: Some(lint.help),
+    }
 }
 
 /// What a sample request makes of a template: a warning where it fails, or isn't JSON.

@@ -31,12 +31,14 @@ fn lines() -> Vec<Line> {
     let mut lines = Vec::new();
     for path in sources.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
         let file = path.strip_prefix(root).expect("it was found there").display().to_string();
-        if file.ends_with("/tests.rs") {
+        if file.ends_with("tests.rs") {
             continue;
         }
         let text = fs::read_to_string(path).expect("a source file is UTF-8");
         for (number, line) in text.lines().enumerate() {
-            if line.trim() == "#[cfg(test)]" && text.lines().nth(number + 1).is_some_and(|next| next.trim_start().starts_with("mod ")) {
+            // other attributes may stand between it and the module
+            let item = text.lines().skip(number + 1).find(|next| !next.trim_start().starts_with("#["));
+            if line.trim() == "#[cfg(test)]" && item.is_some_and(|item| item.contains("mod ")) {
                 break;
             }
             if !line.trim_start().starts_with("//") {
@@ -67,11 +69,12 @@ fn only_the_aws_module_the_function_and_devs_store_know_the_sdk() {
 
 #[test]
 fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
-    const PURE: [&str; 7] = ["spec", "resource", "desired", "openapi", "plan", "vtl", "dev/gateway"];
+    const PURE: [&str; 10] = ["spec", "resource", "observed", "desired", "openapi", "policy", "plan", "render", "vtl", "dev/gateway"];
     let words = [
         "std::fs",
         "std::env",
-        "std::net",
+        "std::net::Tcp",
+        "std::net::Udp",
         "std::process",
         "std::io::std",
         "fs::read",
@@ -80,7 +83,9 @@ fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
         "tokio",
         "async ",
         ".await",
-        "aws_",
+        "aws_sdk",
+        "aws_config",
+        "aws_smithy",
         "reqwest",
         "hyper",
     ];

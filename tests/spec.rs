@@ -193,7 +193,7 @@ tags: { owner: \"${env.WHO}\" }
     let base = events.s3_base("prod", "123456789012", "eu-west-1").expect("a bucket");
     assert_eq!(
         events.variable_value(&base, "prod", "123456789012", "eu-west-1"),
-        "s3://b-ann-123456789012-eu-west-1-prod/in/?format=ndjson&allow=acme/x,other&token=none"
+        "s3://b-ann-123456789012-eu-west-1-prod/in/?format=ndjson&allow=acme/x&allow=other&token=none"
     );
     assert_eq!(queue.variable_value("https://sqs/q", "prod", "1", "r"), "https://sqs/q?format=body");
     let expected = spec::Stack {
@@ -312,7 +312,7 @@ fn hostile_files_are_refused_at_once() {
         let all = Around::default().load("a.yaml", text.as_bytes()).expect_err(what);
         assert!(!all.is_empty(), "{what}");
         // Milliseconds in a release build; this one is not optimised and runs beside others. Without limits the first would never end.
-        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: {:?}", started.elapsed());
     }
 }
 

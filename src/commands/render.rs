@@ -49,7 +49,6 @@ pub fn run(context: &Context, args: cli::Render) -> Result<()> {
     }
     context.report.result(&rendered.text);
     for seen in &rendered.references {
-        // The generated line before the template is line 0.
         context.report.note(&format!("{:>4}:{:<3} {} = {}", seen.place.line, seen.place.column, seen.reference, short(&seen.value)));
     }
     Ok(())

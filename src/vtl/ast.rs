@@ -72,7 +72,6 @@ pub(crate) struct Set {
     /// What is assigned where the left side is a plain variable: its text without the first character.
     pub slot: Slot,
     pub right: Expr,
-    pub span: Span,
 }
 
 #[derive(Clone, Debug)]

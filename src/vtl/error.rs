@@ -24,9 +24,26 @@ pub enum ErrorKind {
     Limit,
 }
 
-/// An error of a template. `Display` is one line; [`Error::frame`] shows the place.
+/// An error of a template. `Display` is one line; [`Error::frame`] shows the place. Its fields are those of [`Details`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Details>);
+
+impl std::ops::Deref for Error {
+    type Target = Details;
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
+/// What an [`Error`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
     pub kind: ErrorKind,
     /// The Java exception's simple class name, as the engine in API Gateway raises it.
     pub class: Cow<'static, str>,
@@ -43,8 +60,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Box<Self> {
-        Box::new(Error {
+    pub(crate) fn new(kind: ErrorKind, class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Error(Box::new(Details {
             kind,
             class: class.into(),
             message: message.into(),
@@ -53,14 +70,14 @@ impl Error {
             width: 1,
             variables: Vec::new(),
             help: None,
-        })
+        }))
     }
 
-    pub(crate) fn limit(message: impl Into<String>) -> Box<Self> {
+    pub(crate) fn limit(message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Limit, "LimitExceeded", message)
     }
 
-    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }

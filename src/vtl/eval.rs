@@ -406,7 +406,7 @@ impl<'a> Eval<'a> {
                 return Err(self.raised(ErrorKind::Render, "VelocityException", "#parse without an argument", load.span));
             };
             let value = self.value(argument)?;
-            let name = self.to_text(&value)?;
+            let name = self.printed(&value)?;
             return Err(missing(self, &name));
         }
         for (index, argument) in load.arguments.iter().enumerate() {
@@ -418,7 +418,7 @@ impl<'a> Eval<'a> {
                 out.push_str(&format!("<!-- include error : error with arg {index} please see log. see error log -->"));
                 continue;
             }
-            let name = self.to_text(&value)?;
+            let name = self.printed(&value)?;
             return Err(missing(self, &name));
         }
         Ok(())
@@ -556,7 +556,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    pub fn to_text(&mut self, value: &Value<'a>) -> Run<Text<'a>> {
+    pub fn printed(&mut self, value: &Value<'a>) -> Run<Text<'a>> {
         if let Value::Text(text) = value {
             return Ok(text.clone());
         }
@@ -566,13 +566,13 @@ impl<'a> Eval<'a> {
     }
 
     /// Java's `toString`, which is null for a block made by `#define` that is nested in itself too often.
-    fn to_java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
+    fn java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
         if let Value::Block(block) = value {
             let block = block.clone();
             let mut out = String::new();
             return Ok(if self.render_defined(&block, &mut out)? { Some(Text::Shared(out.into())) } else { None });
         }
-        Ok(Some(self.to_text(value)?))
+        Ok(Some(self.printed(value)?))
     }
 
     // ---- references ----
@@ -654,7 +654,7 @@ impl<'a> Eval<'a> {
             }
             StepKind::Index(index) => {
                 let index = self.argument(index)?;
-                let index = self.from_the_end(index, value, step.span)?;
+                let index = self.counted_back(index, value, step.span)?;
                 let found = self.call(value, "get", &mut [index]);
                 match found {
                     Ok(found) => Ok(found.unwrap_or(Value::Null)),
@@ -672,7 +672,7 @@ impl<'a> Eval<'a> {
     }
 
     /// `-1` is the last element.
-    fn from_the_end(&mut self, index: Value<'a>, object: &Value<'a>, span: Span) -> Run<Value<'a>> {
+    fn counted_back(&mut self, index: Value<'a>, object: &Value<'a>, span: Span) -> Run<Value<'a>> {
         match index {
             Value::Int(number) if number < 0 => match self.call(object, "size", &mut []) {
                 Ok(Some(Value::Int(size))) => Ok(Value::Int(size.wrapping_add(number))),
@@ -720,7 +720,7 @@ impl<'a> Eval<'a> {
             }
             StepKind::Index(index) => {
                 let index = self.argument(index)?;
-                let index = self.from_the_end(index, &object, last.span)?;
+                let index = self.counted_back(index, &object, last.span)?;
                 let mut arguments = [index, value];
                 let failed = |eval: &Self, thrown| eval.thrown(thrown, "MethodInvocationException", "the assignment", last.span);
                 match self.call(&object, "set", &mut arguments) {
@@ -1089,7 +1089,7 @@ impl<'a> Eval<'a> {
             for (side, literal) in [(&left, left_literal), (&right, right_literal)] {
                 match side {
                     Value::Null => text::push_text(&mut out, literal.of(&self.tree.pool)),
-                    side => match self.to_java_text(side)? {
+                    side => match self.java_text(side)? {
                         Some(text) => text::push_text(&mut out, &text),
                         None => {
                             return Err(self.raised(
@@ -1148,8 +1148,8 @@ impl<'a> Eval<'a> {
             return equals(left, right, 0)
                 .map_err(|_| self.raised(ErrorKind::Render, "StackOverflowError", "a value is nested too deeply, or in itself", span));
         }
-        let left = self.to_java_text(left)?;
-        let right = self.to_java_text(right)?;
+        let left = self.java_text(left)?;
+        let right = self.java_text(right)?;
         Ok(match (left, right) {
             (Some(left), Some(right)) => *left == *right,
             (left, right) => left.is_none() && right.is_none(),

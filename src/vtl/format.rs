@@ -200,7 +200,7 @@ fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>,
 fn grouped(digits: &str) -> String {
     let mut out = String::new();
     for (at, c) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

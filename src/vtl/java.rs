@@ -213,7 +213,7 @@ impl<'a> Eval<'a> {
         }
         // What every object has.
         match (name, &*arguments) {
-            ("toString", []) => Ok(Some(Value::Text(self.to_text(object)?))),
+            ("toString", []) => Ok(Some(Value::Text(self.printed(object)?))),
             ("hashCode", []) => some(hash_code(object, 0).map_err(|_| too_deep())?),
             ("equals", [other]) => some(equals(object, other, 0).map_err(|_| too_deep())?),
             ("getClass", []) => Ok(Some(Value::Class(object.class()))),
@@ -367,7 +367,7 @@ impl<'a> Eval<'a> {
             if !self.limits.as_gateway || name == "parseJson" {
                 return Ok(None);
             }
-            *argument = Value::Text(self.to_text(argument)?);
+            *argument = Value::Text(self.printed(argument)?);
         }
         let Value::Text(argument) = argument else {
             return if name == "escapeJavaScript" { Ok(Some(Value::Null)) } else { Err(null()) };
@@ -730,7 +730,7 @@ impl<'a> Eval<'a> {
                 self.make(length * size_of::<Value>())?;
                 Ok(Some(Value::list(list.kind, list.items.borrow().clone())))
             }
-            ("toJSONString", []) if list.kind == ListKind::JsonArray => Ok(Some(Value::Text(self.to_text(&Value::List(list.clone()))?))),
+            ("toJSONString", []) if list.kind == ListKind::JsonArray => Ok(Some(Value::Text(self.printed(&Value::List(list.clone()))?))),
             ("replaceAll" | "removeIf" | "forEach", [Value::Null]) if !array => Err(null()),
             ("trimToSize", []) | ("ensureCapacity", [Value::Int(_)]) if matches!(list.kind, ListKind::ArrayList | ListKind::JsonArray) => {
                 changed(list);
@@ -965,7 +965,7 @@ impl<'a> Eval<'a> {
             }
             ("valueOf" | "copyValueOf", []) => Ok(Some(Value::empty())),
             ("valueOf", [Value::Null]) => Err(null()),
-            ("valueOf", [other]) => Ok(Some(Value::Text(self.to_text(other)?))),
+            ("valueOf", [other]) => Ok(Some(Value::Text(self.printed(other)?))),
             ("chars" | "codePoints", []) => {
                 self.make(s.len() * size_of::<Value>())?;
                 let items = if name == "chars" {
@@ -1560,7 +1560,7 @@ fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("charValue", []) => Value::Char(unit),
         ("compareTo", [Value::Char(other)]) => Value::Int(i32::from(unit) - i32::from(*other)),
         ("compareTo", [other]) => return Err(uncomparable(other)),
-        ("isDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_numeric() && char_of(*c).to_digit(10).is_some()),
+        ("isDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_ascii_digit()),
         ("isLetter" | "isAlphabetic", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphabetic()),
         ("isLetterOrDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphanumeric()),
         ("isUpperCase", [Value::Char(c)]) => Value::Bool(char_of(*c).is_uppercase()),

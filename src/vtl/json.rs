@@ -447,10 +447,12 @@ impl<'s> Rewriter<'s> {
             b'"' => self.string(out).map(|_| ()),
             b'{' => self.object(depth, out),
             b'[' => self.array(depth, out),
+            // By itself, a number or word with anything behind it is a text.
+            _ if depth == 0 => None,
             b'-' | b'0'..=b'9' => self.number(out),
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),
-            b'n' if depth > 0 => self.word(b"null"),
+            b'n' => self.word(b"null"),
             _ => None,
         }
     }
@@ -481,10 +483,9 @@ impl<'s> Rewriter<'s> {
         }
         let digits = end - first;
         // A leading zero is dropped by Java, `-0` becomes `0`.
-        if digits == 0 || (self.bytes[first] == b'0' && (digits > 1 || first > start)) || digits > 400 {
-            if !(digits == 1 && self.bytes.get(end) == Some(&b'.')) {
-                return None;
-            }
+        let odd = digits == 0 || (self.bytes[first] == b'0' && (digits > 1 || first > start)) || digits > 400;
+        if odd && !(digits == 1 && self.bytes.get(end) == Some(&b'.')) {
+            return None;
         }
         if !matches!(self.bytes.get(end), Some(b'.' | b'e' | b'E')) {
             self.pos = end;

@@ -914,8 +914,3 @@ fn compare_numbers(left: &Value, right: &Value) -> Result<Ordering, Uncomparable
         _ => Err(Uncomparable::NotANumber),
     }
 }
-
-/// Whether a text is a path that selects at most one value. `None` if it is no path.
-pub(crate) fn is_definite(path: &str) -> Option<bool> {
-    JsonPath::compile(path).ok().map(|path| path.is_definite())
-}

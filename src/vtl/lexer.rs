@@ -232,32 +232,26 @@ impl<'s> Lexer<'s> {
             }
             Kind::RightParen => self.right_paren(),
             Kind::MethodRightParen => self.state = State::Reference,
-            Kind::Set => {
-                if !self.in_comment {
-                    self.push();
-                    self.in_set = true;
-                    self.state = State::Directive;
-                    self.left += 1;
-                }
+            Kind::Set if !self.in_comment => {
+                self.push();
+                self.in_set = true;
+                self.state = State::Directive;
+                self.left += 1;
             }
-            Kind::LineCommentStart => {
-                if !self.in_comment {
-                    if self.state == State::Reference {
-                        self.pop();
-                    }
-                    self.in_comment = true;
-                    self.push();
-                    self.state = State::LineComment;
+            Kind::LineCommentStart if !self.in_comment => {
+                if self.state == State::Reference {
+                    self.pop();
                 }
+                self.in_comment = true;
+                self.push();
+                self.state = State::LineComment;
             }
             Kind::LineCommentEnd | Kind::FormalComment | Kind::BlockComment | Kind::Textblock => {
                 self.in_comment = false;
                 self.pop();
             }
-            Kind::StringLiteral => {
-                if self.state == State::Directive && !self.in_set && self.left == 0 {
-                    self.pop();
-                }
+            Kind::StringLiteral if self.state == State::Directive && !self.in_set && self.left == 0 => {
+                self.pop();
             }
             Kind::Newline => {
                 self.pop();
@@ -276,10 +270,8 @@ impl<'s> Lexer<'s> {
                     self.pop();
                 }
             }
-            Kind::Float => {
-                if self.left == 0 && !self.in_set && self.state != State::MethodArguments {
-                    self.pop();
-                }
+            Kind::Float if self.left == 0 && !self.in_set && self.state != State::MethodArguments => {
+                self.pop();
             }
             Kind::Dot => {
                 // The letter behind the dot belongs to the identifier that follows.

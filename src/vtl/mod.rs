@@ -26,6 +26,7 @@ mod java;
 mod json;
 mod jsonpath;
 mod lexer;
+mod lint;
 mod number;
 mod parser;
 mod regex;
@@ -42,7 +43,8 @@ use self::{
 };
 pub use self::{
     batch::render_batch,
-    error::{Error, ErrorKind, Place},
+    error::{Details, Error, ErrorKind, Place},
+    lint::{Lint, LintKind, lint},
     request::{Data, Limits, Pairs, Request},
 };
 
@@ -91,7 +93,10 @@ impl Template {
     pub fn parse(source: &str) -> Result<Template, Error> {
         match parser::parse(source) {
             Ok(tree) => Ok(Template { tree }),
-            Err((raised, tree)) => Err(placed(source, &tree.regions, raised)),
+            Err(failed) => {
+                let (raised, tree) = *failed;
+                Err(placed(source, &tree.regions, raised))
+            }
         }
     }
 
@@ -121,7 +126,7 @@ impl Template {
             Err(Flow::Raised(raised)) => return Err(placed(self.source(), &self.tree.regions, *raised)),
         }
         let context = eval.context().and_then(to_pairs);
-        let overrides = context.as_ref().map(|context| overrides(context)).unwrap_or_default();
+        let overrides = context.as_ref().map(overrides).unwrap_or_default();
         let references = eval.seen.take().unwrap_or_default().into_iter().map(|seen| self.explained(seen)).collect();
         Ok(Rendered { text: text::leave(text), overrides, context, references })
     }
@@ -177,7 +182,7 @@ fn placed(source: &str, regions: &[Region], raised: Raised) -> Error {
         error.source_line = Some(line.to_owned());
         error.place = Some(at);
     }
-    *error
+    error
 }
 
 fn to_data(value: &Value, depth: usize) -> Data {

@@ -271,6 +271,8 @@ fn java_digits(fraction: u64, exponent: i32, significant_bits: i32) -> (String, 
         return (digits.trim_end_matches('0').to_owned(), first);
     }
     let unit = f64::from_bits((1023 << 52) | (fraction & ((1 << 52) - 1)));
+    // Java's own constants, to their last digit.
+    #[allow(clippy::approx_constant)]
     let estimate = (unit - 1.5) * 0.289529654 + 0.176091259 + f64::from(exponent) * 0.301029995663981;
     let mut decimal = estimate.floor() as i32;
     let b5 = (-decimal).max(0);

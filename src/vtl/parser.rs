@@ -24,7 +24,7 @@ pub(crate) const MAX_TEMPLATE: usize = 300 * 1024;
 
 /// An error with the range of the pool it is about.
 pub(crate) struct Raised {
-    pub error: Box<Error>,
+    pub error: Error,
     pub span: Span,
 }
 
@@ -125,12 +125,12 @@ struct Parser<'s> {
     changed: bool,
 }
 
-pub(crate) fn parse(source: &str) -> Result<Tree, (Raised, Tree)> {
+pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
     let mut tree = Tree { pool: source.to_owned(), source: source.len(), ..Tree::default() };
     if source.len() > MAX_TEMPLATE {
         let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
             .help("shorten it, or let the function do what the template does");
-        return Err((Raised { error, span: Span::default() }, tree));
+        return Err(Box::new((Raised { error, span: Span::default() }, tree)));
     }
     let mut names = Names::default();
     names.list.reserve(16);
@@ -159,7 +159,7 @@ pub(crate) fn parse(source: &str) -> Result<Tree, (Raised, Tree)> {
             tree.body = body;
             Ok(tree)
         }
-        Err(raised) => Err((raised, tree)),
+        Err(raised) => Err(Box::new((raised, tree))),
     }
 }
 
@@ -205,7 +205,7 @@ fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut Str
     Ok(body)
 }
 
-fn too_deep() -> Box<Error> {
+fn too_deep() -> Error {
     Error::limit(format!("directives, parentheses or arguments are nested more than {MAX_DEPTH} deep"))
         .help("assign inner parts to variables with #set")
 }
@@ -564,6 +564,9 @@ impl<'s> Parser<'s> {
             || matches!(name, "if" | "end" | "set" | "else" | "elseif");
         let span = self.span(token, token);
         let dropped = if known { last + 1 - last / 2 } else { 0 };
+        // What a #literal around it prints is without them too.
+        self.tokens[token].start += dropped as u32;
+        self.changed |= dropped > 0;
         self.push_text(nodes, Span::new(span.start + dropped as u32, span.end));
     }
 
@@ -608,7 +611,7 @@ impl<'s> Parser<'s> {
     }
 
     fn set_directive(&mut self) -> Parsed<Set> {
-        let first = self.take()?;
+        self.take()?;
         self.accept(Kind::Blank)?;
         if !matches!(self.peek(0)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Err(self.unexpected("a reference to assign to"));
@@ -623,10 +626,9 @@ impl<'s> Parser<'s> {
         self.expect(Kind::Assign, "`=`")?;
         let right = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
-        let span = self.span_from(first);
         self.lexer.in_set = false;
         self.accept(Kind::Newline)?;
-        Ok(Set { left, slot, right, span })
+        Ok(Set { left, slot, right })
     }
 
     fn directive(&mut self, nodes: &mut Block) -> Parsed<()> {

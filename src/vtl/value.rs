@@ -313,6 +313,8 @@ impl<'a> Map<'a> {
     }
 
     /// The value that was there before.
+    // Only keys that can't change are hashed, see `is_simple`.
+    #[allow(clippy::mutable_key_type)]
     pub fn put(&self, key: Value<'a>, value: Value<'a>) -> Option<Value<'a>> {
         // Keys can hold this very map: they are compared before it is borrowed for the change.
         let position = self.inner.borrow().position(&key);

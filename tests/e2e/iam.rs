@@ -41,6 +41,7 @@ fn actions(service: &str, operation: &str, method: &str) -> Vec<String> {
         ("s3", "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle") => "PutLifecycleConfiguration",
         ("lambda", "Invoke") => "InvokeFunction",
         // what needs a second permission because tags or a role go with it
+        ("lambda", "GetFunction") => return ["lambda:GetFunction", "lambda:ListTags"].map(String::from).into(),
         ("lambda", "CreateFunction") => return ["lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"].map(String::from).into(),
         ("iam", "CreateRole") => return ["iam:CreateRole", "iam:TagRole"].map(String::from).into(),
         ("sqs", "CreateQueue") => return ["sqs:CreateQueue", "sqs:TagQueue"].map(String::from).into(),

@@ -1,0 +1,287 @@
+//! What is likely to go wrong with a template that renders: values that a caller controls and that can break the JSON around them, and places
+//! where bytes are changed. Looks at the tree and the text only; renders nothing.
+
+use super::{
+    Place, Template,
+    ast::{self, Block, Expr, Node, Reference, Span, StepKind},
+    main_offset, place,
+};
+
+/// A remark on a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    pub kind: LintKind,
+    pub place: Place,
+    /// The reference as it is written.
+    pub reference: String,
+    pub message: String,
+    /// The safe form, to paste.
+    pub help: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LintKind {
+    /// What a caller sends stands unescaped inside a JSON string: a quote in it breaks the event, or forges a field of it.
+    Unescaped,
+    /// `escapeJavaScript` writes `'` as `\'`, which isn't JSON.
+    Apostrophe,
+    /// The body is read and written again: numbers change (`1.50` becomes `1.5`), blanks go.
+    Rewritten,
+}
+
+/// Parts of `$context` that a caller chooses.
+const CALLERS_CONTEXT: [&str; 5] = ["requestId", "path", "domainName", "domainPrefix", "protocol"];
+
+/// Looks a template over. In order of place.
+pub fn lint(template: &Template) -> Vec<Lint> {
+    let mut linter =
+        Linter { template, in_string: false, escaped: false, tainted: vec![None; template.tree.names.len()], lints: Vec::new() };
+    linter.block(&template.tree.body);
+    linter.lints.sort_by_key(|lint| (lint.place, lint.message.clone()));
+    linter.lints.dedup();
+    linter.lints
+}
+
+/// What is known of a value that a caller had a hand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taint {
+    /// As it came.
+    Raw,
+    /// Escaped for JavaScript, not yet for JSON.
+    JavaScript,
+}
+
+struct Linter<'t> {
+    template: &'t Template,
+    /// Whether the text printed so far ends inside a JSON string.
+    in_string: bool,
+    /// Whether it ends behind a backslash.
+    escaped: bool,
+    /// By variable.
+    tainted: Vec<Option<Taint>>,
+    lints: Vec<Lint>,
+}
+
+impl Linter<'_> {
+    fn text(&self, span: Span) -> &str {
+        span.of(&self.template.tree.pool)
+    }
+
+    fn print(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = self.in_string,
+                b'"' => self.in_string = !self.in_string,
+                _ => {}
+            }
+        }
+    }
+
+    fn block(&mut self, block: &Block) {
+        for node in block {
+            match node {
+                Node::Text(span) => {
+                    let text = self.text(*span).to_owned();
+                    self.print(&text);
+                }
+                Node::Made(text) => {
+                    let text = text.to_string();
+                    self.print(&text);
+                }
+                Node::Reference(reference) => {
+                    self.expressions(reference);
+                    if !reference.escaped {
+                        self.printed(reference);
+                    }
+                }
+                Node::Set(set) => {
+                    self.expression(&set.right);
+                    if set.left.steps.is_empty() {
+                        self.tainted[set.slot as usize] = self.taint(&set.right);
+                    }
+                }
+                Node::If(branching) => {
+                    // Each branch starts where the text before it ended.
+                    let before = (self.in_string, self.escaped);
+                    let mut after = before;
+                    for (condition, body) in &branching.branches {
+                        self.expression(condition);
+                        (self.in_string, self.escaped) = before;
+                        self.block(body);
+                        after = (self.in_string, self.escaped);
+                    }
+                    if let Some(body) = &branching.otherwise {
+                        (self.in_string, self.escaped) = before;
+                        self.block(body);
+                        after = (self.in_string, self.escaped);
+                    }
+                    (self.in_string, self.escaped) = after;
+                }
+                Node::Foreach(foreach) => {
+                    if let Some(list) = foreach.arguments.get(2) {
+                        self.expression(list);
+                        self.tainted[foreach.element as usize] = self.taint(list);
+                    }
+                    self.block(&foreach.body);
+                }
+                Node::Define(define) => {
+                    let before = (self.in_string, self.escaped);
+                    self.block(&define.body);
+                    (self.in_string, self.escaped) = before;
+                }
+                Node::Stop(_) | Node::Break(_) | Node::Load(_) => {}
+            }
+        }
+    }
+
+    fn taint(&self, expression: &Expr) -> Option<Taint> {
+        match expression {
+            Expr::Reference(reference) => self.taint_of(reference),
+            Expr::Group(inner) => self.taint(inner),
+            Expr::Chain(chain) => {
+                let links = chain.rest.iter().filter(|link| !link.operator.is_condition()).map(|link| &link.right);
+                std::iter::once(&chain.first).chain(links).find_map(|side| self.taint(side))
+            }
+            Expr::Array(items) => items.iter().find_map(|item| self.taint(item)),
+            Expr::Map(entries) => entries.iter().find_map(|(key, value)| self.taint(key).or_else(|| self.taint(value))),
+            Expr::Interpolated(index) => self.template.tree.strings[*index as usize].body.iter().find_map(|node| match node {
+                Node::Reference(reference) => self.taint_of(reference),
+                _ => None,
+            }),
+            _ => None,
+        }
+    }
+
+    fn taint_of(&self, reference: &Reference) -> Option<Taint> {
+        let mut steps = reference.steps.iter();
+        let mut taint = match reference.slot {
+            ast::INPUT => {
+                let first = steps.next()?;
+                match &first.kind {
+                    // JSON as a whole is safe where JSON is expected; inside a string it isn't.
+                    StepKind::Property(name) if self.text(*name) == "body" => Some(Taint::Raw),
+                    StepKind::Method(name, _) if matches!(self.text(*name), "path" | "params" | "json" | "getBody") => Some(Taint::Raw),
+                    _ => None,
+                }
+            }
+            ast::UTIL => {
+                let StepKind::Method(name, arguments) = &steps.next()?.kind else { return None };
+                let inner = arguments.iter().find_map(|argument| self.taint(argument));
+                match self.text(*name) {
+                    "escapeJavaScript" => inner.map(|_| Taint::JavaScript),
+                    "base64Encode" | "urlEncode" => None,
+                    _ => inner,
+                }
+            }
+            ast::CONTEXT => match &steps.next()?.kind {
+                StepKind::Property(name) if CALLERS_CONTEXT.contains(&self.text(*name)) => Some(Taint::Raw),
+                StepKind::Property(name) if self.text(*name) == "identity" => match &steps.next()?.kind {
+                    StepKind::Property(name) if self.text(*name) == "userAgent" => Some(Taint::Raw),
+                    _ => None,
+                },
+                _ => None,
+            },
+            slot => self.tainted.get(slot as usize).copied().flatten(),
+        };
+        for step in steps {
+            if let StepKind::Method(name, arguments) = &step.kind {
+                match self.text(*name) {
+                    "replaceAll" | "replace" if taint == Some(Taint::JavaScript) && self.unescapes_apostrophe(arguments) => return None,
+                    "length" | "size" | "hashCode" | "isEmpty" | "contains" | "startsWith" | "endsWith" | "equals" | "matches"
+                    | "indexOf" => {
+                        taint = None;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        taint
+    }
+
+    /// `.replaceAll("\\'","'")`
+    fn unescapes_apostrophe(&self, arguments: &[Expr]) -> bool {
+        let text = |argument: &Expr| match argument {
+            Expr::Text(span) => Some(self.text(*span).to_owned()),
+            Expr::MadeText(text) => Some(text.to_string()),
+            _ => None,
+        };
+        matches!(arguments, [from, to] if text(from).is_some_and(|from| from.contains('\'')) && text(to).as_deref() == Some("'"))
+    }
+
+    fn printed(&mut self, reference: &Reference) {
+        match self.taint_of(reference) {
+            Some(taint) if self.in_string => self.remark(
+                reference,
+                match taint {
+                    Taint::Raw => LintKind::Unescaped,
+                    Taint::JavaScript => LintKind::Apostrophe,
+                },
+            ),
+            _ if self.rewrites(reference) => self.remark(reference, LintKind::Rewritten),
+            _ => {}
+        }
+    }
+
+    /// `$input.json(…)`, or a list or object of `$input.path(…)`, in its own right.
+    fn rewrites(&self, reference: &Reference) -> bool {
+        reference.slot == ast::INPUT
+            && matches!(&reference.steps[..], [step] if matches!(&step.kind, StepKind::Method(name, _) if self.text(*name) == "json"))
+    }
+
+    /// Looks into the arguments of a reference's methods.
+    fn expressions(&mut self, reference: &Reference) {
+        for step in &reference.steps {
+            match &step.kind {
+                StepKind::Method(_, arguments) => arguments.iter().for_each(|argument| self.expression(argument)),
+                StepKind::Index(index) => self.expression(index),
+                StepKind::Property(_) => {}
+            }
+        }
+    }
+
+    /// Where a rewritten body is kept in a variable.
+    fn expression(&mut self, expression: &Expr) {
+        match expression {
+            Expr::Reference(reference) => {
+                self.expressions(reference);
+                if self.rewrites(reference) {
+                    self.remark(reference, LintKind::Rewritten);
+                }
+            }
+            Expr::Group(inner) | Expr::Not(inner) => self.expression(inner),
+            Expr::Array(items) => items.iter().for_each(|item| self.expression(item)),
+            Expr::Map(entries) => entries.iter().for_each(|(key, value)| {
+                self.expression(key);
+                self.expression(value);
+            }),
+            Expr::Chain(chain) => {
+                self.expression(&chain.first);
+                chain.rest.iter().for_each(|link| self.expression(&link.right));
+            }
+            _ => {}
+        }
+    }
+
+    fn remark(&mut self, reference: &Reference, kind: LintKind) {
+        let written = self.text(reference.literal).to_owned();
+        let bare = written.replace("$!", "$").replace("${", "$").trim_end_matches('}').to_owned();
+        let (message, help) = match kind {
+            LintKind::Unescaped => (
+                format!(
+                    "{written} is what the caller sends, unescaped inside a JSON string: a quote in it breaks the event or forges a field of it"
+                ),
+                format!("$util.escapeJavaScript({bare}).replaceAll(\"\\\\'\",\"'\")"),
+            ),
+            LintKind::Apostrophe => {
+                (format!("{written} writes an apostrophe as \\', which isn't JSON"), format!("{bare}.replaceAll(\"\\\\'\",\"'\")"))
+            }
+            LintKind::Rewritten => (
+                format!("{written} reads the body and writes it again: 1.50 becomes 1.5, 1e5 becomes 100000.0, blanks and doubled keys go"),
+                "\"$util.base64Encode($input.body)\"".to_owned(),
+            ),
+        };
+        let at = main_offset(&self.template.tree.regions, reference.literal.start).0;
+        self.lints.push(Lint { kind, place: place(self.template.source(), at), reference: written, message, help });
+    }
+}
