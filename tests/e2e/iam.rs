@@ -97,6 +97,14 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     for route in ["/input", "/there", "/events", "/there-too"] {
         deployed.store("prod", route, "application/json", b"{}");
     }
+    // other code: the same zip with a comment at its end has another digest
+    stack.routeto("package", "--out function.zip").check();
+    let mut zip = std::fs::read(stack.path().join("function.zip")).unwrap();
+    let end = zip.len() - 2;
+    assert_eq!(zip[end..], [0, 0], "the length of a zip's comment is its last two bytes");
+    zip[end] = 1;
+    zip.push(b'x');
+    stack.file("other.zip", zip);
     stack.rewrite(
         &YAML
             .replace("prefix: in/, expire_after: 400", "prefix: other/")
@@ -104,7 +112,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
             .replace("owner: platform", "owner: other, more: yes-")
             .replace("routes:", "function: { memory: 256, log_retention: 7 }\nroutes:"),
     );
-    run("deploy", "");
+    run("deploy", "--function-zip other.zip");
     // a route, a destination and a stage go
     stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
     run("deploy", "");

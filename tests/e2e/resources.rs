@@ -1,6 +1,9 @@
 //! What stands in the account after a deploy, what a deploy changes, and what it never touches.
 
-use crate::support::{Deployed, Emulator, Proxy, Stack, aws, world::World};
+use crate::support::{
+    Deployed, Emulator, Proxy, Stack, aws,
+    world::{World, differences},
+};
 use serde_json::{Value, json};
 
 const JSON: &str = "application/json";
@@ -280,8 +283,6 @@ stages:
     assert_eq!(world.api()["resources"].as_object().unwrap().iter().filter(|(_, verbs)| verbs["POST"].is_object()).count(), 1);
     assert_eq!((aws::keys(&full).unwrap().len(), aws::depth(&full)), (1, 1));
     stack.routeto("plan", "--exit-code").status(0).check();
-    let gone = stack.teardown();
-    assert_eq!(stack.world().names(), [] as [String; 0], "{gone:#}");
 }
 
 #[test]
@@ -374,5 +375,5 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
         function["policies"] = Value::Null;
         world.0["apis"][0]["stages"]["prod"]["variables"]["functionVersion"] = Value::Null;
     }
-    assert_eq!(back, first);
+    assert_eq!(differences(&back, &first), [] as [String; 0]);
 }

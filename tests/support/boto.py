@@ -151,7 +151,8 @@ def api(got):
         "description": got.get("description"), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),
         "tags": got.get("tags", {}), "key_source": got.get("apiKeySource"), "compression": got.get("minimumCompressionSize"), "policy": got.get("policy"),
         "disabled": got.get("disableExecuteApiEndpoint"),
-        "resources": resources, "validators": sorted(validators.values(), key=json.dumps), "gateway_responses": responses, "stages": stages,
+        # as a set: the emulator's PutRestApi adds them anew each time
+        "resources": resources, "validators": [json.loads(v) for v in sorted({json.dumps(v, sort_keys=True) for v in validators.values()})], "gateway_responses": responses, "stages": stages,
     }  # fmt: skip
 
 

@@ -51,3 +51,25 @@ impl World {
         &self.api()["stages"][name]
     }
 }
+
+/// Where two worlds differ, a line each: `path: one | other`.
+pub fn differences(one: &World, other: &World) -> Vec<String> {
+    fn walk(path: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
+        match (one, other) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    walk(&format!("{path}.{key}"), one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null), out);
+                }
+            }
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+                a.iter().zip(b).enumerate().for_each(|(i, (a, b))| walk(&format!("{path}[{i}]"), a, b, out));
+            }
+            _ if one == other => {}
+            _ => out.push(format!("{path}: {one} | {other}")),
+        }
+    }
+    let mut out = Vec::new();
+    walk("", &one.0, &other.0, &mut out);
+    out
+}
