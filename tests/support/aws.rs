@@ -207,9 +207,9 @@ pub fn depth(queue: &str) -> usize {
 pub fn receive_all(queue: &str) -> Vec<Message> {
     let url = queue_url(queue).unwrap_or_else(|| panic!("there is no queue {queue}"));
     let mut messages = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while depth(queue) > 0 {
-        assert!(Instant::now() < deadline, "{queue} isn't empty after 20 s and {} messages", messages.len());
+        assert!(Instant::now() < deadline, "{queue} isn't empty after 180 s and {} messages", messages.len());
         let got = call("sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}));
         for message in got["Messages"].as_array().into_iter().flatten() {
             let (body, receipt) = (message["Body"].as_str().unwrap().to_owned(), message["ReceiptHandle"].as_str().unwrap().to_owned());
