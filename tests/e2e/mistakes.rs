@@ -188,7 +188,7 @@ fn no_network() {
     let nowhere = format!("http://127.0.0.1:{port}");
     let output = stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).output();
     assert!(output.seconds < 60, "{output:?}");
-    stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).fails(1, &["network", "AWS_ENDPOINT_URL"]);
+    stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", &nowhere).fails(1, &["network", &nowhere]);
     goes_on(&stack);
 }
 
@@ -201,12 +201,6 @@ fn the_network_goes_away_in_the_middle() {
     proxy.fault(Which::From(reads + 6), What::CutBefore);
     stack.routeto("deploy", "").status(1).check();
     proxy.heal();
-    // whoever can't reach AWS can't give the lock back either; who runs the next one is told how to take it
-    let next = stack.routeto("deploy", "").output();
-    if next.status != 0 {
-        assert!(next.stderr.contains("--break-lock"), "{next:?}");
-        stack.routeto("deploy", "--break-lock").check();
-    }
     goes_on(&stack);
 }
 
@@ -243,8 +237,6 @@ fn a_deploy_that_was_killed_in_the_middle_goes_on_with_the_next() {
     assert_eq!(running.wait().status, 128 + 9);
     gate.open();
     proxy.heal();
-    // it could not give its lock back; a holder of this machine that is dead is taken over from at once
-    stack.routeto("deploy", "").check();
     goes_on(&stack);
     assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
 }
