@@ -48,7 +48,7 @@ impl From<Failure> for Error {
 }
 
 impl Error {
-    /// The process's exit code. Source: design, section 5.
+    /// The process's exit code. Source: README, "Commands"; 64 and 65 as sysexits.h has them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Failed(_) => 1,
