@@ -658,7 +658,7 @@ impl Planner<'_> {
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),
                 Kind::Role => {
-                    let after = self.planned_or(&data, served).into_iter().chain(functions.clone()).collect::<Vec<_>>();
+                    let after = data.iter().cloned().chain(served).chain(functions.clone()).collect::<Vec<_>>();
                     self.push(main_of(id), Action::DeleteRole, differences, after);
                 }
                 Kind::LogGroup => {
@@ -672,10 +672,6 @@ impl Planner<'_> {
         for change in &mut self.plan.changes {
             change.after.retain(|key| all.contains(key));
         }
-    }
-
-    fn planned_or(&self, keys: &[Key], more: impl Iterator<Item = Key>) -> Vec<Key> {
-        keys.iter().cloned().chain(more).collect()
     }
 }
 

@@ -12,14 +12,11 @@ use crate::{
     policy,
     resource::{Bucket, STACK_TAG, Tags},
 };
-use aws_sdk_s3::{
-    client::Waiters,
-    types::{
-        BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
-        LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership, OwnershipControls, OwnershipControlsRule,
-        PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
-        ServerSideEncryptionRule, Tag, Tagging,
-    },
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
+    LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership, OwnershipControls, OwnershipControlsRule,
+    PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule, Tag, Tagging,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -377,9 +374,4 @@ async fn purge(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
         }
         tell(format!("{deleted} objects deleted"));
     }
-}
-
-/// Waits until a bucket just made answers.
-pub async fn exists(aws: &Aws, name: &str) -> bool {
-    aws.s3.wait_until_bucket_exists().bucket(name).wait(Duration::from_secs(30)).await.is_ok()
 }

@@ -89,8 +89,8 @@ impl Report {
     }
 
     fn text_diff(&self, text: &mut String, before: &str, after: &str) {
-        for group in TextDiff::from_lines(before, after).grouped_ops(1) {
-            let diff = TextDiff::from_lines(before, after);
+        let diff = TextDiff::from_lines(before, after);
+        for group in diff.grouped_ops(1) {
             for op in group {
                 for change in diff.iter_changes(&op) {
                     let (sign, style) = match change.tag() {
