@@ -5,6 +5,7 @@ pub mod aws;
 pub mod cli;
 pub mod commands;
 pub mod desired;
+pub mod dev;
 pub mod diagnostic;
 pub mod error;
 pub mod observed;

@@ -51,7 +51,8 @@ struct Note {
     sha256: String,
     bootstrap_bytes: u64,
     glibc: Option<(u32, u32)>,
-    build_seconds: f64,
+    /// Whole, because a fraction that goes through JSON may come back with another last digit.
+    build_milliseconds: u64,
 }
 
 impl Cache {
@@ -90,7 +91,14 @@ impl Cache {
             return None;
         }
         let glibc = note.glibc.map(|(major, minor)| Glibc { major, minor });
-        Some(Entry { zip, sha256, path, bootstrap_bytes: note.bootstrap_bytes, glibc, build_seconds: note.build_seconds })
+        Some(Entry {
+            zip,
+            sha256,
+            path,
+            bootstrap_bytes: note.bootstrap_bytes,
+            glibc,
+            build_seconds: note.build_milliseconds as f64 / 1000.0,
+        })
     }
 
     pub fn write(&self, key: &str, entry: &Entry) -> Result<(), Failure> {
@@ -98,7 +106,7 @@ impl Cache {
             sha256: super::hex(&entry.sha256),
             bootstrap_bytes: entry.bootstrap_bytes,
             glibc: entry.glibc.map(|version| (version.major, version.minor)),
-            build_seconds: entry.build_seconds,
+            build_milliseconds: (entry.build_seconds * 1000.0).round() as u64,
         };
         let note = serde_json::to_vec(&note).expect("a plain struct");
         // The note last: a zip without one is built again.

@@ -1,0 +1,106 @@
+//! One request and all that became of it: what the journal keeps on disk and the page at `/_routeto` shows. Plain data.
+//!
+//! No token is in it: neither the one that was sent nor a stage's own. [`TokenSent`] says how it compared; whoever sends a request again
+//! puts the stage's token back in.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// From 1, in the order of arrival; never used twice in one `.routeto/`.
+    pub id: u64,
+    /// Of arrival; milliseconds since the epoch.
+    pub time: u64,
+    /// The first part of the path, whether there is such a stage or not.
+    pub stage: String,
+    /// The route of the stack file; `None` where none has this path and method.
+    pub route: Option<String>,
+    pub request: Request,
+    pub status: u16,
+    /// From the request's last byte to the answer's first; milliseconds.
+    pub millis: f64,
+    pub response: Response,
+    /// What was rendered; `None` where the gateway answered before.
+    pub template: Option<TemplateUsed>,
+    /// What the template made, tokens masked; `None` where it made nothing.
+    pub event: Option<String>,
+    /// `None` where the function was not called.
+    pub function: Option<FunctionSaid>,
+    /// `None` where nothing was stored.
+    pub record: Option<Stored>,
+    /// Why the gateway answered by itself or changed the answer, in plain words; a template's error is its whole frame.
+    pub why: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub method: String,
+    /// Without the stage and the query, as sent: `/input`.
+    pub path: String,
+    /// In order, percent-decoded, without `token`.
+    pub query: Vec<(String, String)>,
+    pub token: TokenSent,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub version: String,
+    /// In order, names as received.
+    pub headers: Vec<(String, String)>,
+    #[serde(with = "as_base64")]
+    pub body: Vec<u8>,
+}
+
+/// How the query's `token` compared to the stage's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenSent {
+    Missing,
+    Wrong,
+    Right,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    pub headers: Vec<(String, String)>,
+    #[serde(with = "as_base64")]
+    pub body: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TemplateUsed {
+    /// The media type that it was chosen by.
+    pub content_type: String,
+    /// As the stack file names it; `None`: a built-in one.
+    pub file: Option<String>,
+    /// With the generated first line.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionSaid {
+    /// Of the invocation, which is the record's.
+    pub id: String,
+    /// Its answer, or Lambda's form of an error: JSON text.
+    pub answer: String,
+    pub failed: bool,
+    /// Its line of log: JSON text.
+    pub log: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Stored {
+    S3 { bucket: String, key: String, bytes: u64 },
+    Sqs { queue: String, message_id: String, bytes: u64 },
+}
+
+mod as_base64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

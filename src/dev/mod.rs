@@ -1,0 +1,5 @@
+//! `routeto dev`: the whole path on this machine, from the request to the record, without an account.
+//!
+//! - [`exchange`]: one request and all that became of it, as it is kept and shown.
+
+pub mod exchange;
