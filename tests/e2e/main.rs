@@ -17,4 +17,5 @@ mod recipes;
 mod requests;
 mod resources;
 mod stages;
+mod terminal;
 mod tokens;
