@@ -162,9 +162,7 @@ impl Integration {
         let parse = |(media, text): (&String, &String)| {
             let file = route.templates.get(media).map(|template| template.file.clone());
             match Template::parse(text) {
-                Ok(template) => {
-                    Ok((media.clone(), MappingTemplate { template, path: route.path.clone(), media: media.clone(), file }))
-                }
+                Ok(template) => Ok((media.clone(), MappingTemplate { template, path: route.path.clone(), media: media.clone(), file })),
                 Err(error) => Err(Box::new(diagnostic(&route.path, media, file.as_deref(), &error))),
             }
         };
@@ -225,8 +223,7 @@ pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Render
     let account = offline_account(at.stack);
     let api = desired::api(at.stack, &account, &BTreeMap::new());
     let integration = Integration::new(at.route, &api).map_err(|diagnostic| Box::new(NoEvent::Template(500, diagnostic)))?;
-    let (template, body) =
-        integration.choose(request.content_type(), &request.body).map_err(|answer| Box::new(NoEvent::Answer(answer)))?;
+    let (template, body) = integration.choose(request.content_type(), &request.body).map_err(|answer| Box::new(NoEvent::Answer(answer)))?;
     let caller = Caller {
         request_id: "00000000-0000-4000-8000-000000000000",
         extended_request_id: "ZXh0ZW5kZWQ=",

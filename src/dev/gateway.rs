@@ -391,7 +391,8 @@ impl Gateway {
                 return (gateway_error(GatewayResponse::IntegrationTimeout, &ids), Some(why));
             }
         };
-        let Some(response) = select_response(&route.choices, message.as_deref()).and_then(|choice| route.responses.get(&choice.status).map(|response| (choice.status, response)))
+        let Some(response) = select_response(&route.choices, message.as_deref())
+            .and_then(|choice| route.responses.get(&choice.status).map(|response| (choice.status, response)))
         else {
             return configuration("no integration response fits what the function said".into());
         };

@@ -2,8 +2,8 @@
 //!
 //! It lies in the working directory and keeps itself out of git.
 
+use super::running::Tokens;
 use crate::{error::Failure, observed::Secret, token};
-use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
@@ -11,20 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const TOKENS: &str = "tokens.json";
-
 /// The directory, held by this process.
 pub struct Home {
     directory: PathBuf,
     /// Its lock goes with the process, however that ends.
     lock: File,
-}
-
-/// Tokens in clear by stack and stage: the file is its owner's alone. No `Debug`.
-#[derive(Default, Serialize, Deserialize)]
-struct Kept {
-    version: u32,
-    tokens: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Home {
@@ -34,7 +25,8 @@ impl Home {
     /// Somebody else holds it, or it can't be written to.
     pub fn open(directory: &Path) -> Result<Home, Failure> {
         let failed = |path: &Path, error: std::io::Error| {
-            Failure::new(path.display().to_string(), error.to_string()).now("dev keeps its data in the working directory: start it where you may write")
+            Failure::new(path.display().to_string(), error.to_string())
+                .now("dev keeps its data in the working directory: start it where you may write")
         };
         fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
         let ignore = directory.join(".gitignore");
@@ -42,7 +34,8 @@ impl Home {
             fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, error))?;
         }
         let path = directory.join("lock");
-        let mut lock = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(|error| failed(&path, error))?;
+        let mut lock =
+            File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(|error| failed(&path, error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Home { directory: directory.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => {
@@ -66,53 +59,30 @@ impl Home {
         let _ = self.lock.set_len(0).and_then(|()| self.lock.write_all(words.as_bytes()));
     }
 
-    /// The stages' tokens: those that were given, else those kept here, else new ones, which are kept from now on.
+    /// The stages' tokens: those that were given, else those kept here, else new ones. All are kept: other commands find them here.
     ///
     /// # Errors
     /// The file can't be read or written.
-    pub fn tokens(&self, stack: &str, stages: &[&str], given: &BTreeMap<String, Secret>) -> Result<BTreeMap<String, Secret>, Failure> {
-        let path = self.directory.join(TOKENS);
-        let failed = |what: String| Failure::new(path.display().to_string(), what);
-        let mut kept: Kept = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| failed(format!("these are no tokens: {error}")).now("delete the file: every stage gets a new one"))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        let of_stack = kept.tokens.entry(stack.to_owned()).or_default();
+    pub fn tokens(&self, stages: &[&str], given: &BTreeMap<String, Secret>) -> Result<BTreeMap<String, Secret>, Failure> {
+        let mut kept = Tokens::read(&self.directory)?;
         let mut tokens = BTreeMap::new();
-        let mut made = false;
+        let mut changed = false;
         for stage in stages {
-            let token = match (given.get(*stage), of_stack.get(*stage)) {
+            let token = match (given.get(*stage), kept.get(stage)) {
                 (Some(given), _) => given.clone(),
-                (None, Some(kept)) => {
-                    token::check(kept).map_err(|what| failed(format!("the token of stage {stage}: {what}")).now("take it out of the file: the stage gets a new one"))?;
-                    Secret(kept.clone())
-                }
-                (None, None) => {
-                    made = true;
-                    let new = token::random().map_err(&failed)?;
-                    of_stack.insert((*stage).to_owned(), new.0.clone());
-                    new
-                }
+                (None, Some(known)) if token::check(&known.0).is_ok() => known,
+                _ => token::random().map_err(|what| Failure::new("token", what))?,
             };
+            if kept.get(stage).as_ref() != Some(&token) {
+                kept.set(stage, &token);
+                changed = true;
+            }
             tokens.insert((*stage).to_owned(), token);
         }
-        if made {
-            kept.version = 1;
-            self.keep(&path, &kept).map_err(|error| failed(error.to_string()))?;
+        if changed {
+            kept.write(&self.directory)?;
         }
         Ok(tokens)
-    }
-
-    /// Whole or not at all, and readable by its owner alone from the first byte on.
-    fn keep(&self, path: &Path, kept: &Kept) -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        serde_json::to_writer_pretty(&mut file, kept)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
     }
 }
 
@@ -125,29 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_made_once_and_kept_readable_by_their_owner_alone() {
+    fn tokens_are_made_once_and_a_given_one_counts() {
         let directory = tempfile::tempdir().expect("a directory");
-        let first = home(directory.path()).tokens("hooks", &["dev", "prod"], &BTreeMap::new()).expect("tokens");
+        let none = BTreeMap::new();
+        let first = home(directory.path()).tokens(&["dev", "prod"], &none).expect("tokens");
         assert_ne!(first["dev"], first["prod"]);
-        let again = home(directory.path()).tokens("hooks", &["dev", "prod", "new"], &BTreeMap::new()).expect("tokens");
+        let again = home(directory.path()).tokens(&["dev", "prod", "new"], &none).expect("tokens");
         assert_eq!((&again["dev"], &again["prod"], again.len()), (&first["dev"], &first["prod"], 3));
-        assert_ne!(home(directory.path()).tokens("other", &["dev"], &BTreeMap::new()).expect("tokens")["dev"], first["dev"]);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(directory.path().join(".routeto/tokens.json")).expect("a file").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
-        assert_eq!(fs::read_to_string(directory.path().join(".routeto/.gitignore")).expect("a file"), "*\n");
-    }
-
-    #[test]
-    fn a_given_token_counts_and_is_not_written_down() {
-        let directory = tempfile::tempdir().expect("a directory");
         let given = BTreeMap::from([("prod".to_owned(), Secret("given-Token_0123456789".into()))]);
-        let home = home(directory.path());
-        assert_eq!(home.tokens("hooks", &["prod"], &given).expect("tokens")["prod"], given["prod"]);
-        assert!(!directory.path().join(".routeto/tokens.json").exists());
+        let third = home(directory.path()).tokens(&["dev", "prod"], &given).expect("tokens");
+        assert_eq!((&third["dev"], &third["prod"]), (&first["dev"], &given["prod"]));
+        assert_eq!(home(directory.path()).tokens(&["prod"], &none).expect("tokens")["prod"], given["prod"]);
+        assert_eq!(fs::read_to_string(directory.path().join(".routeto/.gitignore")).expect("a file"), "*\n");
     }
 
     #[test]

@@ -5,9 +5,17 @@
 use super::{
     exchange::{Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
     gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
+    inspector::{Backend, Outgoing, Overview, RouteInfo},
+    journal::Journal,
+    lanes::Lanes,
     tape::{self, Tape, Taped},
 };
-use crate::{error::Failure, observed::Secret, report::Report, spec::Stack};
+use crate::{
+    error::Failure,
+    observed::Secret,
+    report::Report,
+    spec::{Destination, Stack, TokenRule},
+};
 use axum::{Router, body::Body, extract::ConnectInfo};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -44,6 +52,8 @@ const PIECE_PATIENCE: Duration = Duration::from_secs(20);
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
 /// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
 const DROPPED_BODY: usize = 8 * LARGEST_BODY;
+/// Bytes of a body that takes long to render or to write: the other requests of its thread need not wait.
+const LARGE: usize = 128 * 1024;
 /// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
 const HEAD_BUFFER: usize = 256 * 1024;
 const HEADERS: usize = 400;
@@ -66,12 +76,24 @@ pub trait Destinations: Send + Sync {
     /// # Errors
     /// No credentials.
     async fn sinks(&self) -> Result<Arc<Sinks>, Failure>;
+
+    /// A record's bytes; `None` where it is no longer there.
+    ///
+    /// # Errors
+    /// It can't be read from here.
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure>;
 }
 
 pub struct Server {
     live: RwLock<Arc<Live>>,
+    /// What is wrong with the stack file since it was last changed.
+    problem: RwLock<Option<String>>,
     destinations: Box<dyn Destinations>,
+    lanes: Lanes,
+    journal: Arc<Journal>,
     report: Report,
+    /// `http://127.0.0.1:3000`
+    url: String,
     port: u16,
     started: Instant,
     flight: Flight,
@@ -116,9 +138,19 @@ struct Connection {
 }
 
 impl Server {
-    pub fn new(live: Live, destinations: Box<dyn Destinations>, report: Report, port: u16) -> Arc<Server> {
+    /// # Errors
+    /// The system gives no threads.
+    pub fn new(
+        live: Live,
+        destinations: Box<dyn Destinations>,
+        journal: Arc<Journal>,
+        report: Report,
+        url: String,
+        port: u16,
+    ) -> Result<Arc<Server>, Failure> {
         let live = RwLock::new(Arc::new(live));
-        Arc::new(Server { live, destinations, report, port, started: Instant::now(), flight: Flight::default() })
+        let (problem, started, flight) = (RwLock::default(), Instant::now(), Flight::default());
+        Ok(Arc::new(Server { live, problem, destinations, lanes: Lanes::new()?, journal, report, url, port, started, flight }))
     }
 
     pub fn live(&self) -> Arc<Live> {
@@ -128,6 +160,13 @@ impl Server {
     /// From the next request on.
     pub fn replace(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.complain(None);
+    }
+
+    /// Shows on the page what is wrong with the stack file, or that nothing is any more.
+    pub fn complain(&self, problem: Option<String>) {
+        *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.journal.changed();
     }
 
     fn board(self: &Arc<Self>) -> Aboard {
@@ -163,9 +202,9 @@ impl Server {
         };
         let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let read = read_body(body, length).await;
-        let headers = tape.headers(&head.headers).unwrap_or_else(|| {
-            head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect()
-        });
+        let headers = tape
+            .headers(&head.headers)
+            .unwrap_or_else(|| head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect());
         let body = match read {
             Ok(body) => body,
             Err(unread) => {
@@ -195,10 +234,11 @@ impl Server {
         }
     }
 
-    /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers what is to be recorded.
+    /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers the exchange's id once it is recorded.
     pub async fn take(&self, arrived: Arrived, reply: Option<oneshot::Sender<Reply>>) -> Option<u64> {
         let begun = Instant::now();
         let time = now();
+        let id = self.journal.next_id();
         let live = self.live();
         let target = Target::parse(&arrived.target);
         let ids = match ids(time) {
@@ -220,8 +260,7 @@ impl Server {
             clock: self.started.elapsed(),
             ids: &ids,
         };
-        // A large body takes long to render: the other requests of this thread need not wait.
-        let verdict = if arrived.body.as_ref().is_some_and(|body| body.len() > 128 * 1024) {
+        let verdict = if arrived.body.as_ref().is_some_and(|body| body.len() > LARGE) {
             tokio::task::block_in_place(|| live.gateway.receive(&arrival))
         } else {
             live.gateway.receive(&arrival)
@@ -250,8 +289,16 @@ impl Server {
             // Who hung up hears nothing.
             let _ = send.send(std::mem::replace(&mut made.reply, Reply { status, headers: vec![], body: vec![] }));
         }
-        let exchange = exchange(&live, target, arrived, time, millis, status, answer, made);
+        let exchange = exchange(&live, id, target, arrived, time, millis, status, answer, made);
         self.report.exchange(&exchange, &clock(time));
+        let recorded = if exchange.request.body.len() > LARGE {
+            tokio::task::block_in_place(|| self.journal.record(&exchange))
+        } else {
+            self.journal.record(&exchange)
+        };
+        if let Err(failure) = recorded {
+            self.report.warning(&format!("a request is missing on the page: {failure}"));
+        }
         Some(exchange.id)
     }
 
@@ -269,8 +316,7 @@ impl Server {
         };
         let patience = Duration::from_secs(u64::from(live.stack.function.timeout));
         let invocation = Invocation { id: id.clone(), deadline: SystemTime::now() + patience };
-        let handled = timeout(patience, routeto_function::handle(event.as_bytes(), &invocation, &sinks)).await;
-        let Ok(handled) = handled else {
+        let Some(handled) = self.lanes.call(event.to_owned(), invocation, patience, sinks).await else {
             let error = json!({"errorMessage": format!("{id} Task timed out after {:.2} seconds", patience.as_secs_f64())}).to_string();
             return (Outcome::Failed(error.clone()), Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }), None);
         };
@@ -287,6 +333,67 @@ impl Server {
         };
         (outcome, Some(FunctionSaid { id, answer, failed, log: handled.log }), stored)
     }
+}
+
+#[async_trait::async_trait]
+impl Backend for Server {
+    async fn overview(&self) -> Overview {
+        let live = self.live();
+        let routes = live.stack.routes.values().map(|route| RouteInfo {
+            path: route.path.clone(),
+            accept: route.accept.iter().cloned().collect(),
+            token: route.token == TokenRule::Query,
+            destination: match route.destination {
+                Destination::S3(_) => "s3".into(),
+                Destination::Sqs(_) => "sqs".into(),
+            },
+        });
+        Overview {
+            stack: live.stack.name.clone(),
+            url: self.url.clone(),
+            stages: live.stack.stages.iter().map(|stage| stage.name.clone()).collect(),
+            routes: routes.collect(),
+            problem: self.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    async fn send(&self, request: Outgoing) -> Result<u64, Failure> {
+        let Outgoing { stage, method, path, mut query, headers, body, with_token } = request;
+        if let (true, Some(token)) = (with_token, self.live().tokens.get(&stage)) {
+            query.push(("token".into(), token.0.clone()));
+        }
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let target = format!("/{}/{}{mark}{}", encode(&stage), path.trim_start_matches('/').replace('?', "%3F"), query.join("&"));
+        let arrived = Arrived {
+            method,
+            target,
+            version: "HTTP/1.1",
+            headers,
+            body: (body.len() <= LARGEST_BODY).then(|| body.to_vec()),
+            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        self.take(arrived, None).await.ok_or_else(|| Failure::new("send", "the request can't be answered now"))
+    }
+
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
+        self.destinations.stored(record).await
+    }
+
+    async fn token(&self, stage: &str) -> Option<Secret> {
+        self.live().tokens.get(stage).cloned()
+    }
+}
+
+/// All but the unreserved characters percent-encoded. Source: RFC 3986, section 2.3.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
 }
 
 /// What became of a request.
@@ -309,7 +416,17 @@ fn used(template: &crate::render::MappingTemplate) -> TemplateUsed {
 }
 
 #[allow(clippy::too_many_arguments)]
-fn exchange(live: &Live, target: Target, arrived: Arrived, time: u64, millis: f64, status: u16, response: Answer, made: Made) -> Exchange {
+fn exchange(
+    live: &Live,
+    id: u64,
+    target: Target,
+    arrived: Arrived,
+    time: u64,
+    millis: f64,
+    status: u16,
+    response: Answer,
+    made: Made,
+) -> Exchange {
     let sent = target.parameter("token").unwrap_or_default().to_owned();
     let token = match live.gateway.valid_token(&target.stage) {
         _ if sent.trim().is_empty() => TokenSent::Missing,
@@ -323,7 +440,7 @@ fn exchange(live: &Live, target: Target, arrived: Arrived, time: u64, millis: f6
     let mask = Mask::new(live, &target.stage, &sent);
     let hidden = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (mask.text(name), mask.text(value))).collect();
     Exchange {
-        id: 0,
+        id,
         time,
         stage: mask.text(target.stage),
         route: made.route,
@@ -519,7 +636,7 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, m
                     continue;
                 }
             },
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
         };
         // Small answers should not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
@@ -539,6 +656,7 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, m
         });
     }
     drop(listener);
+    server.journal.close();
     let all = async {
         server.landed().await;
         let _ = timeout(LAST_MOMENT, pending::<()>()).await;
