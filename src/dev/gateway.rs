@@ -523,3 +523,7 @@ fn customised(response: &resource::GatewayResponse, kind: GatewayResponse, reque
     }
     reply
 }
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;
