@@ -12,12 +12,15 @@ use crate::{
         journal::Journal,
         running::{self, Running},
         server::{Destinations, Live, Server, clock, now, serve},
+        store::{self, Store},
     },
+    desired::{self, Inputs},
     error::{Error, Failure, Result},
     observed::{Account, Secret},
     render,
     report::{Style, json},
-    spec::{Loaded, Stack},
+    resource::{Kind, Queue, Redrive, Resource},
+    spec::{Destination, Loaded, Stack},
 };
 use bytes::Bytes;
 use notify::{RecursiveMode, Watcher};
@@ -45,7 +48,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     context.report.diagnostics(&warnings);
     let mut home = Home::open(Path::new(running::DIRECTORY))?;
     let given = given_tokens(&stack)?;
-    let ready = Ready::new(context, &args, &stack).await?;
+    let ready = Ready::new(context, &args, &stack, &home).await?;
     let journal = Journal::open(&home.directory().join("journal"))?;
     let live = live(&home, &given, stack, &ready.account)?;
 
@@ -67,7 +70,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
             (Some(listener), Some(self::url(args.host, port)))
         }
     };
-    let destinations = ready.destinations(endpoint_url.as_deref());
+    let destinations = ready.destinations();
     let running = Running {
         pid: std::process::id(),
         stack: live.stack.name.clone(),
@@ -82,8 +85,8 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let router = inspector::router(journal, server.clone()).merge(server.router());
     let (stop, stopping) = watch::channel(false);
     let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), stopping.clone()))];
-    if let Some(listener) = endpoint {
-        serving.push(tokio::spawn(serve(listener, ready.endpoint(), server.clone(), stopping)));
+    if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
+        serving.push(tokio::spawn(serve(listener, store.router(), server.clone(), stopping)));
     }
     let served = Served {
         context,
@@ -101,6 +104,9 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         () = served.watch() => {}
     }
     let _ = stop.send(true);
+    if let Some(store) = ready.store() {
+        store.close();
+    }
     tokio::select! {
         _ = futures_util::future::join_all(serving) => {}
         _ = crate::interrupted() => {}
@@ -154,53 +160,113 @@ fn url(host: IpAddr, port: u16) -> String {
 /// What doesn't change while it serves: the account, and where records go.
 struct Ready {
     account: Account,
-    aws: Option<Aws>,
+    place: Place,
+}
+
+enum Place {
+    Here(Arc<Store>),
+    Account(Box<Aws>),
 }
 
 impl Ready {
-    async fn new(context: &Context, args: &cli::Dev, stack: &Stack) -> Result<Ready> {
+    async fn new(context: &Context, args: &cli::Dev, stack: &Stack, home: &Home) -> Result<Ready> {
         match args.destinations {
             Where::Local => {
                 let mut account = render::offline_account(stack);
                 let region = context.global.region.clone().or_else(|| stack.region.clone()).or_else(|| std::env::var("AWS_REGION").ok());
                 account.region = region.filter(|region| !region.is_empty()).unwrap_or(account.region);
-                Ok(Ready { account, aws: None })
+                let ready = Ready { account, place: Place::Here(Store::open(&home.directory().join("store"))?) };
+                ready.prepare(stack)?;
+                Ok(ready)
             }
             Where::Aws => {
                 let aws = context.connect(stack).await?;
                 let account = aws.account().await.map_err(|error| error.about("account"))?;
-                Ok(Ready { account, aws: Some(aws) })
+                Ok(Ready { account, place: Place::Account(Box::new(aws)) })
             }
         }
     }
 
-    fn destinations(&self, endpoint: Option<&str>) -> Box<dyn Destinations> {
-        match (&self.aws, endpoint) {
-            (Some(aws), _) => Box::new(OfAccount(Lent::new(aws.clone()))),
-            (None, endpoint) => Box::new(Local(Arc::new(crate::dev::standin::sinks(endpoint.unwrap_or_default())))),
+    fn store(&self) -> Option<&Arc<Store>> {
+        match &self.place {
+            Place::Here(store) => Some(store),
+            Place::Account(_) => None,
         }
     }
 
-    fn endpoint(&self) -> axum::Router {
-        crate::dev::standin::router()
+    fn destinations(&self) -> Box<dyn Destinations> {
+        match &self.place {
+            Place::Here(store) => {
+                let sinks = Arc::new(store::sinks(store, &self.account.region));
+                Box::new(Local { store: store.clone(), sinks })
+            }
+            Place::Account(aws) => Box::new(OfAccount(Lent::new((**aws).clone()))),
+        }
     }
 
-    /// Makes the buckets and queues that the stack names, on this machine.
-    fn prepare(&self, _stack: &Stack) -> Result<()> {
+    /// Makes the buckets and queues of every stage, on this machine: those that a deploy makes, those that it takes as they are, and those that
+    /// `allow` names.
+    fn prepare(&self, stack: &Stack) -> Result<()> {
+        let Some(store) = self.store() else { return Ok(()) };
+        let inputs = Inputs { account: &self.account, code_sha256: "", existing: &BTreeMap::new() };
+        for resource in desired::desired(stack, &inputs).values() {
+            match resource {
+                Resource::Bucket(bucket) => store.create_bucket(&bucket.name)?,
+                Resource::Queue(queue) => self.create_queue(store, queue)?,
+                _ => {}
+            }
+        }
+        for id in desired::existing(stack, &self.account) {
+            match id.kind {
+                Kind::Bucket => store.create_bucket(&id.name)?,
+                _ => store.create_queue(&id.name, BTreeMap::new())?,
+            }
+        }
+        for stage in &stack.stages {
+            for route in stack.routes.values() {
+                let Destination::S3(s3) = &route.destination else { continue };
+                for allowed in &s3.allow {
+                    let allowed = allowed.resolve(&stage.name, &self.account.id, &self.account.region);
+                    store.create_bucket(allowed.split('/').next().unwrap_or_default())?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    fn create_queue(&self, store: &Store, queue: &Queue) -> Result<(), Failure> {
+        let mut attributes = BTreeMap::from([
+            ("MessageRetentionPeriod".to_owned(), queue.retention.to_string()),
+            ("MaximumMessageSize".to_owned(), queue.maximum_message_size.to_string()),
+        ]);
+        if let Some(Redrive { dead_letter_queue, after }) = &queue.redrive {
+            // It must be there first, whatever the order of names.
+            store.create_queue(dead_letter_queue, BTreeMap::new())?;
+            let Account { id, region, partition, .. } = &self.account;
+            let arn = format!("arn:{partition}:sqs:{region}:{id}:{dead_letter_queue}");
+            let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": after});
+            attributes.insert("RedrivePolicy".into(), policy.to_string());
+        }
+        store.create_queue(&queue.name, attributes)
     }
 }
 
-struct Local(Arc<Sinks>);
+struct Local {
+    store: Arc<Store>,
+    sinks: Arc<Sinks>,
+}
 
 #[async_trait::async_trait]
 impl Destinations for Local {
     async fn sinks(&self) -> Result<Arc<Sinks>, Failure> {
-        Ok(self.0.clone())
+        Ok(self.sinks.clone())
     }
 
-    async fn stored(&self, _record: &Stored) -> Result<Option<Bytes>, Failure> {
-        Ok(None)
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
+        Ok(match record {
+            Stored::S3 { bucket, key, .. } => self.store.object(bucket, key).map(|(_, bytes)| bytes.into()),
+            Stored::Sqs { queue, message_id, .. } => self.store.message(queue, message_id).map(Bytes::from),
+        })
     }
 }
 

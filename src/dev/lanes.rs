@@ -1,6 +1,7 @@
 //! The function's library, called in threads of its own as Lambda would in environments of their own: its future stays in the thread that it began in,
 //! and the work of a large body holds up no connection.
 
+use super::{exchange::Stored, store::noting};
 use crate::error::Failure;
 use routeto_function::{Handled, Invocation, Sinks, handle};
 use std::{
@@ -24,12 +25,15 @@ pub struct Lanes {
     next: AtomicUsize,
 }
 
+/// What the function said, and what it stored here; a record in the account is not noted.
+pub type Called = (Handled, Option<Stored>);
+
 struct Job {
     event: String,
     invocation: Invocation,
     patience: Duration,
     sinks: Arc<Sinks>,
-    answer: oneshot::Sender<Option<Handled>>,
+    answer: oneshot::Sender<Option<Called>>,
 }
 
 impl Lanes {
@@ -42,7 +46,7 @@ impl Lanes {
     }
 
     /// Calls the function; `None` where it took longer than `patience`.
-    pub async fn call(&self, event: String, invocation: Invocation, patience: Duration, sinks: Arc<Sinks>) -> Option<Handled> {
+    pub async fn call(&self, event: String, invocation: Invocation, patience: Duration, sinks: Arc<Sinks>) -> Option<Called> {
         let (answer, answered) = oneshot::channel();
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % LANES];
         // A lane that is gone has dropped the answer's sender, too.
@@ -57,7 +61,7 @@ fn lane() -> std::io::Result<mpsc::UnboundedSender<Job>> {
     let work = async move {
         while let Some(Job { event, invocation, patience, sinks, answer }) = jobs.recv().await {
             tokio::task::spawn_local(async move {
-                let handled = timeout(patience, handle(event.as_bytes(), &invocation, &sinks)).await.ok();
+                let handled = timeout(patience, noting(handle(event.as_bytes(), &invocation, &sinks))).await.ok();
                 // Whoever asked is gone when the server stops at once.
                 let _ = answer.send(handled);
             });

@@ -8,6 +8,7 @@
 //! - [`lanes`]: the threads that the function is called in.
 //! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
 //! - [`server`]: HTTP around the gateway.
+//! - [`store`]: the local S3 and SQS that records go to.
 //! - [`tape`]: header names as they were sent.
 
 pub mod exchange;
@@ -18,5 +19,5 @@ pub mod journal;
 pub mod lanes;
 pub mod running;
 pub mod server;
-pub mod standin;
+pub mod store;
 mod tape;

@@ -316,11 +316,11 @@ impl Server {
         };
         let patience = Duration::from_secs(u64::from(live.stack.function.timeout));
         let invocation = Invocation { id: id.clone(), deadline: SystemTime::now() + patience };
-        let Some(handled) = self.lanes.call(event.to_owned(), invocation, patience, sinks).await else {
+        let Some((handled, noted)) = self.lanes.call(event.to_owned(), invocation, patience, sinks).await else {
             let error = json!({"errorMessage": format!("{id} Task timed out after {:.2} seconds", patience.as_secs_f64())}).to_string();
             return (Outcome::Failed(error.clone()), Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }), None);
         };
-        let stored = stored(&handled.log);
+        let stored = noted.or_else(|| stored(&handled.log));
         let (outcome, answer, failed) = match handled.answer {
             Ok(answer) => {
                 let text = serde_json::to_string(&answer).expect("an answer is plain data");
@@ -491,7 +491,7 @@ impl Mask {
     }
 }
 
-/// Where the function's line of log says that the record is.
+/// Where the function's line of log says that the record is: of one in the account nothing more is known.
 fn stored(log: &str) -> Option<Stored> {
     #[derive(serde::Deserialize)]
     struct Line {
