@@ -4,6 +4,7 @@ use super::{Context, deploy, stack_path};
 use crate::{
     aws::{Aws, lent::Lent},
     cli::{self, Destinations as Where, StackArg},
+    desired::{self, Inputs},
     dev::{
         exchange::Stored,
         gateway::Gateway,
@@ -14,7 +15,6 @@ use crate::{
         server::{Destinations, Live, Server, clock, now, serve},
         store::{self, Store},
     },
-    desired::{self, Inputs},
     error::{Error, Failure, Result},
     observed::{Account, Secret},
     render,

@@ -17,7 +17,8 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     // HTTP/2 has its host in the URI.
     let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let host = host.or_else(|| text(request.headers(), header::HOST.as_str()).map(str::to_owned));
-    let page = matches!(request.uri().path(), path if path.trim_end_matches('/') == ROOT);
+    // Within the nest the path lacks its root.
+    let page = matches!(request.uri().path().strip_prefix(ROOT).unwrap_or(request.uri().path()), "" | "/");
     match check(request.method(), request.headers(), host.as_deref(), peer, page) {
         Ok(()) => next.run(request).await,
         Err((status, what)) => failure(status, what),

@@ -124,10 +124,11 @@ pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>) -> Router {
         .route("/api/token", post(token))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto"))
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method"))
-        .with_state(Arc::new(Inspector { journal, backend }));
-    // The slash at the end makes no difference, but to nested routers.
-    let page_too = Router::new().route(&format!("{ROOT}/"), get(page));
-    page_too.nest(ROOT, below).layer(middleware::from_fn(guard::guard))
+        .with_state(Arc::new(Inspector { journal, backend }))
+        .layer(middleware::from_fn(guard::guard));
+    // The slash at the end makes no difference; nested routers don't see it that way.
+    let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard::guard));
+    with_slash.nest(ROOT, below)
 }
 
 async fn page() -> Response {
