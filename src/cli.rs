@@ -67,6 +67,8 @@ pub enum Command {
     Teardown(Teardown),
     /// Check the stack file and its templates; asks nobody
     Validate(Validate),
+    /// Serve the stack on this machine: gateway, function, S3 and SQS, without an account
+    Dev(Dev),
     /// Print the event that a request becomes, as API Gateway's mapping templates make it
     Render(Render),
     /// Build the function's zip
@@ -210,6 +212,33 @@ pub struct Render {
     /// Read cases on stdin, one JSON object a line, and answer each with one
     #[arg(long, conflicts_with_all = ["route", "stage", "request", "header", "query", "body", "explain"])]
     pub batch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    #[command(flatten)]
+    pub stack: StackArg,
+    /// Where the stages answer; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 3000)]
+    pub port: u16,
+    /// The address to listen at; any other lets other machines in
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Where S3 and SQS answer; default: the port after --port
+    #[arg(long, value_name = "PORT")]
+    pub aws_port: Option<u16>,
+    /// Where records go: to S3 and SQS of this machine, or to the account's own
+    #[arg(long, value_enum, default_value_t = Destinations::Local)]
+    pub destinations: Destinations,
+    /// Print the tokens even where they might be recorded
+    #[arg(long)]
+    pub show_token: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Destinations {
+    Local,
+    Aws,
 }
 
 #[derive(Debug, Args)]

@@ -40,9 +40,11 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
+        let stops_itself = matches!(cli.command, cli::Command::Dev(_));
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
-            signal = interrupted() => {
+            // `dev` ends at a signal, and in its own way.
+            signal = interrupted(), if !stops_itself => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 Err(Error::Interrupted(
@@ -56,7 +58,8 @@ pub fn run() -> ExitCode {
     end(&context, outcome)
 }
 
-async fn interrupted() -> &'static str {
+/// Ctrl-C or SIGTERM, in a word.
+pub(crate) async fn interrupted() -> &'static str {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

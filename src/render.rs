@@ -4,15 +4,18 @@ use crate::{
     desired::{self, Inputs},
     diagnostic::{Diagnostic, Place, Severity},
     observed::Account,
-    resource::{Id, Kind, NO_TOKEN, Resource, variable},
+    resource::{self, Id, Kind, NO_TOKEN, Resource, variable},
     spec::{Route, Stack},
     vtl::{
         self, Data, Limits, Lint, Pairs, Rendered, Template,
-        gateway::{Choice, ContentHandling, Passthrough, Payload, choose_template, convert_request},
+        gateway::{Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template, convert_request},
         lint,
     },
 };
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A request as somebody would send it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,18 +83,27 @@ pub fn parse_query(text: &str) -> Vec<(String, String)> {
 }
 
 fn decode(text: &str) -> String {
+    percent_decode(text, true)
+}
+
+/// A path or a part of one, percent-decoded; `+` stays what it is.
+pub fn decode_path(text: &str) -> String {
+    percent_decode(text, false)
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (bytes[at], hex) {
-            (_, Some(byte)) => {
-                out.push(byte);
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
                 at += 2;
             }
-            (b'+', None) => out.push(b' '),
-            (byte, None) => out.push(byte),
+            (b'+', ..) if plus_is_space => out.push(b' '),
+            (byte, ..) => out.push(byte),
         }
         at += 1;
     }
@@ -110,9 +122,10 @@ pub struct At<'a> {
 /// Why there is no event.
 #[derive(Debug)]
 pub enum NoEvent {
-    /// The gateway answers by itself: status and text.
-    Answer(u16, String),
-    Template(Box<Diagnostic>),
+    /// The gateway answers by itself.
+    Answer(GatewayResponse),
+    /// The template failed, and the gateway answers with this status.
+    Template(u16, Box<Diagnostic>),
 }
 
 /// The account that names are made of while AWS isn't asked.
@@ -125,6 +138,83 @@ pub fn offline_account(stack: &Stack) -> Account {
     }
 }
 
+/// What a route's integration makes of a request, its templates parsed: made once where many requests are rendered.
+pub struct Integration {
+    /// The mapping templates by media type, the generated line before each.
+    pub templates: Vec<(String, MappingTemplate)>,
+    binary_media_types: Vec<String>,
+}
+
+/// One mapping template, with what a message about it has to say.
+pub struct MappingTemplate {
+    template: Template,
+    path: String,
+    media: String,
+    /// As the stack file names it; `None`: a built-in one.
+    pub file: Option<PathBuf>,
+}
+
+impl Integration {
+    /// # Errors
+    /// The first template that doesn't parse, with its place in the user's file.
+    pub fn new(route: &Route, api: &resource::Api) -> Result<Integration, Box<Diagnostic>> {
+        let integration = api.methods[&route.path]["POST"].integration.as_ref().expect("every route has an integration");
+        let parse = |(media, text): (&String, &String)| {
+            let file = route.templates.get(media).map(|template| template.file.clone());
+            match Template::parse(text) {
+                Ok(template) => Ok((media.clone(), MappingTemplate { template, path: route.path.clone(), media: media.clone(), file })),
+                Err(error) => Err(Box::new(diagnostic(&route.path, media, file.as_deref(), &error))),
+            }
+        };
+        Ok(Integration {
+            templates: integration.templates.iter().map(parse).collect::<Result<_, _>>()?,
+            binary_media_types: api.binary_media_types.iter().cloned().collect(),
+        })
+    }
+
+    /// Chooses the template and converts the body for it.
+    ///
+    /// # Errors
+    /// The gateway's own answer.
+    pub fn choose(&self, content_type: Option<&str>, body: &[u8]) -> Result<(&MappingTemplate, String), GatewayResponse> {
+        let template = match choose_template(&self.templates, content_type, Passthrough::Never) {
+            Choice::Template(template) => template,
+            Choice::PassThrough | Choice::Unsupported => return Err(GatewayResponse::UnsupportedMediaType),
+        };
+        match convert_request(body, content_type, &self.binary_media_types, Some(ContentHandling::ConvertToText)) {
+            Ok(Payload::Text(text)) => Ok((template, text)),
+            Ok(Payload::Binary(_)) | Err(_) => Err(GatewayResponse::ApiConfigurationError),
+        }
+    }
+}
+
+impl MappingTemplate {
+    /// The media type that it was chosen by.
+    pub fn media(&self) -> &str {
+        &self.media
+    }
+
+    /// With the generated first line.
+    pub fn text(&self) -> &str {
+        self.template.source()
+    }
+
+    /// # Errors
+    /// The template's own, with its place in the user's file.
+    pub fn render(&self, request: &vtl::Request, explain: bool) -> Result<Rendered, Box<NoEvent>> {
+        let rendered =
+            if explain { self.template.explain(request, &Limits::GATEWAY) } else { self.template.render(request, &Limits::GATEWAY) };
+        let mut rendered = rendered.map_err(|error| {
+            let told = diagnostic(&self.path, &self.media, self.file.as_deref(), &error);
+            Box::new(NoEvent::Template(error.status(), Box::new(told)))
+        })?;
+        // The generated line before the template is not the user's.
+        rendered.references.retain(|reference| reference.place.line > 1);
+        rendered.references.iter_mut().for_each(|reference| reference.place.line -= 1);
+        Ok(rendered)
+    }
+}
+
 /// Renders the event; with `explain`, each reference is noted.
 ///
 /// # Errors
@@ -132,88 +222,90 @@ pub fn offline_account(stack: &Stack) -> Account {
 pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Rendered, Box<NoEvent>> {
     let account = offline_account(at.stack);
     let api = desired::api(at.stack, &account, &BTreeMap::new());
-    let integration = api.methods[&at.route.path]["POST"].integration.as_ref().expect("every route has an integration");
-    let templates: Vec<(String, &String)> = integration.templates.iter().map(|(media, text)| (media.clone(), text)).collect();
-    let text = match choose_template(&templates, request.content_type(), Passthrough::Never) {
-        Choice::Template(text) => *text,
-        Choice::PassThrough | Choice::Unsupported => return Err(Box::new(NoEvent::Answer(415, "Unsupported Media Type".into()))),
+    let integration = Integration::new(at.route, &api).map_err(|diagnostic| Box::new(NoEvent::Template(500, diagnostic)))?;
+    let (template, body) = integration.choose(request.content_type(), &request.body).map_err(|answer| Box::new(NoEvent::Answer(answer)))?;
+    let caller = Caller {
+        request_id: "00000000-0000-4000-8000-000000000000",
+        extended_request_id: "ZXh0ZW5kZWQ=",
+        path: &format!("/{}{}", at.stage, at.route.path),
+        protocol: "HTTP/1.1",
+        source_ip: "192.0.2.1",
+        user_agent: Some("routeto"),
+        time: at.time,
     };
-    let media = templates.iter().find(|(_, known)| std::ptr::eq(*known, text)).map(|(media, _)| media.clone()).unwrap_or_default();
-    let binary: Vec<String> = api.binary_media_types.iter().cloned().collect();
-    let body = match convert_request(&request.body, request.content_type(), &binary, Some(ContentHandling::ConvertToText)) {
-        Ok(Payload::Text(text)) => text,
-        Ok(Payload::Binary(_)) | Err(_) => return Err(Box::new(NoEvent::Answer(500, "the body can't be made text".into()))),
-    };
-    let request = velocity_request(at, &account, request, body);
-    let template = Template::parse(text).map_err(|error| placed(at.route, &media, &error))?;
-    let rendered = if explain { template.explain(&request, &Limits::GATEWAY) } else { template.render(&request, &Limits::GATEWAY) };
-    let mut rendered = rendered.map_err(|error| placed(at.route, &media, &error))?;
-    // The generated line before the template is not the user's.
-    rendered.references.retain(|reference| reference.place.line > 1);
-    rendered.references.iter_mut().for_each(|reference| reference.place.line -= 1);
-    Ok(rendered)
-}
-
-fn velocity_request(at: &At<'_>, account: &Account, request: &HttpRequest, body: String) -> vtl::Request {
-    let texts = |pairs: &[(String, String)]| -> Pairs {
-        let mut unique: Pairs = vec![];
-        for (key, value) in pairs {
-            // Of several values the last one counts.
-            unique.retain(|(known, _)| known != key);
-            unique.push((key.clone(), value.as_str().into()));
-        }
-        unique
-    };
-    let context: Pairs = vec![
-        ("accountId".into(), account.id.as_str().into()),
-        ("apiId".into(), "a1b2c3d4e5".into()),
-        ("extendedRequestId".into(), "ZXh0ZW5kZWQ=".into()),
-        ("httpMethod".into(), "POST".into()),
-        ("identity".into(), Data::Map(vec![("sourceIp".into(), "192.0.2.1".into()), ("userAgent".into(), "routeto".into())])),
-        ("path".into(), format!("/{}{}", at.stage, at.route.path).into()),
-        ("protocol".into(), "HTTP/1.1".into()),
-        ("requestId".into(), "00000000-0000-4000-8000-000000000000".into()),
-        ("requestTimeEpoch".into(), Data::Long(at.time)),
-        ("resourcePath".into(), at.route.path.as_str().into()),
-        ("stage".into(), at.stage.into()),
-    ];
-    vtl::Request {
+    let request = vtl::Request {
         body: Some(body),
         path: vec![],
-        query: texts(&request.query),
-        header: texts(&request.headers),
-        stage_variables: stage_variables(at, account),
-        context,
+        query: unique(&request.query),
+        header: unique(&request.headers),
+        stage_variables: stage_variables(at.stack, at.stage, &account, NO_TOKEN),
+        context: context(&account, at.stage, &at.route.path, &caller),
         variables: vec![],
-    }
-    .with_overrides()
+    };
+    template.render(&request.with_overrides(), explain)
 }
 
-fn stage_variables(at: &At<'_>, account: &Account) -> Pairs {
-    let mut scope = at.stack.clone();
-    scope.stages.retain(|stage| stage.name == at.stage);
+/// Of several values the last one counts.
+pub fn unique(pairs: &[(String, String)]) -> Pairs {
+    let mut unique: Pairs = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        unique.retain(|(known, _)| known != key);
+        unique.push((key.clone(), value.as_str().into()));
+    }
+    unique
+}
+
+/// What `$context` says of one request.
+pub struct Caller<'a> {
+    pub request_id: &'a str,
+    pub extended_request_id: &'a str,
+    /// With the stage before it.
+    pub path: &'a str,
+    pub protocol: &'a str,
+    pub source_ip: &'a str,
+    pub user_agent: Option<&'a str>,
+    /// Milliseconds since the epoch.
+    pub time: i64,
+}
+
+/// `$context`. Source: API Gateway developer guide, "$context variables for data models, authorizers, mapping templates".
+pub fn context(account: &Account, stage: &str, resource_path: &str, caller: &Caller<'_>) -> Pairs {
+    let Caller { request_id, extended_request_id, path, protocol, source_ip, user_agent, time } = *caller;
+    let user_agent = user_agent.map_or(Data::Null, Data::from);
+    vec![
+        ("accountId".into(), account.id.as_str().into()),
+        ("apiId".into(), "a1b2c3d4e5".into()),
+        ("extendedRequestId".into(), extended_request_id.into()),
+        ("httpMethod".into(), "POST".into()),
+        ("identity".into(), Data::Map(vec![("sourceIp".into(), source_ip.into()), ("userAgent".into(), user_agent)])),
+        ("path".into(), path.into()),
+        ("protocol".into(), protocol.into()),
+        ("requestId".into(), request_id.into()),
+        ("requestTimeEpoch".into(), Data::Long(time)),
+        ("resourcePath".into(), resource_path.into()),
+        ("stage".into(), stage.into()),
+    ]
+}
+
+/// A stage's variables, as a deploy sets them.
+pub fn stage_variables(stack: &Stack, stage: &str, account: &Account, valid_token: &str) -> Pairs {
+    let mut scope = stack.clone();
+    scope.stages.retain(|known| known.name == stage);
     let resources = desired::desired(&scope, &Inputs { account, code_sha256: "", existing: &BTreeMap::new() });
     let mut variables: Pairs = vec![
-        (variable::VALID_TOKEN.into(), NO_TOKEN.into()),
-        (variable::FUNCTION_NAME.into(), desired::name::function(&at.stack.name, at.stage).into()),
+        (variable::VALID_TOKEN.into(), valid_token.into()),
+        (variable::FUNCTION_NAME.into(), desired::name::function(&stack.name, stage).into()),
         (variable::FUNCTION_VERSION.into(), "1".into()),
     ];
-    if let Some(Resource::Stage(stage)) = resources.get(&Id::new(Kind::Stage, at.stage)) {
+    if let Some(Resource::Stage(stage)) = resources.get(&Id::new(Kind::Stage, stage)) {
         variables.extend(stage.destinations.iter().chain(&stage.variables).map(|(key, value)| (key.clone(), value.as_str().into())));
     }
     variables
 }
 
 /// A template's error with its place in the user's file: the generated line before the template doesn't count.
-fn placed(route: &Route, media: &str, error: &vtl::Error) -> Box<NoEvent> {
-    Box::new(NoEvent::Template(Box::new(diagnostic(route, media, error))))
-}
-
-fn diagnostic(route: &Route, media: &str, error: &vtl::Error) -> Diagnostic {
-    let file = route
-        .templates
-        .get(media)
-        .map_or_else(|| PathBuf::from(format!("the built-in template for {media}")), |template| template.file.clone());
+fn diagnostic(path: &str, media: &str, file: Option<&Path>, error: &vtl::Error) -> Diagnostic {
+    let file = file.map_or_else(|| PathBuf::from(format!("the built-in template for {media}")), Path::to_owned);
     let values: Vec<String> = error.variables.iter().map(|(name, value)| format!("{name} is {value}")).collect();
     let mut help = vec![];
     help.extend((!values.is_empty()).then(|| values.join("; ")));
@@ -225,7 +317,7 @@ fn diagnostic(route: &Route, media: &str, error: &vtl::Error) -> Diagnostic {
         place: error.place.map(|place| Place { line: place.line.saturating_sub(1).max(1), column: place.column }),
         source_line: error.source_line.clone(),
         width: error.width,
-        message: format!("in the mapping template of {}: {}", route.path, error.message),
+        message: format!("in the mapping template of {path}: {}", error.message),
         help: Some(help.join("\n  = help: ")),
     }
 }
@@ -240,7 +332,7 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         for (media, template) in &route.templates {
             let text = format!("{}{}", desired::prelude(route), template.text);
             match Template::parse(&text) {
-                Err(error) => errors.push(diagnostic(route, media, &error)),
+                Err(error) => errors.push(diagnostic(&route.path, media, Some(&template.file), &error)),
                 Ok(parsed) => {
                     warnings.extend(lint(&parsed).into_iter().map(|lint| remark(&template.file, &text, lint)));
                     warnings.extend(sample(stack, route, media));
@@ -283,10 +375,10 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
         Ok(rendered) if serde_json::from_str::<serde_json::Value>(&rendered.text).is_ok() => None,
         Ok(_) => Some(warning(
             format!("the mapping template of {} makes no JSON of a sample request", route.path),
-            "Lambda refuses what isn't JSON, so callers would get 503; look at it with `routeto render`",
+            "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render`",
         )),
         Err(no_event) => match *no_event {
-            NoEvent::Template(diagnostic) => Some(Diagnostic { severity: Severity::Warning, ..*diagnostic }),
+            NoEvent::Template(_, diagnostic) => Some(Diagnostic { severity: Severity::Warning, ..*diagnostic }),
             NoEvent::Answer(..) => None,
         },
     }
@@ -342,7 +434,7 @@ stages: { prod: {} }
         let event: serde_json::Value = serde_json::from_str(&rendered.text).expect("JSON");
         assert_eq!(event["body"], "/wA=");
         let refused = render("/input", b"POST /input HTTP/1.1\nContent-Type: text/html\n\n").expect_err("415");
-        assert!(matches!(*refused, NoEvent::Answer(415, _)));
+        assert!(matches!(*refused, NoEvent::Answer(GatewayResponse::UnsupportedMediaType)));
     }
 
     #[test]

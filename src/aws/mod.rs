@@ -6,6 +6,7 @@ pub mod execute;
 pub mod http;
 pub mod iam;
 pub mod lambda;
+pub mod lent;
 pub mod lock;
 pub mod logs;
 pub mod observe;
@@ -45,6 +46,8 @@ pub struct Aws {
     sts: aws_sdk_sts::Client,
     /// Another endpoint than AWS's own, where one is set.
     pub endpoint_url: Option<String>,
+    /// Whoever gives credentials, where the environment names one.
+    pub credentials: Option<aws_sdk_s3::config::SharedCredentialsProvider>,
     pub pace: Arc<Pace>,
 }
 
@@ -95,6 +98,7 @@ impl Aws {
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             endpoint_url,
+            credentials: config.credentials_provider(),
             pace: Arc::new(Pace::aws()),
         })
     }

@@ -129,14 +129,14 @@ impl Work<'_> {
 }
 
 /// Tokens that the environment gives to new stages.
-struct Tokens {
-    by_stage: BTreeMap<String, Secret>,
+pub struct Tokens {
+    pub by_stage: BTreeMap<String, Secret>,
     /// `ROUTETO_TOKEN`, for the one stage that is new.
-    any: Option<Secret>,
+    pub any: Option<Secret>,
 }
 
 impl Tokens {
-    fn from_environment(stages: &BTreeSet<String>) -> Result<Tokens> {
+    pub fn from_environment(stages: &BTreeSet<String>) -> Result<Tokens> {
         let read = |name: &str| -> Result<Option<Secret>> {
             let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else { return Ok(None) };
             token::check(&value)

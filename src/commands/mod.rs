@@ -1,6 +1,7 @@
 //! One short file per verb; what several need is here.
 
 mod deploy;
+mod dev;
 mod package;
 mod plan;
 mod probe;
@@ -55,6 +56,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Status(args) => status::run(context, args).await.map(|()| 0),
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
+        Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
         Command::Render(args) => render::run(context, args).map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {
@@ -197,7 +199,7 @@ fn stack_path(arg: &Path) -> PathBuf {
     if !yaml.exists() && yml.exists() { yml } else { yaml }
 }
 
-fn read_stack(path: &Path) -> Result<Vec<u8>> {
+pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
     let wrong = |message: String, help: &str| {
         Error::Stack(vec![Diagnostic {
             severity: Severity::Error,

@@ -30,9 +30,9 @@ pub fn run(context: &Context, args: cli::Render) -> Result<()> {
     let rendered =
         event(&At { stack: &stack, route, stage: &stage.name, time: now() }, &request, args.explain).map_err(
             |no_event| match *no_event {
-                NoEvent::Template(diagnostic) => Error::Stack(vec![*diagnostic]),
-                NoEvent::Answer(status, text) => {
-                    Failure::new(&route.path, format!("there is no event: API Gateway answers {status} {text}"))
+                NoEvent::Template(_, diagnostic) => Error::Stack(vec![*diagnostic]),
+                NoEvent::Answer(answer) => {
+                    Failure::new(&route.path, format!("there is no event: API Gateway answers {} {}", answer.status(), answer.message()))
                         .now(format!("this route accepts {}", route.accept.iter().cloned().collect::<Vec<_>>().join(", ")))
                         .into()
                 }

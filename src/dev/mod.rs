@@ -1,5 +1,23 @@
 //! `routeto dev`: the whole path on this machine, from the request to the record, without an account.
 //!
 //! - [`exchange`]: one request and all that became of it, as it is kept and shown.
+//! - [`gateway`]: API Gateway as a function.
+//! - [`home`]: `.routeto/`, its lock and its tokens.
+//! - [`inspector`]: the page at `/_routeto`.
+//! - [`journal`]: the last thousand exchanges, on disk.
+//! - [`lanes`]: the threads that the function is called in.
+//! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
+//! - [`server`]: HTTP around the gateway.
+//! - [`store`]: the local S3 and SQS that records go to.
+//! - [`tape`]: header names as they were sent.
 
 pub mod exchange;
+pub mod gateway;
+pub mod home;
+pub mod inspector;
+pub mod journal;
+pub mod lanes;
+pub mod running;
+pub mod server;
+pub mod store;
+mod tape;

@@ -1,5 +1,6 @@
 //! All that a person or a program reads: progress and errors on stderr, results on stdout. The only place, with `lib`, that prints.
 
+mod dev;
 pub mod json;
 pub mod plan;
 mod progress;

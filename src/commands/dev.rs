@@ -1,0 +1,426 @@
+//! `routeto dev`: serves the stack on this machine until somebody stops it.
+
+use super::{Context, deploy, stack_path};
+use crate::{
+    aws::{Aws, lent::Lent},
+    cli::{self, Destinations as Where, StackArg},
+    desired::{self, Inputs},
+    dev::{
+        exchange::Stored,
+        gateway::Gateway,
+        home::Home,
+        inspector,
+        journal::Journal,
+        running::{self, Running},
+        server::{Destinations, Live, Server, clock, now, serve},
+        store::{self, Store},
+    },
+    error::{Error, Failure, Result},
+    observed::{Account, Secret},
+    render,
+    report::{Style, json},
+    resource::{Kind, Queue, Redrive, Resource},
+    spec::{Destination, Loaded, Stack},
+};
+use bytes::Bytes;
+use notify::{RecursiveMode, Watcher};
+use routeto_function::Sinks;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+/// An editor writes a file in several steps; what comes within this time is one change.
+const QUIET: Duration = Duration::from_millis(60);
+
+pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
+    let Loaded { stack, warnings } = context.load_quietly(&args.stack)?;
+    context.report.diagnostics(&warnings);
+    let mut home = Home::open(Path::new(running::DIRECTORY))?;
+    let given = given_tokens(&stack)?;
+    let ready = Ready::new(context, &args, &stack, &home).await?;
+    let journal = Journal::open(&home.directory().join("journal"))?;
+    let live = live(&home, &given, stack, &ready.account)?;
+
+    if !args.host.is_loopback() {
+        context
+            .report
+            .warning(&format!("--host {}: other machines can reach the stages, and S3 and SQS, which ask for no credentials", args.host));
+    }
+    let listener = bind(args.host, args.port, "--port").await?;
+    let port = listener.local_addr().map_err(|error| Failure::new("--port", error.to_string()))?.port();
+    let url = url(args.host, port);
+    let (endpoint, endpoint_url) = match args.destinations {
+        Where::Aws => (None, None),
+        Where::Local => {
+            // Beside the port that was asked for; a free one beside a free one.
+            let beside = if args.port == 0 { 0 } else { args.port.checked_add(1).unwrap_or(0) };
+            let listener = bind(args.host, args.aws_port.unwrap_or(beside), "--aws-port").await?;
+            let port = listener.local_addr().map_err(|error| Failure::new("--aws-port", error.to_string()))?.port();
+            (Some(listener), Some(self::url(args.host, port)))
+        }
+    };
+    let destinations = ready.destinations();
+    let running = Running {
+        pid: std::process::id(),
+        stack: live.stack.name.clone(),
+        url: url.clone(),
+        endpoint: endpoint_url.clone(),
+        region: ready.account.region.clone(),
+    };
+    home.sign(&url);
+    running.write(home.directory())?;
+
+    let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port)?;
+    let router = inspector::router(journal, server.clone()).merge(server.router());
+    let (stop, stopping) = watch::channel(false);
+    let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), stopping.clone()))];
+    if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
+        serving.push(tokio::spawn(serve(listener, store.router(), server.clone(), stopping)));
+    }
+    let served = Served {
+        context,
+        args: &args,
+        home: &home,
+        given: &given,
+        ready: &ready,
+        server: &server,
+        url: &url,
+        endpoint: endpoint_url.as_deref(),
+    };
+    served.tell();
+    tokio::select! {
+        signal = crate::interrupted() => context.report.note(&format!("{signal}: finishing what is under way; once more stops at once")),
+        () = served.watch() => {}
+    }
+    let _ = stop.send(true);
+    if let Some(store) = ready.store() {
+        store.close();
+    }
+    tokio::select! {
+        _ = futures_util::future::join_all(serving) => {}
+        _ = crate::interrupted() => {}
+    }
+    running.remove(home.directory());
+    Ok(())
+}
+
+/// Tokens that the environment gives: `ROUTETO_TOKEN_<STAGE>`, or `ROUTETO_TOKEN` where there is one stage.
+fn given_tokens(stack: &Stack) -> Result<BTreeMap<String, Secret>> {
+    let stages: BTreeSet<String> = stack.stages.iter().map(|stage| stage.name.clone()).collect();
+    let deploy::Tokens { mut by_stage, any } = deploy::Tokens::from_environment(&stages)?;
+    if let (1, Some(token)) = (stages.len(), any) {
+        by_stage.entry(stack.stages[0].name.clone()).or_insert(token);
+    }
+    Ok(by_stage)
+}
+
+fn live(home: &Home, given: &BTreeMap<String, Secret>, stack: Stack, account: &Account) -> Result<Live> {
+    let stages: Vec<&str> = stack.stages.iter().map(|stage| stage.name.as_str()).collect();
+    let tokens = home.tokens(&stages, given)?;
+    let gateway = Gateway::new(&stack, account, &tokens).map_err(Error::Stack)?;
+    Ok(Live { stack, gateway, tokens })
+}
+
+async fn bind(host: IpAddr, port: u16, option: &str) -> Result<TcpListener, Failure> {
+    let address = SocketAddr::new(host, port);
+    TcpListener::bind(address).await.map_err(|error| {
+        let place = address.to_string();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Failure::new(place, "somebody listens at this port already")
+                .now(format!("{option} takes another port, and 0 a free one; or stop what listens there")),
+            io::ErrorKind::PermissionDenied => {
+                Failure::new(place, "this port is the administrator's").now(format!("take one above 1023 with {option}"))
+            }
+            io::ErrorKind::AddrNotAvailable => Failure::new(place, "this machine has no such address").now("leave --host out"),
+            _ => Failure::new(place, error.to_string()).now(format!("take another port with {option}")),
+        }
+    })
+}
+
+/// What a caller on this machine writes before the stage.
+fn url(host: IpAddr, port: u16) -> String {
+    match host {
+        host if host.is_unspecified() => format!("http://127.0.0.1:{port}"),
+        IpAddr::V4(host) => format!("http://{host}:{port}"),
+        IpAddr::V6(host) => format!("http://[{host}]:{port}"),
+    }
+}
+
+/// What doesn't change while it serves: the account, and where records go.
+struct Ready {
+    account: Account,
+    place: Place,
+}
+
+enum Place {
+    Here(Arc<Store>),
+    Account(Box<Aws>),
+}
+
+impl Ready {
+    async fn new(context: &Context, args: &cli::Dev, stack: &Stack, home: &Home) -> Result<Ready> {
+        match args.destinations {
+            Where::Local => {
+                let mut account = render::offline_account(stack);
+                let region = context.global.region.clone().or_else(|| stack.region.clone()).or_else(|| std::env::var("AWS_REGION").ok());
+                account.region = region.filter(|region| !region.is_empty()).unwrap_or(account.region);
+                let ready = Ready { account, place: Place::Here(Store::open(&home.directory().join("store"))?) };
+                ready.prepare(stack)?;
+                Ok(ready)
+            }
+            Where::Aws => {
+                let aws = context.connect(stack).await?;
+                let account = aws.account().await.map_err(|error| error.about("account"))?;
+                Ok(Ready { account, place: Place::Account(Box::new(aws)) })
+            }
+        }
+    }
+
+    fn store(&self) -> Option<&Arc<Store>> {
+        match &self.place {
+            Place::Here(store) => Some(store),
+            Place::Account(_) => None,
+        }
+    }
+
+    fn destinations(&self) -> Box<dyn Destinations> {
+        match &self.place {
+            Place::Here(store) => {
+                let sinks = Arc::new(store::sinks(store, &self.account.region));
+                Box::new(Local { store: store.clone(), sinks })
+            }
+            Place::Account(aws) => Box::new(OfAccount(Lent::new((**aws).clone()))),
+        }
+    }
+
+    /// Makes the buckets and queues of every stage, on this machine: those that a deploy makes, those that it takes as they are, and those that
+    /// `allow` names.
+    fn prepare(&self, stack: &Stack) -> Result<()> {
+        let Some(store) = self.store() else { return Ok(()) };
+        let inputs = Inputs { account: &self.account, code_sha256: "", existing: &BTreeMap::new() };
+        for resource in desired::desired(stack, &inputs).values() {
+            match resource {
+                Resource::Bucket(bucket) => store.create_bucket(&bucket.name)?,
+                Resource::Queue(queue) => self.create_queue(store, queue)?,
+                _ => {}
+            }
+        }
+        for id in desired::existing(stack, &self.account) {
+            match id.kind {
+                Kind::Bucket => store.create_bucket(&id.name)?,
+                _ => store.create_queue(&id.name, BTreeMap::new())?,
+            }
+        }
+        for stage in &stack.stages {
+            for route in stack.routes.values() {
+                let Destination::S3(s3) = &route.destination else { continue };
+                for allowed in &s3.allow {
+                    let allowed = allowed.resolve(&stage.name, &self.account.id, &self.account.region);
+                    store.create_bucket(allowed.split('/').next().unwrap_or_default())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn create_queue(&self, store: &Store, queue: &Queue) -> Result<(), Failure> {
+        let mut attributes = BTreeMap::from([
+            ("MessageRetentionPeriod".to_owned(), queue.retention.to_string()),
+            ("MaximumMessageSize".to_owned(), queue.maximum_message_size.to_string()),
+        ]);
+        if let Some(Redrive { dead_letter_queue, after }) = &queue.redrive {
+            // It must be there first, whatever the order of names.
+            store.create_queue(dead_letter_queue, BTreeMap::new())?;
+            let Account { id, region, partition, .. } = &self.account;
+            let arn = format!("arn:{partition}:sqs:{region}:{id}:{dead_letter_queue}");
+            let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": after});
+            attributes.insert("RedrivePolicy".into(), policy.to_string());
+        }
+        store.create_queue(&queue.name, attributes)
+    }
+}
+
+struct Local {
+    store: Arc<Store>,
+    sinks: Arc<Sinks>,
+}
+
+#[async_trait::async_trait]
+impl Destinations for Local {
+    async fn sinks(&self) -> Result<Arc<Sinks>, Failure> {
+        Ok(self.sinks.clone())
+    }
+
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
+        Ok(match record {
+            Stored::S3 { bucket, key, .. } => self.store.object(bucket, key).map(|(_, bytes)| bytes.into()),
+            Stored::Sqs { queue, message_id, .. } => self.store.message(queue, message_id).map(Bytes::from),
+        })
+    }
+}
+
+struct OfAccount(Lent);
+
+#[async_trait::async_trait]
+impl Destinations for OfAccount {
+    async fn sinks(&self) -> Result<Arc<Sinks>, Failure> {
+        self.0.sinks().await
+    }
+
+    async fn stored(&self, _record: &Stored) -> Result<Option<Bytes>, Failure> {
+        Err(Failure::new("record", "it is in the account, not on this machine").now("look there: aws s3 cp, aws sqs receive-message"))
+    }
+}
+
+/// A server at work.
+struct Served<'a> {
+    context: &'a Context,
+    args: &'a cli::Dev,
+    home: &'a Home,
+    given: &'a BTreeMap<String, Secret>,
+    ready: &'a Ready,
+    server: &'a Arc<Server>,
+    url: &'a str,
+    endpoint: Option<&'a str>,
+}
+
+impl Served<'_> {
+    /// What is served where.
+    fn tell(&self) {
+        let Served { context, args, url, endpoint, .. } = self;
+        let report = &context.report;
+        let live = self.server.live();
+        let stack = &live.stack;
+        let shown = report.shows_tokens(args.show_token);
+        if report.json {
+            let mut stages = Map::new();
+            for stage in &stack.stages {
+                let base = format!("{url}/{}", stage.name);
+                let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{base}{path}")))).collect();
+                let mut entry = json!({"url": base, "routes": routes});
+                if let (true, Some(token)) = (args.show_token, live.tokens.get(&stage.name)) {
+                    entry["token"] = json!(token.0);
+                }
+                stages.insert(stage.name.clone(), entry);
+            }
+            let port = url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            let object = json!({
+                "version": json::VERSION, "stack": stack.name, "region": self.ready.account.region, "url": url, "port": port,
+                "page": format!("{url}{}", inspector::ROOT), "endpoint": endpoint, "stages": stages,
+            });
+            return report.result(&object.to_string());
+        }
+        let mut lines = vec![report.paint(Style::Bold, &format!("stack {} is served on this machine", stack.name))];
+        for stage in &stack.stages {
+            lines.push(report.paint(Style::Bold, &stage.name));
+            let token = live.tokens.get(&stage.name).filter(|_| shown);
+            lines.extend(deploy::route_lines(stack, &format!("{url}/{}", stage.name), token));
+        }
+        if !shown {
+            lines.push("(the tokens: --show-token)".into());
+        }
+        lines.push(format!("{}  {url}{}", report.paint(Style::Bold, "page"), inspector::ROOT));
+        match endpoint {
+            Some(endpoint) => {
+                lines.push(format!("{}  AWS_ENDPOINT_URL={endpoint}", report.paint(Style::Bold, "S3 and SQS")));
+                lines.push(format!("  aws --no-sign-request --endpoint-url {endpoint} s3 ls"));
+            }
+            None => lines.push(format!("records go to the account {}, region {}", self.ready.account.id, self.ready.account.region)),
+        }
+        lines.push("Ctrl-C stops it".into());
+        report.result(&lines.join("\n"));
+    }
+
+    /// Follows the stack file and its templates; never returns.
+    async fn watch(&self) {
+        let report = &self.context.report;
+        let (send, mut changes) = mpsc::unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // Nobody listens any more: it ends.
+                let _ = send.send(());
+            }
+        });
+        let mut watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                report.warning(&format!("changes of the stack file are not noticed ({error}): start dev anew after one"));
+                return std::future::pending().await;
+            }
+        };
+        let mut directories = BTreeSet::new();
+        let mut seen = self.contents(&self.server.live().stack);
+        loop {
+            let stack = &self.server.live().stack;
+            for file in self.files(stack) {
+                // Editors put a new file in the old one's place, so the directory is what is watched.
+                let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+                if !directories.contains(&directory) && watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok() {
+                    directories.insert(directory);
+                }
+            }
+            if changes.recv().await.is_none() {
+                return std::future::pending().await;
+            }
+            while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
+            let now = self.contents(stack);
+            if now != seen {
+                self.reload();
+                seen = self.contents(&self.server.live().stack);
+            }
+        }
+    }
+
+    fn files(&self, stack: &Stack) -> Vec<PathBuf> {
+        let templates = stack.routes.values().flat_map(|route| route.templates.values()).map(|template| template.file.clone());
+        std::iter::once(stack_path(&self.args.stack.stack)).chain(templates).collect()
+    }
+
+    /// What the files hold; one that can't be read holds nothing.
+    fn contents(&self, stack: &Stack) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        self.files(stack).into_iter().map(|file| (file.clone(), std::fs::read(file).ok())).collect()
+    }
+
+    /// The new one is served from the next request on; if it is broken, the last good one goes on.
+    fn reload(&self) {
+        let Served { context, args, home, given, ready, server, .. } = self;
+        let file = StackArg { stack: args.stack.stack.clone() };
+        let loaded = context.load_quietly(&file).and_then(|Loaded { stack, warnings }| {
+            ready.prepare(&stack)?;
+            Ok((live(home, given, stack, &ready.account)?, warnings))
+        });
+        let name = file.stack.display();
+        match loaded {
+            Ok((live, warnings)) => {
+                context.report.diagnostics(&warnings);
+                let before = server.live();
+                let same = |a: &Stack, b: &Stack| {
+                    a.name == b.name
+                        && a.routes.keys().eq(b.routes.keys())
+                        && a.stages.iter().map(|s| &s.name).eq(b.stages.iter().map(|s| &s.name))
+                };
+                let changed = !same(&before.stack, &live.stack);
+                server.replace(live);
+                context.report.note(&format!("{} read {name} again", clock(now())));
+                if changed && !context.report.json {
+                    self.tell();
+                }
+            }
+            Err(error) => {
+                context.report.warning(&format!("{name} has changed and can't be served; the last good one goes on\n{error}"));
+                server.complain(Some(error.to_string()));
+            }
+        }
+    }
+}

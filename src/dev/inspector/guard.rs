@@ -1,0 +1,170 @@
+//! Who may talk to the inspector: see the parent module's doc. Refuses with a status and plain words; changes nothing.
+
+use super::{ROOT, failure};
+use axum::{
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// No form and no simple request of another site can carry it.
+pub const OURS: &str = "x-routeto-inspector";
+
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    // HTTP/2 has its host in the URI.
+    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = host.or_else(|| text(request.headers(), header::HOST.as_str()).map(str::to_owned));
+    // Within the nest the path lacks its root.
+    let page = matches!(request.uri().path().strip_prefix(ROOT).unwrap_or(request.uri().path()), "" | "/");
+    match check(request.method(), request.headers(), host.as_deref(), peer, page) {
+        Ok(()) => next.run(request).await,
+        Err((status, what)) => failure(status, what),
+    }
+}
+
+fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    host: Option<&str>,
+    peer: Option<IpAddr>,
+    page: bool,
+) -> Result<(), (StatusCode, &'static str)> {
+    if !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+        return Err((StatusCode::FORBIDDEN, "the inspector answers only this machine"));
+    }
+    let several = headers.get_all(header::HOST).iter().nth(1).is_some();
+    let Some(host) = host.filter(|host| is_local(host) && !several) else {
+        return Err((StatusCode::MISDIRECTED_REQUEST, "the inspector answers only at 127.0.0.1, [::1] and localhost"));
+    };
+    if headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == header::VIA) {
+        return Err((StatusCode::FORBIDDEN, "this came through a proxy; the inspector answers only this machine"));
+    }
+    let origin_is_ours = |origin: &str| origin == format!("http://{host}") || origin == format!("https://{host}");
+    // A link from elsewhere may open the page itself; nothing but the page asks for the rest. Older browsers don't say where a request is from.
+    let site = text(headers, "sec-fetch-site").unwrap_or("same-origin");
+    let opens_page = page && text(headers, "sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    if site != "same-origin" && !(method == Method::GET && (site == "none" || opens_page)) {
+        return Err((StatusCode::FORBIDDEN, "this came from another site"));
+    }
+    if headers.get(header::ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(origin_is_ours)) {
+        return Err((StatusCode::FORBIDDEN, "this came from another site"));
+    }
+    if method != Method::GET && method != Method::HEAD && (!headers.contains_key(header::ORIGIN) || !headers.contains_key(OURS)) {
+        return Err((StatusCode::FORBIDDEN, "this takes the page's own requests only"));
+    }
+    Ok(())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `127.0.0.1`, `[::1]` or `localhost`, with any port or none.
+fn is_local(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let port_is_one = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    port_is_one && (name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
+    }
+
+    fn status(method: Method, host: &str, list: &[(&'static str, &'static str)]) -> u16 {
+        check(&method, &headers(list), Some(host), HERE, false).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn only_this_machines_own_names_are_a_host() {
+        for local in ["127.0.0.1", "127.0.0.1:3000", "localhost", "LocalHost:80", "[::1]", "[::1]:3000"] {
+            assert!(is_local(local), "{local}");
+        }
+        let others = [
+            "",
+            ":3000",
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com:3000",
+            "127.0.0.1:",
+            "127.0.0.1:80@example.com",
+            "example.com:127.0.0.1",
+            "user@localhost",
+            "::1",
+            "[::1].example.com",
+            "[::2]:3000",
+            "0.0.0.0:3000",
+            "127.0.0.2",
+            "localhost.",
+        ];
+        for other in others {
+            assert!(!is_local(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_website_that_rebinds_its_name_gets_nothing() {
+        assert_eq!(status(Method::GET, "evil.example:3000", &[("sec-fetch-site", "same-origin")]), 421);
+        assert_eq!(check(&Method::GET, &headers(&[]), None, HERE, true).map_err(|(status, _)| status.as_u16()), Err(421));
+        let mut two = headers(&[("host", "localhost:3000")]);
+        two.append("host", HeaderValue::from_static("evil.example"));
+        assert_eq!(check(&Method::GET, &two, Some("localhost:3000"), HERE, true).map_err(|(status, _)| status.as_u16()), Err(421));
+    }
+
+    #[test]
+    fn another_machine_a_proxy_and_a_peer_that_is_not_known_get_nothing() {
+        let far = "192.0.2.7".parse().ok();
+        for peer in [far, None] {
+            assert_eq!(check(&Method::GET, &headers(&[]), Some("localhost"), peer, true).map_err(|(status, _)| status.as_u16()), Err(403));
+        }
+        let mapped = "::ffff:127.0.0.1".parse().ok();
+        assert_eq!(check(&Method::GET, &headers(&[]), Some("localhost"), mapped, true).map_err(|(status, _)| status.as_u16()), Ok(()));
+        for proxied in
+            [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "a.ngrok.app"), ("forwarded", "for=192.0.2.7"), ("via", "1.1 x")]
+        {
+            assert_eq!(status(Method::GET, "localhost:3000", &[proxied]), 403, "{proxied:?}");
+        }
+    }
+
+    #[test]
+    fn a_post_needs_the_pages_origin_and_its_header() {
+        let origin = ("origin", "http://localhost:3000");
+        let ours = (OURS, "1");
+        assert_eq!(status(Method::POST, "localhost:3000", &[origin, ours, ("sec-fetch-site", "same-origin")]), 200);
+        assert_eq!(status(Method::POST, "localhost:3000", &[origin]), 403);
+        assert_eq!(status(Method::POST, "localhost:3000", &[ours]), 403);
+        for other in
+            ["http://localhost:3001", "http://127.0.0.1:3000", "https://evil.example", "null", "http://localhost:3000.evil.example"]
+        {
+            assert_eq!(status(Method::POST, "localhost:3000", &[("origin", other), ours]), 403, "{other}");
+            assert_eq!(status(Method::GET, "localhost:3000", &[("origin", other)]), 403, "{other}");
+        }
+        assert_eq!(status(Method::POST, "localhost:3000", &[origin, ours, ("sec-fetch-site", "same-site")]), 403);
+        assert_eq!(status(Method::DELETE, "localhost:3000", &[]), 403);
+    }
+
+    #[test]
+    fn another_site_may_link_to_the_page_and_to_nothing_else() {
+        let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        let say = |page| check(&Method::GET, &headers(&link), Some("localhost"), HERE, page).map_err(|(status, _)| status.as_u16());
+        assert_eq!((say(true), say(false)), (Ok(()), Err(403)));
+        let embedded = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+        assert_eq!(
+            check(&Method::GET, &headers(&embedded), Some("localhost"), HERE, true).map_err(|(status, _)| status.as_u16()),
+            Err(403)
+        );
+        assert_eq!(status(Method::GET, "localhost", &[("sec-fetch-site", "none")]), 200);
+    }
+}

@@ -1,0 +1,418 @@
+//! The journal of `routeto dev`: the last thousand exchanges, on disk, and the news of each as it is recorded.
+//!
+//! Files of up to a hundred records each, written to at the end only and removed whole, oldest first. A record is a line of JSON that sums it up, a
+//! line with the whole [`Exchange`], each written in one piece. What a kill left half written is passed over at the next start, which begins a new file. In memory
+//! is a short summary of each record and nothing else: bodies are read from disk when somebody looks.
+//!
+//! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
+
+use super::exchange::{Exchange, Stored};
+use crate::error::Failure;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::broadcast;
+
+/// Records that are kept.
+pub const MOST: usize = 1000;
+/// Bytes on disk, beside the file that is being written to.
+pub const MOST_BYTES: u64 = 256 * 1024 * 1024;
+/// A file's records and bytes, after which the next one begins.
+const FILE_RECORDS: usize = 100;
+const FILE_BYTES: u64 = 16 * 1024 * 1024;
+const ENDING: &str = "journal";
+/// Summaries that a slow reader may lie behind before it is told to read the list again.
+const BACKLOG: usize = 256;
+/// Characters of a path, a query, a preview in a summary.
+const LONGEST: usize = 160;
+
+/// What the list shows of an exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// In the order in which records were written, from 1; an exchange's own id is in the order of arrival.
+    pub seq: u64,
+    pub id: u64,
+    /// Milliseconds since the epoch.
+    pub time: u64,
+    pub stage: String,
+    pub route: Option<String>,
+    pub method: String,
+    /// With the query, without the stage and the token; cut.
+    pub path: String,
+    pub status: u16,
+    pub millis: f64,
+    /// Bytes of the request's body.
+    pub bytes: u64,
+    pub content_type: String,
+    /// `s3`, `sqs`, or `None` where nothing was stored.
+    pub stored: Option<String>,
+    /// How the body begins, in one line; empty where it isn't text.
+    pub preview: String,
+}
+
+/// What subscribers hear.
+#[derive(Clone, Debug)]
+pub enum News {
+    Recorded(Arc<Summary>),
+    /// The stack file was read anew, or can't be: see what the backend says of itself.
+    Changed,
+}
+
+pub struct Journal {
+    directory: PathBuf,
+    next: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    most_bytes: u64,
+    seq: u64,
+    /// `None` once the journal is closed, so that streams of news end. In here, so that news come in the order of `seq`.
+    news: Option<broadcast::Sender<News>>,
+    /// By the exchange's id.
+    entries: BTreeMap<u64, Entry>,
+    /// By number, which is the `seq` of a file's first record.
+    files: BTreeMap<u64, Length>,
+    writing: Option<Writing>,
+}
+
+struct Entry {
+    summary: Arc<Summary>,
+    file: u64,
+    /// Where the exchange's JSON begins, and its length.
+    at: u64,
+    length: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Length {
+    bytes: u64,
+    /// Of the records in it, how many are still in the list.
+    kept: usize,
+}
+
+struct Writing {
+    number: u64,
+    file: File,
+    records: usize,
+    bytes: u64,
+}
+
+/// The first line of a record.
+#[derive(Serialize, Deserialize)]
+struct Head<S> {
+    /// Of the second line, without its newline.
+    length: u64,
+    summary: S,
+}
+
+impl Journal {
+    /// Opens the journal in `directory`, which is made unless it exists.
+    ///
+    /// # Errors
+    /// When the directory can't be made or read.
+    pub fn open(directory: &Path) -> Result<Arc<Journal>, Failure> {
+        Journal::bounded(directory, MOST_BYTES)
+    }
+
+    fn bounded(directory: &Path, most_bytes: u64) -> Result<Arc<Journal>, Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(directory.display().to_string(), format!("the journal of requests can't be opened: {error}"))
+                .now("see that the directory can be written to, or remove it: it holds only what the page shows")
+        };
+        make_private(directory).map_err(failed)?;
+        let mut state = State { most_bytes, ..State::default() };
+        for number in numbers(directory).map_err(failed)? {
+            state.read(directory, number).map_err(failed)?;
+        }
+        state.trim(directory);
+        let next = state.entries.last_key_value().map_or(0, |(id, _)| *id) + 1;
+        state.news = Some(broadcast::channel(BACKLOG).0);
+        Ok(Arc::new(Journal { directory: directory.to_owned(), next: AtomicU64::new(next), state: Mutex::new(state) }))
+    }
+
+    /// The next exchange's id.
+    pub fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes an exchange down and tells those who listen.
+    ///
+    /// # Errors
+    /// When it can't be written (a full disk): the list then lacks it, but listeners have heard of it. The journal stays as it was.
+    pub fn record(&self, exchange: &Exchange) -> Result<(), Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(self.directory.display().to_string(), format!("request {} can't be written down: {error}", exchange.id))
+                .now("the request itself was answered; make room on the disk")
+        };
+        let json = serde_json::to_vec(exchange).map_err(|error| failed(error.into()))?;
+        let mut summary = summary(exchange);
+        let mut state = self.state();
+        state.seq += 1;
+        summary.seq = state.seq;
+        let summary = Arc::new(summary);
+        let written = state.write(&self.directory, &summary, &json);
+        state.trim(&self.directory);
+        state.tell(News::Recorded(summary));
+        written.map_err(failed)
+    }
+
+    /// Tells listeners that the backend has something new to say of itself.
+    pub fn changed(&self) {
+        self.state().tell(News::Changed);
+    }
+
+    /// News from now on; `None` once the journal is closed.
+    pub fn subscribe(&self) -> Option<broadcast::Receiver<News>> {
+        self.state().news.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    /// Ends every subscription, so that a server that stops isn't kept by an open page. Records are still taken.
+    pub fn close(&self) {
+        self.state().news = None;
+    }
+
+    /// The summaries with a greater `seq`, in the order of it; 0 for all. And the last `seq` given out.
+    pub fn since(&self, seq: u64) -> (Vec<Arc<Summary>>, u64) {
+        let state = self.state();
+        let mut list: Vec<_> = state.entries.values().filter(|entry| entry.summary.seq > seq).map(|entry| entry.summary.clone()).collect();
+        list.sort_by_key(|summary| summary.seq);
+        (list, state.seq)
+    }
+
+    /// An exchange as JSON text; `None` where there is none of this id any more.
+    ///
+    /// # Errors
+    /// When its file can't be read.
+    pub fn json(&self, id: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let (file, at, length) = {
+            let state = self.state();
+            let Some(entry) = state.entries.get(&id) else { return Ok(None) };
+            (entry.file, entry.at, entry.length)
+        };
+        let path = path(&self.directory, file);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(at))?;
+            let mut json = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            file.read_exact(&mut json)?;
+            Ok(json)
+        };
+        match read() {
+            Ok(json) => Ok(Some(json)),
+            // Removed since we looked, as the oldest are.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::new(path.display().to_string(), format!("request {id} can't be read: {error}"))),
+        }
+    }
+
+    /// An exchange.
+    ///
+    /// # Errors
+    /// When its file can't be read.
+    pub fn get(&self, id: u64) -> Result<Option<Exchange>, Failure> {
+        let Some(json) = self.json(id)? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&json);
+        parsed.map(Some).map_err(|error| Failure::new(self.directory.display().to_string(), format!("request {id} can't be read: {error}")))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell(&self, news: News) {
+        if let Some(sender) = &self.news {
+            // Nobody listens: nobody is told.
+            let _ = sender.send(news);
+        }
+    }
+
+    /// Takes in what a file of an earlier run holds, up to where it is whole.
+    fn read(&mut self, directory: &Path, number: u64) -> io::Result<()> {
+        let file = File::open(path(directory, number))?;
+        let size = file.metadata()?.len();
+        let mut reader = BufReader::new(file);
+        self.files.insert(number, Length { bytes: size, kept: 0 });
+        self.seq = self.seq.max(number.saturating_sub(1));
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            let Ok(head) = serde_json::from_slice::<Head<Summary>>(&line) else { break };
+            let at = reader.stream_position()?;
+            // The newline is the record's last byte: with it, all is there.
+            let Some(end) = at.checked_add(head.length).filter(|end| *end < size) else { break };
+            reader.seek_relative(i64::try_from(head.length).map_err(io::Error::other)?)?;
+            let mut newline = [0];
+            reader.read_exact(&mut newline)?;
+            if newline != *b"\n" || reader.stream_position()? != end + 1 {
+                break;
+            }
+            self.seq = self.seq.max(head.summary.seq);
+            self.enter(Entry { file: number, at, length: head.length, summary: Arc::new(head.summary) });
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.files.entry(entry.file).or_default().kept += 1;
+        if let Some(before) = self.entries.insert(entry.summary.id, entry) {
+            self.files.entry(before.file).or_default().kept -= 1;
+        }
+    }
+
+    fn write(&mut self, directory: &Path, summary: &Arc<Summary>, json: &[u8]) -> io::Result<()> {
+        let mut record = serde_json::to_vec(&Head { length: json.len() as u64, summary: summary.as_ref() })?;
+        record.push(b'\n');
+        let head = record.len() as u64;
+        record.extend_from_slice(json);
+        record.push(b'\n');
+        let full = |writing: &Writing| writing.records >= FILE_RECORDS || writing.bytes >= FILE_BYTES;
+        if self.writing.as_ref().is_none_or(full) {
+            self.writing = None;
+            let file = private().create_new(true).append(true).open(path(directory, summary.seq))?;
+            self.files.insert(summary.seq, Length::default());
+            self.writing = Some(Writing { number: summary.seq, file, records: 0, bytes: 0 });
+        }
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        if let Err(error) = writing.file.write_all(&record) {
+            // Part of it may be there: nothing more goes behind that.
+            self.writing = None;
+            return Err(error);
+        }
+        let at = writing.bytes + head;
+        writing.records += 1;
+        writing.bytes += record.len() as u64;
+        let (file, bytes) = (writing.number, writing.bytes);
+        self.files.entry(file).or_default().bytes = bytes;
+        self.enter(Entry { file, at, length: json.len() as u64, summary: summary.clone() });
+        Ok(())
+    }
+
+    /// Forgets the oldest, and removes the files that hold nothing else.
+    fn trim(&mut self, directory: &Path) {
+        let writing = self.writing.as_ref().map(|writing| writing.number);
+        let mut bytes: u64 = self.files.values().map(|length| length.bytes).sum();
+        while self.entries.len() > MOST || bytes > self.most_bytes {
+            let Some((_, oldest)) = self.entries.pop_first() else { break };
+            if let Some(length) = self.files.get_mut(&oldest.file) {
+                length.kept -= 1;
+                if length.kept == 0 && writing != Some(oldest.file) {
+                    bytes -= length.bytes;
+                }
+            }
+        }
+        self.files.retain(|number, length| {
+            let kept = length.kept > 0 || writing == Some(*number);
+            if !kept {
+                // One that can't be removed is looked at again at the next start.
+                let _ = fs::remove_file(path(directory, *number));
+            }
+            kept
+        });
+    }
+}
+
+fn path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:012}.{ENDING}"))
+}
+
+fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = vec![];
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if let (Some(number), true) = (number, path.extension().is_some_and(|ending| ending == ENDING)) {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Webhooks are nobody else's business on this machine.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn summary(exchange: &Exchange) -> Summary {
+    let request = &exchange.request;
+    let mut path = request.path.clone();
+    for (at, (name, value)) in request.query.iter().enumerate() {
+        path.push(if at == 0 { '?' } else { '&' });
+        path.push_str(name);
+        path.push('=');
+        path.push_str(value);
+        if path.len() > 4 * LONGEST {
+            break;
+        }
+    }
+    let header = |wanted: &str| request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str());
+    Summary {
+        seq: 0,
+        id: exchange.id,
+        time: exchange.time,
+        stage: cut(&exchange.stage),
+        route: exchange.route.clone(),
+        method: cut(&request.method),
+        path: cut(&path),
+        status: exchange.status,
+        millis: exchange.millis,
+        bytes: request.body.len() as u64,
+        content_type: cut(header("content-type").unwrap_or_default()),
+        stored: exchange.record.as_ref().map(|record| match record {
+            Stored::S3 { .. } => "s3".to_owned(),
+            Stored::Sqs { .. } => "sqs".to_owned(),
+        }),
+        preview: preview(&request.body),
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut short: String = chars.by_ref().take(LONGEST).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn preview(body: &[u8]) -> String {
+    // Four bytes a character at most, and the last one may be cut.
+    let start = &body[..body.len().min(4 * LONGEST)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
+        Err(_) => return String::new(),
+    };
+    if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return String::new();
+    }
+    cut(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

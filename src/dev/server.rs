@@ -1,0 +1,672 @@
+//! The HTTP server around the [`gateway`]: takes requests off the wire, has the function called, sends the answer, tells of it. Decides nothing.
+//!
+//! Every request is carried to its end in a task of its own, as Lambda would: a caller that hangs up stops nothing.
+
+use super::{
+    exchange::{Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
+    gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
+    inspector::{Backend, Outgoing, Overview, RouteInfo},
+    journal::Journal,
+    lanes::Lanes,
+    tape::{self, Tape, Taped},
+};
+use crate::{
+    error::Failure,
+    observed::Secret,
+    report::Report,
+    spec::{Destination, Stack, TokenRule},
+};
+use axum::{Router, body::Body, extract::ConnectInfo};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::service::{Service, service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use routeto_function::{Invocation, Sinks};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot, watch},
+    time::timeout,
+};
+
+/// Until a request's head is complete.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two pieces of a body.
+const PIECE_PATIENCE: Duration = Duration::from_secs(20);
+/// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller gets no answer from AWS either.
+const BODY_PATIENCE: Duration = Duration::from_secs(310);
+/// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
+const DROPPED_BODY: usize = 8 * LARGEST_BODY;
+/// Bytes of a body that takes long to render or to write: the other requests of its thread need not wait.
+const LARGE: usize = 128 * 1024;
+/// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
+const HEAD_BUFFER: usize = 256 * 1024;
+const HEADERS: usize = 400;
+/// What is in flight when the server stops gets as long as a request may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// For answers to leave, and for requests to the S3 and SQS endpoint to end, when all else is done.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// What is served at a moment; replaced as a whole when the stack file changes.
+pub struct Live {
+    pub stack: Stack,
+    pub gateway: Gateway,
+    /// Of the stages, in clear.
+    pub tokens: BTreeMap<String, Secret>,
+}
+
+/// Where the function puts records.
+#[async_trait::async_trait]
+pub trait Destinations: Send + Sync {
+    /// # Errors
+    /// No credentials.
+    async fn sinks(&self) -> Result<Arc<Sinks>, Failure>;
+
+    /// A record's bytes; `None` where it is no longer there.
+    ///
+    /// # Errors
+    /// It can't be read from here.
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure>;
+}
+
+pub struct Server {
+    live: RwLock<Arc<Live>>,
+    /// What is wrong with the stack file since it was last changed.
+    problem: RwLock<Option<String>>,
+    destinations: Box<dyn Destinations>,
+    lanes: Lanes,
+    journal: Arc<Journal>,
+    report: Report,
+    /// `http://127.0.0.1:3000`
+    url: String,
+    port: u16,
+    started: Instant,
+    flight: Flight,
+}
+
+/// The requests that are under way.
+#[derive(Default)]
+struct Flight {
+    count: AtomicUsize,
+    landed: Notify,
+}
+
+struct Aboard(Arc<Server>);
+
+impl Drop for Aboard {
+    fn drop(&mut self) {
+        if self.0.flight.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.flight.landed.notify_waiters();
+        }
+    }
+}
+
+/// A request as it came.
+pub struct Arrived {
+    pub method: String,
+    /// Path and query, percent-encoded.
+    pub target: String,
+    /// `HTTP/1.1`
+    pub version: &'static str,
+    /// In order, names as sent.
+    pub headers: Vec<(String, String)>,
+    /// `None`: more than the gateway takes.
+    pub body: Option<Vec<u8>>,
+    pub peer: SocketAddr,
+}
+
+/// What belongs to one connection.
+#[derive(Clone)]
+struct Connection {
+    tape: Tape,
+    peer: SocketAddr,
+}
+
+impl Server {
+    /// # Errors
+    /// The system gives no threads.
+    pub fn new(
+        live: Live,
+        destinations: Box<dyn Destinations>,
+        journal: Arc<Journal>,
+        report: Report,
+        url: String,
+        port: u16,
+    ) -> Result<Arc<Server>, Failure> {
+        let live = RwLock::new(Arc::new(live));
+        let (problem, started, flight) = (RwLock::default(), Instant::now(), Flight::default());
+        Ok(Arc::new(Server { live, problem, destinations, lanes: Lanes::new()?, journal, report, url, port, started, flight }))
+    }
+
+    pub fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From the next request on.
+    pub fn replace(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.complain(None);
+    }
+
+    /// Shows on the page what is wrong with the stack file, or that nothing is any more.
+    pub fn complain(&self, problem: Option<String>) {
+        *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.journal.changed();
+    }
+
+    fn board(self: &Arc<Self>) -> Aboard {
+        self.flight.count.fetch_add(1, Ordering::AcqRel);
+        Aboard(self.clone())
+    }
+
+    /// Until nothing is under way.
+    async fn landed(&self) {
+        loop {
+            let landed = self.flight.landed.notified();
+            if self.flight.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    /// All paths that nothing else answers.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let server = self.clone();
+        Router::new().fallback(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { server.answer(request).await }
+        })
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let aboard = self.board();
+        let (head, body) = request.into_parts();
+        let Some(Connection { tape, peer }) = head.extensions.get::<Connection>().cloned() else {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "no connection");
+        };
+        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let read = read_body(body, length).await;
+        let headers = tape
+            .headers(&head.headers)
+            .unwrap_or_else(|| head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect());
+        let body = match read {
+            Ok(body) => body,
+            Err(unread) => {
+                self.report.note(&format!("{} a request was dropped: {unread}", clock(now())));
+                return refusal(unread.status(), &unread.to_string());
+            }
+        };
+        tape.rewind();
+        let arrived = Arrived {
+            method: head.method.to_string(),
+            target: head.uri.path_and_query().map_or_else(|| "/".into(), ToString::to_string),
+            version: if head.version == http::Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" },
+            headers,
+            body,
+            peer,
+        };
+        let without_body = head.method == http::Method::HEAD;
+        let (send, reply) = oneshot::channel();
+        tokio::spawn(async move {
+            self.take(arrived, Some(send)).await;
+            drop(aboard);
+        });
+        match reply.await {
+            Ok(reply) => response(reply, without_body),
+            // The task panicked: what the caller sees of a gateway that failed.
+            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+        }
+    }
+
+    /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers the exchange's id once it is recorded.
+    pub async fn take(&self, arrived: Arrived, reply: Option<oneshot::Sender<Reply>>) -> Option<u64> {
+        let begun = Instant::now();
+        let time = now();
+        let id = self.journal.next_id();
+        let live = self.live();
+        let target = Target::parse(&arrived.target);
+        let ids = match ids(time) {
+            Ok(ids) => ids,
+            Err(what) => {
+                self.report.warning(&format!("a request can't be answered: {what}"));
+                return None;
+            }
+        };
+        let arrival = Arrival {
+            method: &arrived.method,
+            target: &target,
+            headers: &arrived.headers,
+            body: arrived.body.as_deref(),
+            protocol: arrived.version,
+            source_ip: &arrived.peer.ip().to_string(),
+            port: self.port,
+            time: i64::try_from(time).unwrap_or(i64::MAX),
+            clock: self.started.elapsed(),
+            ids: &ids,
+        };
+        let verdict = if arrived.body.as_ref().is_some_and(|body| body.len() > LARGE) {
+            tokio::task::block_in_place(|| live.gateway.receive(&arrival))
+        } else {
+            live.gateway.receive(&arrival)
+        };
+        let mut made = match verdict {
+            Verdict::Answer(answered) => Made {
+                reply: answered.reply,
+                route: answered.route.map(str::to_owned),
+                template: answered.template.map(used),
+                event: answered.event,
+                function: None,
+                stored: None,
+                why: Some(answered.why),
+            },
+            Verdict::Invoke(pending) => {
+                let (route, template, event) = (pending.route().to_owned(), used(pending.template), pending.event.clone());
+                let (outcome, function, stored) = self.invoke(&live, &pending.event).await;
+                let (reply, why) = live.gateway.respond(pending, &outcome);
+                Made { reply, route: Some(route), template: Some(template), event: Some(event), function, stored, why }
+            }
+        };
+        let millis = begun.elapsed().as_secs_f64() * 1000.0;
+        let answer = Answer { headers: made.reply.headers.clone(), body: made.reply.body.clone() };
+        let status = made.reply.status;
+        if let Some(send) = reply {
+            // Who hung up hears nothing.
+            let _ = send.send(std::mem::replace(&mut made.reply, Reply { status, headers: vec![], body: vec![] }));
+        }
+        let exchange = exchange(&live, id, target, arrived, time, millis, status, answer, made);
+        self.report.exchange(&exchange, &clock(time));
+        let recorded = if exchange.request.body.len() > LARGE {
+            tokio::task::block_in_place(|| self.journal.record(&exchange))
+        } else {
+            self.journal.record(&exchange)
+        };
+        if let Err(failure) = recorded {
+            self.report.warning(&format!("a request is missing on the page: {failure}"));
+        }
+        Some(exchange.id)
+    }
+
+    async fn invoke(&self, live: &Live, event: &str) -> (Outcome, Option<FunctionSaid>, Option<Stored>) {
+        let sinks = match self.destinations.sinks().await {
+            Ok(sinks) => sinks,
+            Err(failure) => {
+                let error = json!({"errorType": "NoDestination", "errorMessage": failure.to_string()}).to_string();
+                return (Outcome::Failed(error), None, None);
+            }
+        };
+        let id = match ids(now()) {
+            Ok(ids) => ids.request,
+            Err(_) => return (Outcome::NoAnswer, None, None),
+        };
+        let patience = Duration::from_secs(u64::from(live.stack.function.timeout));
+        let invocation = Invocation { id: id.clone(), deadline: SystemTime::now() + patience };
+        let Some((handled, noted)) = self.lanes.call(event.to_owned(), invocation, patience, sinks).await else {
+            let error = json!({"errorMessage": format!("{id} Task timed out after {:.2} seconds", patience.as_secs_f64())}).to_string();
+            return (Outcome::Failed(error.clone()), Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }), None);
+        };
+        let stored = noted.or_else(|| stored(&handled.log));
+        let (outcome, answer, failed) = match handled.answer {
+            Ok(answer) => {
+                let text = serde_json::to_string(&answer).expect("an answer is plain data");
+                (Outcome::Answered(text.clone()), text, false)
+            }
+            Err(error) => {
+                let text = serde_json::to_string(&error).expect("an error is plain data");
+                (Outcome::Failed(text.clone()), text, true)
+            }
+        };
+        (outcome, Some(FunctionSaid { id, answer, failed, log: handled.log }), stored)
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Server {
+    async fn overview(&self) -> Overview {
+        let live = self.live();
+        let routes = live.stack.routes.values().map(|route| RouteInfo {
+            path: route.path.clone(),
+            accept: route.accept.iter().cloned().collect(),
+            token: route.token == TokenRule::Query,
+            destination: match route.destination {
+                Destination::S3(_) => "s3".into(),
+                Destination::Sqs(_) => "sqs".into(),
+            },
+        });
+        Overview {
+            stack: live.stack.name.clone(),
+            url: self.url.clone(),
+            stages: live.stack.stages.iter().map(|stage| stage.name.clone()).collect(),
+            routes: routes.collect(),
+            problem: self.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    async fn send(&self, request: Outgoing) -> Result<u64, Failure> {
+        let Outgoing { stage, method, path, mut query, headers, body, with_token } = request;
+        if let (true, Some(token)) = (with_token, self.live().tokens.get(&stage)) {
+            query.push(("token".into(), token.0.clone()));
+        }
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let target = format!("/{}/{}{mark}{}", encode(&stage), path.trim_start_matches('/').replace('?', "%3F"), query.join("&"));
+        let arrived = Arrived {
+            method,
+            target,
+            version: "HTTP/1.1",
+            headers,
+            body: (body.len() <= LARGEST_BODY).then(|| body.to_vec()),
+            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        self.take(arrived, None).await.ok_or_else(|| Failure::new("send", "the request can't be answered now"))
+    }
+
+    async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
+        self.destinations.stored(record).await
+    }
+
+    async fn token(&self, stage: &str) -> Option<Secret> {
+        self.live().tokens.get(stage).cloned()
+    }
+}
+
+/// All but the unreserved characters percent-encoded. Source: RFC 3986, section 2.3.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}
+
+/// What became of a request.
+struct Made {
+    reply: Reply,
+    route: Option<String>,
+    template: Option<TemplateUsed>,
+    event: Option<String>,
+    function: Option<FunctionSaid>,
+    stored: Option<Stored>,
+    why: Option<String>,
+}
+
+fn used(template: &crate::render::MappingTemplate) -> TemplateUsed {
+    TemplateUsed {
+        content_type: template.media().to_owned(),
+        file: template.file.as_ref().map(|file| file.display().to_string()),
+        text: template.text().to_owned(),
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn exchange(
+    live: &Live,
+    id: u64,
+    target: Target,
+    arrived: Arrived,
+    time: u64,
+    millis: f64,
+    status: u16,
+    response: Answer,
+    made: Made,
+) -> Exchange {
+    let sent = target.parameter("token").unwrap_or_default().to_owned();
+    let token = match live.gateway.valid_token(&target.stage) {
+        _ if sent.trim().is_empty() => TokenSent::Missing,
+        Some(valid) => match routeto_function::token::check(sent.as_bytes(), valid.0.as_bytes(), time / 1000) {
+            routeto_function::token::Verdict::Right => TokenSent::Right,
+            routeto_function::token::Verdict::Wrong => TokenSent::Wrong,
+            routeto_function::token::Verdict::Missing => TokenSent::Missing,
+        },
+        None => TokenSent::Wrong,
+    };
+    let mask = Mask::new(live, &target.stage, &sent);
+    let hidden = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (mask.text(name), mask.text(value))).collect();
+    Exchange {
+        id,
+        time,
+        stage: mask.text(target.stage),
+        route: made.route,
+        request: Sent {
+            method: arrived.method,
+            path: mask.text(target.path),
+            query: hidden(target.query.into_iter().filter(|(name, _)| name != "token").collect()),
+            token,
+            version: arrived.version.into(),
+            headers: hidden(arrived.headers),
+            body: arrived.body.unwrap_or_default(),
+        },
+        status,
+        millis,
+        response: Answer { headers: hidden(response.headers), body: response.body },
+        template: made.template,
+        event: made.event.map(|event| mask.text(event)),
+        function: made.function,
+        record: made.stored,
+        why: made.why.map(|why| mask.text(why)),
+    }
+}
+
+/// Takes tokens out of what is kept and shown: every stage's own, the hash of this stage's, and whatever was sent for one.
+struct Mask(Vec<String>);
+
+/// Stands where a token stood.
+const MASKED: &str = "…";
+/// Shorter ones are no token of anybody's: they would blot out half of the text.
+const SHORTEST_SECRET: usize = 8;
+
+impl Mask {
+    fn new(live: &Live, stage: &str, sent: &str) -> Mask {
+        let mut secrets: Vec<String> = live.tokens.values().map(|token| token.0.clone()).collect();
+        secrets.extend(live.gateway.valid_token(stage).map(|valid| valid.0.clone()));
+        if sent.len() >= SHORTEST_SECRET {
+            // As it came, and as it stands in JSON.
+            let quoted = serde_json::to_string(sent).unwrap_or_default();
+            secrets.push(quoted.trim_matches('"').to_owned());
+            secrets.push(sent.to_owned());
+        }
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        Mask(secrets)
+    }
+
+    fn text(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, secret| if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASKED) } else { text })
+    }
+}
+
+/// Where the function's line of log says that the record is: of one in the account nothing more is known.
+fn stored(log: &str) -> Option<Stored> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        stored: Option<String>,
+        bytes: Option<u64>,
+    }
+    let line: Line = serde_json::from_str(log).ok()?;
+    let (place, bytes) = (line.stored?, line.bytes.unwrap_or_default());
+    match place.strip_prefix("s3://") {
+        Some(object) => object.split_once('/').map(|(bucket, key)| Stored::S3 { bucket: bucket.into(), key: key.into(), bytes }),
+        None => Some(Stored::Sqs { queue: place.rsplit('/').next()?.to_owned(), message_id: String::new(), bytes }),
+    }
+}
+
+/// Why a request has no body to look at.
+enum Unread {
+    Slow,
+    Broken(String),
+}
+
+impl Unread {
+    fn status(&self) -> StatusCode {
+        match self {
+            Unread::Slow => StatusCode::REQUEST_TIMEOUT,
+            Unread::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unread::Slow => write!(f, "its body came too slowly"),
+            Unread::Broken(why) => write!(f, "its body stopped in the middle ({why})"),
+        }
+    }
+}
+
+/// The whole body; `None` where it is more than the gateway takes.
+async fn read_body(body: Body, length: Option<usize>) -> Result<Option<Vec<u8>>, Unread> {
+    match timeout(BODY_PATIENCE, read_pieces(body, length)).await {
+        Ok(read) => read,
+        Err(_) => Err(Unread::Slow),
+    }
+}
+
+async fn read_pieces(mut body: Body, length: Option<usize>) -> Result<Option<Vec<u8>>, Unread> {
+    let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(LARGEST_BODY));
+    let mut seen = 0;
+    loop {
+        let frame = match timeout(PIECE_PATIENCE, body.frame()).await {
+            Err(_) => return Err(Unread::Slow),
+            Ok(None) => return Ok((seen <= LARGEST_BODY).then_some(bytes)),
+            Ok(Some(Err(error))) => return Err(Unread::Broken(causes(&error))),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= LARGEST_BODY {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+            if seen > DROPPED_BODY {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    said.dedup();
+    said.join(": ")
+}
+
+fn response(reply: Reply, without_body: bool) -> Response<Body> {
+    let mut response = Response::new(if without_body { Body::empty() } else { Body::from(Bytes::from(reply.body)) });
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in reply.headers {
+        // What a template set and HTTP doesn't know is left out.
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+/// Answers what never was a whole request, and ends its connection.
+fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(json!({ "message": message }).to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// New ids of a request.
+fn ids(time: u64) -> Result<Ids, String> {
+    let mut bytes = [0_u8; 38];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    // A random UUID: version 4, variant 1. Source: RFC 9562.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = crate::resource::hex(&bytes[..16]);
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    Ok(Ids {
+        request: format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
+        extended: BASE64_STANDARD.encode(&bytes[16..27]),
+        trace: format!("1-{:08x}-{}", time / 1000, crate::resource::hex(&bytes[26..38])),
+    })
+}
+
+/// Milliseconds since the epoch.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `12:34:56`, UTC.
+pub fn clock(millis: u64) -> String {
+    let seconds = millis / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Serves a router until `stop`; then finishes what is in flight of `server`.
+pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_BUFFER).max_headers(HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BUFFER as u32)
+        .keep_alive_interval(PIECE_PATIENCE)
+        .keep_alive_timeout(HEAD_PATIENCE);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                // Out of file descriptors, say: others end, then there are some again.
+                Err(_) => {
+                    let _ = timeout(Duration::from_millis(50), pending::<()>()).await;
+                    continue;
+                }
+            },
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+        };
+        // Small answers should not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let tape = Tape::default();
+        let connection = Connection { tape: tape.clone(), peer };
+        let inner = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            request.extensions_mut().insert(ConnectInfo(connection.peer));
+            inner.call(request)
+        });
+        let serving = builder.serve_connection(TokioIo::new(Taped::new(stream, tape)), service).into_owned();
+        let serving = graceful.watch(serving);
+        tokio::spawn(async move {
+            // A connection that breaks is its caller's affair.
+            let _ = serving.await;
+        });
+    }
+    drop(listener);
+    server.journal.close();
+    let all = async {
+        server.landed().await;
+        let _ = timeout(LAST_MOMENT, pending::<()>()).await;
+    };
+    let _ = timeout(STOP_PATIENCE, async {
+        tokio::select! {
+            () = graceful.shutdown() => server.landed().await,
+            // Streams of news and long polls don't end by themselves.
+            () = all => {}
+        }
+    })
+    .await;
+}

@@ -1,0 +1,211 @@
+//! Who gets in: by plain HTTP, without a browser.
+
+use super::fake::{Server, TOKEN};
+use serde_json::{Value, json};
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let request = headers.iter().fold(agent().get(format!("{}{path}", server.url)), |request, (name, value)| request.header(*name, *value));
+    let response = request.call().unwrap();
+    (response.status().as_u16(), response.into_body().read_to_string().unwrap())
+}
+
+fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
+    let request =
+        headers.iter().fold(agent().post(format!("{}{path}", server.url)), |request, (name, value)| request.header(*name, *value));
+    let response = request.send(body.to_string()).unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_str(&response.into_body().read_to_string().unwrap()).unwrap())
+}
+
+#[test]
+fn the_page_and_what_it_loads_come_with_a_policy_that_runs_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for (path, kind) in [
+        ("/_routeto", "text/html; charset=utf-8"),
+        ("/_routeto/", "text/html; charset=utf-8"),
+        ("/_routeto/page.js", "text/javascript; charset=utf-8"),
+        ("/_routeto/page.css", "text/css; charset=utf-8"),
+        ("/_routeto/api/requests", "application/json"),
+    ] {
+        let response = agent().get(format!("{}{path}", server.url)).call().unwrap();
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        assert_eq!((response.status().as_u16(), header("content-type").as_str()), (200, kind), "{path}");
+        assert_eq!(
+            header("content-security-policy"),
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        );
+        let others =
+            ["x-content-type-options", "referrer-policy", "cache-control", "cross-origin-resource-policy", "cross-origin-opener-policy"];
+        assert_eq!(others.map(header), ["nosniff", "no-referrer", "no-store", "same-origin", "same-origin"], "{path}");
+    }
+    assert_eq!(get(&server, "/_routeto/nothing", &[]).0, 404);
+    assert_eq!(get(&server, "/_routeto/api/send", &[]).0, 405);
+    assert_eq!(get(&server, "/_routeto/api/requests/7", &[]), (404, json!({"error": "request 7 is no longer kept"}).to_string()));
+}
+
+#[test]
+fn the_page_itself_names_nothing_that_is_not_its_own() {
+    for text in [
+        include_str!("../../src/dev/inspector/page.html"),
+        include_str!("../../src/dev/inspector/page.css"),
+        include_str!("../../src/dev/inspector/page.js"),
+    ] {
+        let foreign: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("://") && !line.contains("http://www.w3.org/2000/svg") && !line.contains("s3://"))
+            .collect();
+        assert_eq!(foreign, [] as [&str; 0]);
+        for never in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+            "@import",
+            "onclick=\"",
+            "style=\"",
+        ] {
+            let used: Vec<&str> = text.lines().filter(|line| line.contains(never) && !line.starts_with("//")).collect();
+            assert_eq!(used, [] as [&str; 0], "{never}");
+        }
+    }
+}
+
+#[test]
+fn a_rebound_name_a_tunnel_and_another_site_get_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for path in ["/_routeto", "/_routeto/api/requests", "/_routeto/events", "/_routeto/page.js", "/_routeto/nothing"] {
+        assert_eq!(get(&server, path, &[("host", "evil.example")]).0, 421, "{path}");
+        assert_eq!(get(&server, path, &[("x-forwarded-host", "a.tunnel.example")]).0, 403, "{path}");
+        assert_eq!(get(&server, path, &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]).0, 403, "{path}");
+    }
+    let origin = ("origin", server.url.as_str());
+    let ours = ("x-routeto-inspector", "1");
+    let ask = json!({"stage": "dev"});
+    let site = json!({"error": "this came from another site"});
+    let own = json!({"error": "this takes the page's own requests only"});
+    assert_eq!(post(&server, "/_routeto/api/token", &[("origin", "https://evil.example"), ours], &ask), (403, site));
+    assert_eq!(post(&server, "/_routeto/api/token", &[origin], &ask), (403, own.clone()));
+    assert_eq!(post(&server, "/_routeto/api/token", &[ours], &ask), (403, own));
+    assert_eq!(post(&server, "/_routeto/api/token", &[origin, ours], &ask), (200, json!({"token": TOKEN})));
+    assert_eq!(
+        post(&server, "/_routeto/api/token", &[origin, ours], &json!({"stage": "x"})),
+        (404, json!({"error": "there is no such stage"}))
+    );
+}
+
+#[test]
+fn a_request_is_sent_read_back_and_its_record_too_and_no_token_is_in_any_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let headers = [("origin", server.url.as_str()), ("x-routeto-inspector", "1")];
+    let request = json!({"stage": "dev", "method": "POST", "path": "/input", "query": [["app", "a b"]], "headers": [["Content-Type", "application/json"]], "body": "eyJhIjogMS41MH0=", "with_token": true});
+    assert_eq!(post(&server, "/_routeto/api/send", &headers, &request), (200, json!({"id": 1})));
+    let (status, text) = get(&server, "/_routeto/api/requests/1", &[]);
+    let exchange: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (status, &exchange["status"], &exchange["request"]["token"], &exchange["request"]["query"]),
+        (200, &json!(200), &json!("right"), &json!([["app", "a b"]]))
+    );
+    assert_eq!(get(&server, "/_routeto/api/requests/1/record", &[]), (200, "{\"a\": 1.50}".to_owned()));
+    let (_, all) = get(&server, "/_routeto/api/requests", &[]);
+    let listed: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!(
+        (&listed["last"], listed["requests"].as_array().unwrap().len(), &listed["requests"][0]["path"]),
+        (&json!(1), 1, &json!("/input?app=a b"))
+    );
+    assert!(![text, all, get(&server, "/_routeto/api/overview", &[]).1].iter().any(|text| text.contains(TOKEN)));
+    let broken = post(&server, "/_routeto/api/send", &headers, &json!({"stage": "dev"}));
+    assert_eq!(broken, (400, json!({"error": "not what the page sends: missing field `method` at line 1 column 15"})));
+    let no_method = post(
+        &server,
+        "/_routeto/api/send",
+        &headers,
+        &json!({"stage": "dev", "method": "", "path": "/", "query": [], "headers": [], "body": "", "with_token": false}),
+    );
+    assert_eq!(no_method, (500, json!({"error": "request: it has no method"})));
+}
+
+#[test]
+fn a_stream_that_was_cut_goes_on_from_the_last_event_that_was_seen() {
+    use std::io::{BufRead, BufReader};
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let send = |n: u64| {
+        for _ in 0..n {
+            server.fake.walk("dev", "POST", "/input", vec![], vec![], "{}".into());
+        }
+    };
+    // The next event's name, id and data.
+    fn next(lines: &mut impl BufRead) -> (String, String, String) {
+        let mut event = (String::new(), String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the stream ended");
+            match line.trim_end().split_once(": ") {
+                Some(("event", name)) => event.0 = name.into(),
+                Some(("id", id)) => event.1 = id.into(),
+                Some(("data", data)) => event.2 = data.into(),
+                _ if line == "\n" && !event.0.is_empty() => return event,
+                _ => {}
+            }
+        }
+    }
+    let listen = |last: &str| {
+        let mut request = agent().get(format!("{}/_routeto/events", server.url));
+        if !last.is_empty() {
+            request = request.header("last-event-id", last);
+        }
+        BufReader::new(request.call().unwrap().into_body().into_reader())
+    };
+    let ids = |data: &str| {
+        serde_json::from_str::<Value>(data)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|summary| summary["id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+
+    send(3);
+    let mut fresh = listen("");
+    let mut first = String::new();
+    fresh.read_line(&mut first).unwrap();
+    assert_eq!(first, "retry: 1000\n");
+    send(1);
+    let (name, id, data) = next(&mut fresh);
+    assert_eq!((name.as_str(), id.as_str(), ids(&data)), ("requests", "4", vec![4]));
+    server.fake.journal.changed();
+    assert_eq!(next(&mut fresh).0, "changed");
+    drop(fresh);
+    send(2);
+    let (_, id, data) = next(&mut listen("4"));
+    assert_eq!((id.as_str(), ids(&data)), ("6", vec![5, 6]));
+    // The number of a journal that was thrown away.
+    let (_, _, data) = next(&mut listen("999"));
+    assert_eq!(ids(&data), [1, 2, 3, 4, 5, 6]);
+    // More than a subscriber's backlog, unread: still nothing is missed.
+    let mut slow = listen("6");
+    send(700);
+    let mut heard = vec![];
+    while heard.len() < 700 {
+        let (name, _, data) = next(&mut slow);
+        if name == "requests" {
+            heard.extend(ids(&data));
+        }
+    }
+    assert_eq!(heard, (7..=706).collect::<Vec<_>>());
+    server.fake.journal.close();
+    let mut rest = String::new();
+    while slow.read_line(&mut rest).unwrap() > 0 {}
+}
