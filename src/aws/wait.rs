@@ -1,8 +1,23 @@
 //! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a clear error.
 
 use super::call::CallError;
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::OnceLock, time::Duration};
 use tokio::time::{Instant, sleep};
+
+/// How many times faster than the world's routeto's clock goes. A test of a debug build sets it, so that 90 seconds pass in a few; a
+/// release knows no clock but the world's.
+pub fn speed() -> u32 {
+    static SPEED: OnceLock<u32> = OnceLock::new();
+    *SPEED.get_or_init(|| match std::env::var("ROUTETO_TEST_CLOCK") {
+        Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),
+        _ => 1,
+    })
+}
+
+/// A time of routeto's clock as the world's.
+pub fn real(time: Duration) -> Duration {
+    time / speed()
+}
 
 /// Where the reason for a wait goes.
 pub type Tell<'a> = &'a (dyn Fn(String) + Send + Sync);
@@ -33,16 +48,17 @@ where
         match attempt().await.map_err(Waited::Failed)? {
             Try::Done(value) => return Ok(value),
             Try::Again(reason) => {
-                if start.elapsed() + pause > limit {
+                let elapsed = start.elapsed() * speed();
+                if elapsed + pause > limit {
                     return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
                 }
-                if reason != told && start.elapsed() > Duration::from_millis(500) {
+                if reason != told && elapsed > Duration::from_millis(500) {
                     tell(reason.clone());
                     told = reason;
                 }
             }
         }
-        sleep(pause).await;
+        sleep(real(pause)).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(3));
     }
 }
@@ -98,7 +114,7 @@ where
     .map_err(|waited| waited.of(call))
 }
 
-/// A pause that a caller outside `aws` asks for.
+/// A pause by the world's clock: the lock's signs are seen by others.
 pub async fn pause(time: Duration) {
     sleep(time).await;
 }
