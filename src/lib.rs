@@ -42,9 +42,11 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
+        // Before anything else: a signal that comes while the first calls are being sent is heard, too.
+        let interrupted = interrupted();
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
-            signal = interrupted() => {
+            signal = interrupted => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 Err(Error::Interrupted(
@@ -58,17 +60,28 @@ pub fn run() -> ExitCode {
     end(&context, outcome)
 }
 
-async fn interrupted() -> &'static str {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
-                _ = tokio::signal::ctrl_c() => "interrupted",
-                _ = terminate.recv() => "terminated",
-            };
+/// Listens from the moment on that it is called; ends with the signal.
+#[cfg(unix)]
+fn interrupted() -> impl Future<Output = &'static str> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async fn next(signal: std::io::Result<Signal>) {
+        match signal {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Nothing to listen to: the signal ends the process by itself.
+            Err(_) => std::future::pending().await,
         }
     }
+    async move {
+        tokio::select! {
+            () = next(signals.0) => "interrupted",
+            () = next(signals.1) => "terminated",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
     "interrupted"
 }

@@ -56,10 +56,10 @@ impl Aws {
         let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(real(Duration::from_secs(1)));
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(real(Duration::from_secs(5)))
-                // UpdateFunctionCode carries the zip; nothing else takes long.
-                .operation_attempt_timeout(real(Duration::from_secs(30)))
-                .operation_timeout(real(Duration::from_secs(90)))
+                .connect_timeout(Duration::from_secs(5))
+                // UpdateFunctionCode carries the zip; nothing else takes long. A test's emulator does, and no clock of ours hurries it.
+                .operation_attempt_timeout(real(Duration::from_secs(30)).max(Duration::from_secs(5)))
+                .operation_timeout(real(Duration::from_secs(90)).max(Duration::from_secs(20)))
                 .build(),
         );
         if let Some(region) = &connection.region {

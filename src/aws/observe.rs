@@ -7,6 +7,7 @@ use crate::{
     error::{Failure, Result},
     observed::{Account, Double, Existing, FunctionState, Observed},
     plan::destination_id,
+    previous::Previous,
     resource::*,
     spec::{Destination, Stack},
 };
@@ -414,6 +415,11 @@ async fn third(
             _ => {}
         }
     }
+    // What a stage could go back to, too: whether it is still there.
+    let before = observed.resources.keys().filter(|id| id.kind == Kind::Stage).filter_map(|id| observed.stages.get(&id.name));
+    let before = before.filter_map(|state| Previous::read(&state.variables)?.values);
+    candidates
+        .extend(before.flat_map(|values| destinations_of(&values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())));
     candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
     let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()

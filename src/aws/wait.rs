@@ -27,6 +27,8 @@ pub enum Try<T> {
     Done(T),
     /// Not yet: why.
     Again(String),
+    /// Not yet, and not before that time: AWS asks for it.
+    Later(String, Duration),
 }
 
 /// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5 minutes and a half, rarely more.
@@ -45,20 +47,21 @@ where
     let mut pause = Duration::from_millis(100);
     let mut told = String::new();
     loop {
-        match attempt().await.map_err(Waited::Failed)? {
+        let (reason, asked) = match attempt().await.map_err(Waited::Failed)? {
             Try::Done(value) => return Ok(value),
-            Try::Again(reason) => {
-                let elapsed = start.elapsed() * speed();
-                if elapsed + pause > limit {
-                    return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
-                }
-                if reason != told && elapsed > Duration::from_millis(500) {
-                    tell(reason.clone());
-                    told = reason;
-                }
-            }
+            Try::Again(reason) => (reason, Duration::ZERO),
+            Try::Later(reason, time) => (reason, time),
+        };
+        let elapsed = start.elapsed() * speed();
+        let wait = pause.max(asked);
+        if elapsed + wait > limit {
+            return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
         }
-        sleep(real(pause)).await;
+        if reason != told && elapsed > Duration::from_millis(500) {
+            tell(reason.clone());
+            told = reason;
+        }
+        sleep(real(wait)).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(3));
     }
 }
@@ -104,7 +107,7 @@ where
             match outcome.await {
                 Ok(value) => Ok(Try::Done(value)),
                 Err(error) => match busy(&error) {
-                    Some(reason) => Ok(Try::Again(reason)),
+                    Some(reason) => Ok(Try::Later(reason, error.retry_after.unwrap_or_default())),
                     None => Err(error),
                 },
             }
