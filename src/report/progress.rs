@@ -114,6 +114,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
+        (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
         _ => ("updating", "updated"),
     }

@@ -239,6 +239,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What Ctrl-C sends.
     pub fn interrupt(&self) {
         self.signal("-INT");
