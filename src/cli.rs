@@ -85,8 +85,22 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct StackArg {
     /// The stack file, or the name of one in stacks/
-    #[arg(value_name = "STACK", default_value = "stacks/routeto.yaml")]
+    #[arg(value_name = "STACK", default_value = DEFAULT_STACK)]
     pub stack: PathBuf,
+}
+
+const DEFAULT_STACK: &str = "stacks/routeto.yaml";
+
+impl StackArg {
+    /// Another command about the same stack, to be pasted: `routeto deploy sendgrid-s3`.
+    pub fn command(&self, verb: &str) -> String {
+        let stack = self.stack.display().to_string();
+        match stack.as_str() {
+            DEFAULT_STACK => format!("routeto {verb}"),
+            plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-._/~".contains(c)) => format!("routeto {verb} {plain}"),
+            _ => format!("routeto {verb} '{}'", stack.replace('\'', r"'\''")),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -187,7 +201,7 @@ pub struct Teardown {
     /// Delete buckets with objects and queues with messages, too
     #[arg(long)]
     pub delete_data: bool,
-    /// Don't ask
+    /// Don't ask. Nobody is asked where stdin is no terminal, as in a CI job
     #[arg(short, long)]
     pub yes: bool,
     /// Take the lock of a deploy that was killed

@@ -340,6 +340,27 @@ impl At<'_> {
     }
 }
 
+/// Buckets and queues that the stages which `wanted` names have of their own: those that are made, not existing ones.
+pub fn made(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
+    for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
+        let resolve = |pattern: &spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
+        for route in stack.routes.values() {
+            match &route.destination {
+                Destination::S3(s3) if !s3.existing => {
+                    buckets.insert(resolve(&s3.bucket));
+                }
+                Destination::Sqs(sqs) if !sqs.existing => {
+                    queues.insert(resolve(&sqs.queue));
+                    queues.extend(sqs.dead_letter.as_ref().map(|dead| resolve(&dead.queue)));
+                }
+                _ => {}
+            }
+        }
+    }
+    (buckets, queues)
+}
+
 /// A queue's URL, known before the queue exists. Source: SQS developer guide, "Queue and message identifiers".
 pub fn queue_url(account: &Account, queue: &str) -> String {
     format!("https://sqs.{}.{}/{}/{queue}", account.region, account.dns_suffix(), account.id)

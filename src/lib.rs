@@ -92,6 +92,7 @@ fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            context.progress.clear();
             let code = error.exit_code();
             let mut stderr = std::io::stderr().lock();
             let _ = if context.report.json {

@@ -807,6 +807,7 @@ impl Planner<'_> {
                         let held = self.observed.contents.get(id).copied().unwrap_or(0);
                         let why = match id.kind {
                             Kind::Bucket => "it holds objects".to_owned(),
+                            _ if held == 1 => "it holds a message".to_owned(),
                             _ => format!("it holds about {held} messages"),
                         };
                         self.plan.kept.push(Kept { id: id.clone(), why });

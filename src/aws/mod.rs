@@ -69,7 +69,9 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &connection.profile {
-            loader = loader.profile_name(profile);
+            // Asked for by name, it comes before keys in the environment, as with the AWS CLI: they may be another account's.
+            let provider = aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(provider);
         }
         if let Some(url) = &connection.endpoint_url {
             loader = loader.endpoint_url(url);
@@ -82,6 +84,10 @@ impl Aws {
         };
         let endpoint_url = config.endpoint_url().map(str::to_owned);
         if let Some(url) = &endpoint_url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                let failure = Failure::new("endpoint", format!("`{url}` is no URL"));
+                return Err(Error::Usage(failure.now("begin --endpoint-url or AWS_ENDPOINT_URL with http:// or https://")));
+            }
             call::remember_endpoint(url);
         }
         // Other endpoints than AWS's have no host name per bucket.

@@ -9,7 +9,7 @@ use crate::{
     plan::destination_id,
     previous::Previous,
     resource::*,
-    spec::{Destination, Stack},
+    spec::Stack,
 };
 use futures_util::future::{try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,8 @@ const NEWEST: usize = 10;
 pub enum Seen<T> {
     Absent,
     Ours(T),
+    /// Empty and without any tag: what a deploy leaves that dies between making a bucket and tagging it, or somebody's new bucket.
+    Untagged(T),
     /// It doesn't carry our tag: whose it seems to be.
     Foreign(String),
 }
@@ -110,7 +112,7 @@ async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<S
 
 async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> Result<Observed, CallError> {
     let stack = &look.stack.name;
-    let (buckets, queues) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let existing = desired::existing(&in_scope(look), account);
     let mut observed = Observed::default();
     let api = async {
@@ -152,6 +154,12 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
             other_stages.insert(stage);
         }
     }
+    // A deploy takes the lock before it makes anything: where there is no history of this stack, no crash of ours left that bucket.
+    let history = Id::new(Kind::LogGroup, name::history(stack));
+    let found_buckets = match observed.resources.contains_key(&history) {
+        true => found_buckets.into_iter().map(adopted).collect(),
+        false => found_buckets,
+    };
     place_buckets(&mut observed, found_buckets);
     place_queues(&mut observed, found_queues);
     let mut in_use = BTreeSet::new();
@@ -255,27 +263,6 @@ fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
     buckets.chain(queues).collect()
 }
 
-/// Buckets and queues of the stages that `wanted` names, made ones only.
-fn named(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
-    for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
-        let resolve = |pattern: &crate::spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
-        for route in stack.routes.values() {
-            match &route.destination {
-                Destination::S3(s3) if !s3.existing => {
-                    buckets.insert(resolve(&s3.bucket));
-                }
-                Destination::Sqs(sqs) if !sqs.existing => {
-                    queues.insert(resolve(&sqs.queue));
-                    queues.extend(sqs.dead_letter.as_ref().map(|dead| resolve(&dead.queue)));
-                }
-                _ => {}
-            }
-        }
-    }
-    (buckets, queues)
-}
-
 type SeenBuckets = Vec<(String, Seen<(Bucket, Tags)>)>;
 type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
 
@@ -340,6 +327,9 @@ fn place<T>(observed: &mut Observed, id: Id, seen: Seen<T>, put: impl FnOnce(&mu
     match seen {
         Seen::Absent => {}
         Seen::Ours(value) => put(observed, value),
+        Seen::Untagged(_) => {
+            observed.foreign.insert(id, format!("it lacks the tag {STACK_TAG}"));
+        }
         Seen::Foreign(whose) => {
             observed.foreign.insert(id, whose);
         }
@@ -403,7 +393,7 @@ async fn third(
         observed.foreign.retain(|id, _| !theirs.contains(&id.name));
     }
     // What any stage of the file names stays, whatever the command is about.
-    let (buckets, queues) = named(look.stack, account, |_| true);
+    let (buckets, queues) = desired::made(look.stack, account, |_| true);
     in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
     in_use.extend(queues.into_iter().map(|name| Id::new(Kind::Queue, name)));
     let mut candidates = kept;
@@ -445,13 +435,21 @@ async fn third(
     contents(aws, look, account, observed).await
 }
 
+fn adopted<T>((name, seen): (String, Seen<T>)) -> (String, Seen<T>) {
+    match seen {
+        Seen::Untagged(value) => (name, Seen::Ours(value)),
+        seen => (name, seen),
+    }
+}
+
+/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them.
 fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
-    all.into_iter().filter(|(_, seen)| !matches!(seen, Seen::Foreign(_))).collect()
+    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_) | Seen::Absent)).collect()
 }
 
 /// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.
 async fn contents(aws: &Aws, look: &Look<'_>, account: &Account, observed: &mut Observed) -> Result<(), CallError> {
-    let (wanted, _) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let (wanted, _) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let old: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket && !wanted.contains(&id.name)).cloned().collect();
     fill(aws, observed, old).await
 }

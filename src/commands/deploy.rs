@@ -145,14 +145,14 @@ impl Work<'_> {
             let wrong = unproven.iter().any(|unproven| unproven.wrong);
             failures.extend(unproven.into_iter().map(|unproven| unproven.failure));
             if wrong {
-                failures.push(self.go_back(done, name, args.no_rollback).await);
+                failures.push(self.go_back(done, name, args).await);
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
     }
 
     /// Rolls a stage back whose new state gives wrong answers; says what became of it.
-    async fn go_back(&self, done: &Deployed, stage: &str, keep: bool) -> Failure {
+    async fn go_back(&self, done: &Deployed, stage: &str, args: &cli::Deploy) -> Failure {
         let id = Id::new(Kind::Stage, stage);
         let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
         match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
@@ -162,13 +162,15 @@ impl Work<'_> {
                     .now("look at the function's log, then deploy again");
             }
             _ => {
-                return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is")
-                    .now(format!("look at the function's log; to go back to what it was: routeto rollback --stage {stage}"));
+                return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
+                    "look at the function's log; to go back to what it was: {} --stage {stage}",
+                    args.stack.command("rollback")
+                ));
             }
         }
-        if keep {
+        if args.no_rollback {
             return Failure::new(id.to_string(), "it stays as it is, as --no-rollback says")
-                .now(format!("to go back: routeto rollback --stage {stage}"));
+                .now(format!("to go back: {} --stage {stage}", args.stack.command("rollback")));
         }
         self.context.progress.step(&format!("rolling stage {stage} back"));
         let back = rollback::go_back(self.context, self.aws, self.stack, stage).await;
@@ -186,7 +188,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 Failure::new(id.to_string(), format!("its new state gives wrong answers, and it couldn't be rolled back: {error}"))
-                    .now(format!("deploy what was deployed before, or: routeto rollback --stage {stage}"))
+                    .now(format!("deploy what was deployed before, or: {} --stage {stage}", args.stack.command("rollback")))
             }
         }
     }
@@ -336,10 +338,14 @@ fn report(
         text(context, stack, stages, done, args, &api, seconds);
     }
     for stage in stages.iter().filter(|stage| shut(stage) && needs_token(stack)) {
-        context.report.warning(&format!(
-            "stage {stage} has no token yet and answers 401 to everybody: routeto set-token {} --stage {stage} --show-token",
-            args.stack.stack.display()
-        ));
+        let command = format!("{} --stage {stage}", args.stack.command("set-token"));
+        let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(|name| std::env::var_os(name).is_some());
+        let now = match given {
+            // It would have been taken, had the stage been new, and the only new one.
+            Some(name) => format!("printf %s \"${name}\" | {command} --token-stdin"),
+            None => format!("{command} --show-token"),
+        };
+        context.report.warning(&format!("stage {stage} has no token yet and answers 401 to everybody: {now}"));
     }
     Ok(())
 }

@@ -227,6 +227,10 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
     if metadata.is_dir() {
         return Err(wrong("this is a directory, not a stack file".into(), "name the YAML file in it"));
     }
+    // Nobody may ever write to a pipe, and waiting for it would hear no signal; /dev/stdin is asked for.
+    if !metadata.is_file() && !path.starts_with("/dev") && !path.starts_with("/proc") {
+        return Err(wrong("this is no regular file".into(), "name a stack file, or /dev/stdin"));
+    }
     if metadata.len() > spec::MAX_BYTES as u64 {
         return Err(Error::Stack(vec![spec::too_large(path)]));
     }

@@ -33,13 +33,18 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     // Status builds nothing: the code that is there counts as wanted.
     let mut desired = desired::desired(&scope, &Inputs { account: &account, code_sha256: "", existing: &observed.existing });
     take_code(&mut desired, &observed);
-    let drift = plan(&desired, &observed, Options::default()).map_err(Error::Failed)?;
+    // What is in the way of a deploy is told after what stands: that is when one looks.
+    let (drift, in_the_way) = match plan(&desired, &observed, Options::default()) {
+        Ok(drift) => (Some(drift), vec![]),
+        Err(failures) => (None, failures),
+    };
+    let end = |()| if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) };
     if context.report.json {
         let mut all = Map::new();
         for stage in &stages {
             all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage));
         }
-        let changes = crate::report::json::plan(&stack.name, &aws.region, &drift);
+        let changes = drift.as_ref().map_or(Value::Null, |drift| crate::report::json::plan(&stack.name, &aws.region, drift));
         let history: Vec<Value> = history
             .iter()
             .filter_map(|(time, line)| {
@@ -52,11 +57,9 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
             "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
             "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"], "history": history,
         });
-        context.report.result(&object.to_string());
-        return Ok(());
+        return end(context.report.result(&object.to_string()));
     }
-    context.report.result(&text(context, &stack, &stages, &observed, &account, &drift, &history));
-    Ok(())
+    end(context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history)))
 }
 
 /// Each function is wanted with the code that its stage calls.
@@ -103,10 +106,11 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
 fn text(
     context: &Context,
     stack: &Stack,
+    arg: &cli::StackArg,
     stages: &BTreeSet<String>,
     observed: &Observed,
     account: &crate::observed::Account,
-    drift: &Plan,
+    drift: Option<&Plan>,
     history: &[(i64, String)],
 ) -> String {
     let report = &context.report;
@@ -129,18 +133,24 @@ fn text(
             let destination = destinations.get(&route.variable).map_or("not deployed", |value| value.split('?').next().unwrap_or(value));
             lines.push(format!("  {url}{} → {destination}", route.path));
         }
-        let token = if token::is_shut(&state.valid_token) { "none yet: routeto set-token" } else { "set" };
+        let token = if token::is_shut(&state.valid_token) {
+            format!("none yet: {} --stage {stage}", arg.command("set-token"))
+        } else {
+            "set".to_owned()
+        };
         lines.push(format!(
             "  function version {}, deployment {}, token {token}",
             state.version.as_deref().unwrap_or("?"),
             state.deployment
         ));
     }
-    if drift.is_empty() {
-        lines.push("everything is as the stack file says".into());
-    } else {
-        lines.push("differs from the stack file; `routeto deploy` puts it right:".into());
-        lines.push(report.plan(drift).trim_end().to_owned());
+    match drift {
+        None => {}
+        Some(drift) if drift.is_empty() => lines.push("everything is as the stack file says".into()),
+        Some(drift) => {
+            lines.push(format!("differs from the stack file; `{}` puts it right:", arg.command("deploy")));
+            lines.push(report.plan(drift).trim_end().to_owned());
+        }
     }
     if !history.is_empty() {
         lines.push(report.paint(Style::Bold, "history"));

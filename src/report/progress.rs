@@ -71,6 +71,16 @@ impl Progress {
         }
     }
 
+    /// Takes everything that moves off the terminal, so that what is printed next stays.
+    pub fn clear(&self) {
+        self.step_done();
+        for (_, bar) in std::mem::take(&mut *self.bars()) {
+            bar.finish_and_clear();
+        }
+        let _ = self.multi.clear();
+        self.multi.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+
     /// Ends the step in hand.
     pub fn step_done(&self) {
         if let Some(bar) = self.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
