@@ -97,6 +97,7 @@ pub enum BucketPart {
 
 /// A call, or a few that belong together, with all that it needs.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a plan has some dozens of them
 pub enum Action {
     CreateBucket(Bucket),
     UpdateBucket {

@@ -271,8 +271,11 @@ async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, 
         }
         BucketPart::Encryption => {
             let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-            let rule =
-                ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.expect("the algorithm is set")).build();
+            // As S3's own default says: what a crash leaves without this call reads the same.
+            let rule = ServerSideEncryptionRule::builder()
+                .apply_server_side_encryption_by_default(default.expect("the algorithm is set"))
+                .bucket_key_enabled(false)
+                .build();
             let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build().expect("a rule is set");
             let request = s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(configuration);
             called("s3:PutEncryptionConfiguration", request.send()).await.map(drop)

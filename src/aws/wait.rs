@@ -138,6 +138,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_aws_asks_to_wait_for_is_waited_for_and_not_longer_than_the_limit() {
+        let asked = |seconds| CallError {
+            call: "x",
+            code: Some("TooManyRequestsException".into()),
+            status: Some(429),
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let calls = Cell::new(0);
+        let start = Instant::now();
+        let throttled = |error: &CallError| error.throttled().then(|| "slower".into());
+        let attempt = || {
+            calls.set(calls.get() + 1);
+            let first = calls.get() == 1;
+            async move { if first { Err(asked(1)) } else { Ok(()) } }
+        };
+        while_busy("x", LONG, &|_| (), throttled, attempt).await.expect("it ends");
+        assert!(start.elapsed() >= Duration::from_secs(1) && calls.get() == 2);
+        let error = while_busy("x", LONG, &|_| (), throttled, || async { Err::<(), _>(asked(900)) }).await.expect_err("too long");
+        assert_eq!(error.message, "after 300 s still: slower");
+    }
+
+    #[tokio::test]
     async fn a_busy_call_is_repeated_and_its_answer_returned() {
         let calls = Cell::new(0);
         let answer = while_busy(

@@ -36,7 +36,10 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() }
     } else {
         let work = Work { context, stack: &stack, stages: &stages, aws: &aws, artifact: &artifact, whole };
-        let outcome = work.under_lock(&first.account, &args, tokens).await;
+        let outcome = tokio::select! {
+            outcome = work.under_lock(&first.account, &args, tokens) => outcome,
+            error = context.lost_lock() => Err(error),
+        };
         context.release().await;
         outcome?
     };

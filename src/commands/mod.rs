@@ -37,7 +37,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// What every command works with.
 pub struct Context {
@@ -46,6 +46,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
+    /// Is told when the lock was taken from us.
+    lost: Arc<Notify>,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -73,7 +75,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
 impl Context {
     pub fn new(global: Global) -> Self {
         let report = Report::new(&global);
-        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default() }
+        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default(), lost: Arc::default() }
     }
 
     /// Reads and checks the stack file; warnings are told.
@@ -147,7 +149,7 @@ impl Context {
         };
         let lock = lock::take(aws, group, now(), break_it, &tell).await?;
         self.progress.step_done();
-        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
+        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now, self.lost.clone()));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         Ok(())
     }
@@ -157,6 +159,14 @@ impl Context {
         if let Err(error) = logs::remember(aws, &desired::name::history(stack), &line.to_string(), now()).await {
             self.report.warning(&format!("the history has no line of this: {}", error.about("history")));
         }
+    }
+
+    /// Ends when the lock was taken from us (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
+    pub async fn lost_lock(&self) -> Error {
+        self.lost.notified().await;
+        Failure::new("lock", "another deploy took it while this one was at work, so this one stopped")
+            .now("wait until the other ends, then run the same command again: it goes on from there")
+            .into()
     }
 
     /// Gives the lock back, if one is held.

@@ -1,6 +1,7 @@
 //! Two deploys of one stack at the same moment: one after the other, whatever the moment.
 
-use crate::support::{Output, Stack};
+use crate::support::proxy::Gate;
+use crate::support::{Emulator, Output, Proxy, Stack, What, Which};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,4 +62,23 @@ fn two_deploys_at_once_of_different_files_end_as_one_of_them_and_never_as_a_mixt
         assert_eq!(first.world().names(), [] as [String; 0], "round {round}");
     }
     println!("{rounds} rounds, {refused} deploys told that another was running");
+}
+
+#[test]
+fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
+    let proxy = Proxy::start(Emulator::shared());
+    let slow = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:PutRestApi", 1), What::Hold(gate.clone()));
+    let running = slow.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
+    other.routeto("deploy", "--break-lock").check();
+    // it signs the lock every five seconds, and finds it gone
+    let output = running.wait();
+    gate.open();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("error: lock: another deploy took it while this one was at work, so this one stopped"), "{output:?}");
+    other.routeto("plan", "--exit-code").status(0).check();
+    other.routeto("teardown", "--yes").check();
 }
