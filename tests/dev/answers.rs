@@ -92,7 +92,8 @@ fn each_refusal_has_the_status_and_the_words_that_aws_would_give() {
     assert_eq!(row(&to("/input", &format!("{token}&bucket=other"), JSON, b"{}")), fail(400, "bucket is not allowed on this route"));
     assert_eq!(to("/input", &format!("{token}&bucket=archive/teamA"), JSON, b"{}").status, 200);
     assert_eq!(row(&to("/input", &token, "text/plain", b"{}")), says(415, "Unsupported Media Type"));
-    assert_eq!(row(&to("/nowhere", "", JSON, b"{}")), says(403, "Missing Authentication Token"));
+    let nowhere = post_with(&format!("{}/prod/nowhere", dev.base()), &[("content-type", JSON)], b"{}");
+    assert_eq!(row(&nowhere), says(403, "Missing Authentication Token"));
     assert_eq!(row(&get(&dev.url_with("prod", "/input", &[])).unwrap()), says(403, "Missing Authentication Token"));
     let unknown = post_with(&format!("{}/prd/input{token}", dev.base()), &[("content-type", JSON)], b"{}");
     assert_eq!(row(&unknown), says(403, "Forbidden"));
