@@ -61,6 +61,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give a stage a new token
     SetToken(SetToken),
+    /// Put a stage back to what it was before its last deploy
+    Rollback(Rollback),
     /// Show what stands where, and what was changed by hand
     Status(Status),
     /// Remove what carries the stack's tag; data are kept
@@ -112,6 +114,21 @@ pub struct Deploy {
     /// Print a new stage's token even where it might be recorded
     #[arg(long)]
     pub show_token: bool,
+    /// Keep what was deployed even if it gives wrong answers for 90 seconds
+    #[arg(long)]
+    pub no_rollback: bool,
+    /// Take the lock of a deploy that was killed
+    #[arg(long)]
+    pub break_lock: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    pub stack: StackArg,
+    /// The stage that goes back
+    #[arg(long, value_name = "STAGE", required = true)]
+    pub stage: String,
     /// Take the lock of a deploy that was killed
     #[arg(long)]
     pub break_lock: bool,

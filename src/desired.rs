@@ -336,11 +336,7 @@ impl At<'_> {
     /// All that the function must know of a route on this stage, in the alphabet of stage variables.
     fn destination(&self, route: &spec::Route) -> String {
         let Account { id, region, .. } = self.account;
-        let base = match &route.destination {
-            Destination::S3(s3) => format!("s3://{}/{}", self.resolve(&s3.bucket), self.resolve(&s3.prefix)),
-            Destination::Sqs(sqs) => queue_url(self.account, &self.resolve(&sqs.queue)),
-        };
-        route.variable_value(&base, &self.stage.name, id, region)
+        route.variable_value(|queue| queue_url(self.account, queue), &self.stage.name, id, region)
     }
 }
 

@@ -69,7 +69,8 @@ fn only_the_aws_module_the_function_and_devs_store_know_the_sdk() {
 
 #[test]
 fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
-    const PURE: [&str; 10] = ["spec", "resource", "observed", "desired", "openapi", "policy", "plan", "render", "vtl", "dev/gateway"];
+    const PURE: [&str; 12] =
+        ["spec", "resource", "observed", "desired", "openapi", "policy", "plan", "previous", "render", "rollback", "vtl", "dev/gateway"];
     let words = [
         "std::fs",
         "std::env",

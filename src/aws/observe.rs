@@ -5,7 +5,9 @@ use super::{Aws, apigateway, call::CallError, iam, lambda, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
-    observed::{Account, Existing, FunctionState, Observed},
+    observed::{Account, Double, Existing, FunctionState, Observed},
+    plan::destination_id,
+    previous::Previous,
     resource::*,
     spec::{Destination, Stack},
 };
@@ -36,6 +38,7 @@ pub struct Look<'a> {
 /// The first wave's answer, and what the second one needs of it.
 struct First {
     api: Option<aws_sdk_apigateway::types::RestApi>,
+    doubles: Vec<Double>,
     /// Name and retention.
     log_groups: Vec<(String, Option<u32>)>,
     roles: BTreeMap<String, Seen<Role>>,
@@ -56,8 +59,8 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let first = async {
-        let (api, groups, history, roles, functions, kept) = futures_util::try_join!(
-            apigateway::find(aws, stack),
+        let ((api, doubles), groups, history, roles, functions, kept) = futures_util::try_join!(
+            apigateway::find_all(aws, stack),
             logs::list(aws, &of_functions),
             logs::list(aws, &of_stack),
             roles(aws, stack, &stages),
@@ -65,7 +68,7 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
             kept(aws, &of_stack, look.whole),
         )?;
         let history = history.into_iter().filter(|(group, _)| *group == of_stack);
-        Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
+        Ok::<First, CallError>(First { api, doubles, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
     };
     let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
     let observed = second(aws, look, &account, first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
@@ -78,7 +81,7 @@ async fn kept(aws: &Aws, group: &str, whole: bool) -> Result<BTreeSet<Id>, CallE
         return Ok(BTreeSet::new());
     }
     let lines = logs::history(aws, group, HISTORY).await?;
-    let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lines = lines.iter().filter_map(|(_, line)| serde_json::from_str::<serde_json::Value>(line).ok());
     Ok(lines.flat_map(|line| line["changes"]["kept"].as_array().cloned().unwrap_or_default()).filter_map(|kept| kept_id(&kept)).collect())
 }
 
@@ -152,7 +155,8 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
     place_buckets(&mut observed, found_buckets);
     place_queues(&mut observed, found_queues);
     let mut in_use = BTreeSet::new();
-    if let Some(found) = api {
+    if let Some(mut found) = api {
+        found.state.doubles = first.doubles;
         stages(&mut observed, look, found, &mut other_stages, &mut in_use);
     }
     third(aws, look, account, &mut observed, other_stages, in_use, first.kept).await?;
@@ -232,7 +236,7 @@ fn stages(
 fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     variables
         .iter()
-        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()))
+        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()) && !key.starts_with(variable::PREVIOUS_PREFIX))
         .map(|(key, value)| (key.clone(), value.clone()))
         .partition(|(key, _)| key.starts_with(variable::DESTINATION_PREFIX))
 }
@@ -241,14 +245,6 @@ fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTr
 fn destinations_of(variables: &BTreeMap<String, String>) -> BTreeSet<Id> {
     let (destinations, _) = split(variables);
     destinations.values().filter_map(|value| destination_id(value)).collect()
-}
-
-fn destination_id(value: &str) -> Option<Id> {
-    let base = value.split('?').next()?;
-    match base.strip_prefix("s3://") {
-        Some(rest) => Some(Id::new(Kind::Bucket, rest.split('/').next()?)),
-        None => base.starts_with("http").then(|| Id::new(Kind::Queue, base.rsplit('/').next().unwrap_or_default())),
-    }
 }
 
 /// Buckets and queues that a role may use.
@@ -359,6 +355,9 @@ fn place_all<T>(observed: &mut Observed, all: BTreeMap<String, Seen<T>>, kind: K
 fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
     for (name, seen) in buckets {
         let id = Id::new(Kind::Bucket, name);
+        if matches!(seen, Seen::Absent) {
+            observed.absent.insert(id.clone());
+        }
         place(observed, id.clone(), seen, |observed, (bucket, tags)| {
             observed.all_tags.insert(id, tags);
             insert(observed, Resource::Bucket(bucket));
@@ -369,6 +368,9 @@ fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
 fn place_queues(observed: &mut Observed, queues: SeenQueues) {
     for (name, seen) in queues {
         let id = Id::new(Kind::Queue, name);
+        if matches!(seen, Seen::Absent) {
+            observed.absent.insert(id.clone());
+        }
         place(observed, id.clone(), seen, |observed, (queue, messages)| {
             observed.contents.insert(id, messages);
             insert(observed, Resource::Queue(queue));
@@ -413,6 +415,11 @@ async fn third(
             _ => {}
         }
     }
+    // What a stage could go back to, too: whether it is still there.
+    let before = observed.resources.keys().filter(|id| id.kind == Kind::Stage).filter_map(|id| observed.stages.get(&id.name));
+    let before = before.filter_map(|state| Previous::read(&state.variables)?.values);
+    candidates
+        .extend(before.flat_map(|values| destinations_of(&values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())));
     candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
     let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
@@ -432,14 +439,14 @@ async fn third(
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
         .collect();
     let dead = self::queues(aws, account, stack, &dead).await?;
-    place_buckets(observed, ours(old_buckets));
-    place_queues(observed, ours(old_queues));
-    place_queues(observed, ours(dead));
+    place_buckets(observed, not_foreign(old_buckets));
+    place_queues(observed, not_foreign(old_queues));
+    place_queues(observed, not_foreign(dead));
     contents(aws, look, account, observed).await
 }
 
-fn ours<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
-    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_))).collect()
+fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
+    all.into_iter().filter(|(_, seen)| !matches!(seen, Seen::Foreign(_))).collect()
 }
 
 /// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.

@@ -6,6 +6,7 @@ mod package;
 mod plan;
 mod probe;
 mod render;
+mod rollback;
 mod set_token;
 mod status;
 mod teardown;
@@ -15,7 +16,7 @@ use crate::{
     aws::{
         Aws, Connection,
         lock::{self, Lock},
-        observe,
+        logs, observe,
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
@@ -53,6 +54,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Deploy(args) => deploy::run(context, args).await.map(|()| 0),
         Command::Plan(args) => plan::run(context, args).await,
         Command::SetToken(args) => set_token::run(context, args).await.map(|()| 0),
+        Command::Rollback(args) => rollback::run(context, args).await.map(|()| 0),
         Command::Status(args) => status::run(context, args).await.map(|()| 0),
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
@@ -148,6 +150,13 @@ impl Context {
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         Ok(())
+    }
+
+    /// One line in the stack's history. A history that can't be written undoes nothing.
+    pub async fn remember(&self, aws: &Aws, stack: &str, line: &serde_json::Value) {
+        if let Err(error) = logs::remember(aws, &desired::name::history(stack), &line.to_string(), now()).await {
+            self.report.warning(&format!("the history has no line of this: {}", error.about("history")));
+        }
     }
 
     /// Gives the lock back, if one is held.

@@ -36,8 +36,9 @@ impl Progress {
         self.bars.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Not on a terminal that can't move its cursor (`TERM=dumb`) either: indicatif draws nothing there, not even lines.
     fn interactive(&self) -> bool {
-        self.report.terminal && !self.report.json && !self.report.quiet
+        self.report.terminal && !self.report.json && !self.report.quiet && !self.multi.is_hidden()
     }
 
     fn spinner(&self, text: String) -> ProgressBar {
@@ -113,6 +114,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
+        (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
         _ => ("updating", "updated"),
     }

@@ -6,13 +6,18 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Long enough for a machine with much else to do; a test that passes never waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// One at a time: a browser on each thread would starve them all.
+static ONE: Mutex<()> = Mutex::new(());
+
 pub struct Browser {
+    _one: MutexGuard<'static, ()>,
     driver: Child,
     agent: ureq::Agent,
     session: String,
@@ -22,6 +27,7 @@ impl Browser {
     /// # Panics
     /// Where there is no `chromedriver` (Debian: `apt-get install chromium chromium-driver`).
     pub fn start() -> Browser {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -40,7 +46,7 @@ impl Browser {
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE * 2)).build().into();
-        let mut browser = Browser { driver, agent, session: format!("http://127.0.0.1:{port}/session") };
+        let mut browser = Browser { _one: one, driver, agent, session: format!("http://127.0.0.1:{port}/session") };
         let options =
             json!({"args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false"]});
         let made = browser.call("POST", "", &json!({"capabilities": {"alwaysMatch": {

@@ -23,7 +23,7 @@ function el(name, attributes, ...children) {
     else if (key in element && key !== "role" && typeof value !== "string") element[key] = value;
     else element.setAttribute(key === "className" ? "class" : key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(child => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -317,6 +317,8 @@ function empty() {
   const nothing = loaded && state.all.length === 0 && state.overview !== null;
   box.hidden = !(filtered || nothing);
   list.hidden = !box.hidden;
+  const hint = detail.querySelector(".nothing > p.hint");
+  if (hint) hint.hidden = nothing;
   const now = filtered ? "filtered" : nothing ? JSON.stringify(state.overview) : "";
   if (now === emptyOf) return;
   emptyOf = now;
@@ -333,8 +335,8 @@ function empty() {
       el("p", {}, "Post something, and what becomes of it shows up here: the event that the template makes, the function's answer, the record."),
       el("div", { className: "box" }, el("pre", {}, shown)),
       el("div", { className: "actions" },
-        button("Copy with the token", told(async () => copy(curl({ ...sample, url, token: route.token ? await tokenOf(stage) : null }), "the command")), { id: "copy-first" }),
-        button("Send it from here", told(async () => open((await apiJson("send", { ...sample, body: base64Of(sample.body), with_token: true })).id)), { id: "send-first", className: "primary" })));
+        button("Send it from here", told(async () => open((await apiJson("send", { ...sample, body: base64Of(sample.body), with_token: true })).id)), { id: "send-first", className: "primary" }),
+        button(route.token ? "Copy, with the token" : "Copy", told(async () => copy(curl({ ...sample, url, token: route.token ? await tokenOf(stage) : null }), "the command")), { id: "copy-first" })));
   } else box.replaceChildren();
 }
 function first(route, stage) {
@@ -348,7 +350,7 @@ const tokenOf = async stage => (await apiJson("token", { stage })).token;
 // ---- curl
 
 // In single quotes a shell changes nothing.
-const quote = text => `'${text.replaceAll("'", "'\\''")}'`;
+const quote = text => /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 const HOP = new Set(["host", "content-length", "connection", "transfer-encoding", "expect", "keep-alive", "upgrade", "proxy-connection", "te", "trailer"]);
 
 function target({ stage, path, query, token }) {
@@ -360,14 +362,21 @@ function target({ stage, path, query, token }) {
 }
 
 function curl({ url, stage, method, path, query, headers, body, token }) {
-  const parts = [`curl -sS -g --path-as-is ${method === "HEAD" ? "-I" : `-X ${quote(method)}`} ${quote(url + target({ stage, path, query, token }))}`];
+  const where = url + target({ stage, path, query, token });
+  const options = ["curl -sS"];
+  // What curl would read as a pattern, or tidy away.
+  if (/[[\]{}]/.test(where)) options.push("-g");
+  if (/\/\.{1,2}(\/|\?|$)/.test(where)) options.push("--path-as-is");
+  if (method === "HEAD") options.push("-I");
+  else if (method !== (body.length || method !== "GET" ? "POST" : "GET")) options.push(`-X ${quote(method)}`);
+  const parts = [[...options, quote(where)].join(" ")];
   const kept = headers.filter(([name]) => !HOP.has(name.toLowerCase()));
   for (const [name, value] of kept) parts.push(`-H ${quote(value === "" ? `${name};` : `${name}: ${value}`)}`);
   const has = name => kept.some(([given]) => given.toLowerCase() === name);
   const text = textOf(body);
   // A line break or a tab that is typed does something else in some shells, and so does any other control character.
   const plain = text !== null && text.length <= 100_000 && !/[\x00-\x09\x0b-\x1f\x7f]/.test(text) && !text.startsWith("\ufeff");
-  const data = method !== "GET" && method !== "HEAD" || body.length > 0;
+  const data = method !== "HEAD" && (method !== "GET" || body.length > 0);
   // What curl would add of its own.
   const own = ["accept", "user-agent", ...(data ? ["content-type"] : [])].filter(name => !has(name));
   if (headers.length > 1) for (const name of own) parts.push(`-H ${quote(`${name}:`)}`);
@@ -536,13 +545,12 @@ const image = (bytes, type, name) => el("img", { src: blobUrl(bytes, type.split(
 function partOf(part) {
   const text = textOf(part.body), isImage = IMAGES.test(part.type);
   const shown = isImage ? image(part.body, part.type, part.filename ?? part.name ?? "image")
-    : text !== null && !/[\x00-\x08\x0e-\x1f]/.test(text) ? jsonOrText(text).firstChild.parentNode : hex(part.body);
+    : text !== null && !/[\x00-\x08\x0e-\x1f]/.test(text) ? jsonOrText(text) : hex(part.body);
   shown.classList.remove("box");
   return el("div", { className: "part" },
-    el("header", {}, el("b", {}, part.name ?? "(no name)"),
+    el("header", {}, el("div", { className: "what" }, el("b", {}, part.name ?? "(no name)"),
       part.filename !== null ? el("span", { className: "note" }, part.filename) : null,
-      el("span", { className: "note" }, [part.type, size(part.body.length)].filter(Boolean).join(" · ")),
-      el("span", { className: "grow" }),
+      el("span", { className: "note" }, [part.type, size(part.body.length)].filter(Boolean).join(" · "))),
       text !== null && !isImage ? copier(text, `part ${part.name ?? ""}`) : save(part.body, part.filename ?? part.name ?? "part")),
     part.body.length ? shown : el("div", { className: "empty-value" }, "empty"));
 }
@@ -768,8 +776,6 @@ function entries(list, label) {
   };
   list.forEach(([name, value]) => add(name, value));
   const field = el("fieldset", {}, el("legend", {}, label === "Query" ? "Query parameters" : "Headers"), box, button("Add", () => add().children[0].focus()));
-  box.style.display = "grid";
-  box.style.gap = "6px";
   return { field, read: () => [...box.children].map(row => [row.children[0].value, row.children[1].value]).filter(([name]) => name !== "") };
 }
 
@@ -892,7 +898,7 @@ narrow.addEventListener("change", measure);
 // The icon is a blob, as every image here: the browser then asks no route of the stack for one.
 document.head.append(el("link", { rel: "icon", href: URL.createObjectURL(new Blob(['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="2" width="12" height="12" rx="4" fill="#2a55c4"/></svg>'], { type: "image/svg+xml" })) }));
 
-detail.append(el("div", { className: "nothing" }, "Choose a request to see what became of it."));
+detail.append(el("div", { className: "nothing" }, el("p", { className: "hint" }, "Choose a request to see what became of it.")));
 measure();
 connect();
 const wanted = Number(location.hash.slice(1));
