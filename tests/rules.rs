@@ -103,7 +103,7 @@ fn only_the_report_and_the_library_root_print() {
 
 #[test]
 fn only_wait_and_pace_sleep() {
-    let words = ["sleep(", "sleep_until(", "interval("];
+    let words = ["sleep(", "sleep_until(", "time::interval(", " interval("];
     assert_eq!(breaches(&words, |file| !file.starts_with("function/") && !is_in(file, &["aws/wait", "aws/pace"])), [] as [String; 0]);
 }
 
