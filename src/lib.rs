@@ -16,6 +16,7 @@ pub mod policy;
 pub mod render;
 pub mod report;
 pub mod resource;
+pub mod samples;
 pub mod spec;
 pub mod token;
 pub mod vtl;

@@ -16,5 +16,6 @@ mod mistakes;
 mod recipes;
 mod requests;
 mod resources;
+mod samples;
 mod stages;
 mod tokens;
