@@ -1,5 +1,6 @@
 //! The command line: words in, a typed command out.
 
+use crate::samples::Provider;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
@@ -71,6 +72,8 @@ pub enum Command {
     Validate(Validate),
     /// Serve the stack on this machine: gateway, function, S3 and SQS, without an account
     Dev(Dev),
+    /// Post what providers post, to `routeto dev` or to the deployed stages, and check that it arrived
+    Test(Test),
     /// Print the event that a request becomes, as API Gateway's mapping templates make it
     Render(Render),
     /// Build the function's zip
@@ -270,6 +273,26 @@ pub struct Dev {
 pub enum Destinations {
     Local,
     Aws,
+}
+
+#[derive(Debug, Args)]
+pub struct Test {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    /// Only this route; default: every route
+    #[arg(long, value_name = "PATH")]
+    pub route: Option<String>,
+    /// Whose sample; default: one for each content type that a route takes
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub provider: Option<Provider>,
+    /// What is deployed, even if a `routeto dev` of the stack runs in this directory
+    #[arg(long)]
+    pub deployed: bool,
+    /// Read the stage's token from stdin; else ROUTETO_TOKEN_<STAGE>, and for `dev` it is known
+    #[arg(long)]
+    pub token_stdin: bool,
 }
 
 #[derive(Debug, Args)]

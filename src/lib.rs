@@ -18,6 +18,7 @@ pub mod render;
 pub mod report;
 pub mod resource;
 pub mod rollback;
+pub mod samples;
 pub mod spec;
 pub mod token;
 pub mod vtl;

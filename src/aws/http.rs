@@ -1,4 +1,4 @@
-//! POSTs to a stage's own URLs, for the probe that ends a deploy.
+//! Requests to a stage's own URLs, for the probe that ends a deploy and for samples, and to a running `routeto dev`.
 
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full, Limited};
@@ -15,7 +15,7 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
-/// An answer to a POST.
+/// An answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -43,12 +43,20 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
+        self.send(request.body(Full::new(Bytes::copy_from_slice(body)))?, LONGEST_ANSWER).await
+    }
+
+    /// One GET, with at most so many bytes of an answer.
+    pub async fn get(&self, url: &str, longest: usize) -> Result<Answer> {
+        self.send(Request::builder().method(Method::GET).uri(url).body(Full::default())?, longest).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, longest: usize) -> Result<Answer> {
         let exchange = async {
             let response = self.0.request(request).await?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| anyhow!(error))?;
+            let body = Limited::new(response.into_body(), longest).collect().await.map_err(|error| anyhow!(error))?;
             Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body: body.to_bytes().to_vec() })
         };
         tokio::time::timeout(Duration::from_secs(30), exchange).await.context("no answer in 30 s")?

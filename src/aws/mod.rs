@@ -76,6 +76,10 @@ impl Aws {
         if let Some(url) = &connection.endpoint_url {
             loader = loader.endpoint_url(url);
         }
+        Aws::load(loader).await
+    }
+
+    async fn load(loader: aws_config::ConfigLoader) -> Result<Aws> {
         let config = loader.load().await;
         let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
             return Err(Error::Usage(
@@ -108,6 +112,13 @@ impl Aws {
             credentials: config.credentials_provider(),
             pace: Arc::new(Pace::aws()),
         })
+    }
+
+    /// The S3 and SQS of a `routeto dev` on this machine, which take any credentials.
+    pub async fn local(endpoint_url: &str, region: &str) -> Result<Aws> {
+        let credentials = aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
+        let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
+        Aws::load(loader.region(Region::new(region.to_owned())).endpoint_url(endpoint_url)).await
     }
 
     /// Whose credentials these are.

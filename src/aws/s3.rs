@@ -128,6 +128,37 @@ pub async fn is_empty(aws: &Aws, name: &str) -> Result<bool, CallError> {
     Ok(page.versions().is_empty() && page.delete_markers().is_empty())
 }
 
+/// The first key that begins with `prefix`, comes after `after` and ends with `ending`.
+pub async fn find(aws: &Aws, bucket: &str, prefix: &str, after: &str, ending: &str) -> Result<Option<String>, CallError> {
+    let mut next = None;
+    loop {
+        let request = aws.s3.list_objects_v2().bucket(bucket).prefix(prefix).start_after(after).set_continuation_token(next);
+        let page = called("s3:ListBucket", request.send()).await?;
+        if let Some(key) = page.contents().iter().filter_map(|object| object.key()).find(|key| key.ends_with(ending)) {
+            return Ok(Some(key.to_owned()));
+        }
+        next = page.next_continuation_token;
+        if next.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// An object's bytes: all of them in memory, so for small ones only.
+pub async fn get(aws: &Aws, bucket: &str, key: &str) -> Result<Vec<u8>, CallError> {
+    const CALL: &str = "s3:GetObject";
+    let object = called(CALL, aws.s3.get_object().bucket(bucket).key(key).send()).await?;
+    let body = object.body.collect().await;
+    let cut = |error| CallError {
+        call: CALL,
+        code: None,
+        status: None,
+        message: format!("the object's bytes end early: {error}"),
+        retry_after: None,
+    };
+    body.map(|bytes| bytes.to_vec()).map_err(cut)
+}
+
 /// A bucket that the user says exists: its region, its owner, its key.
 pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existing, CallError> {
     let (head, encryption) = futures_util::join!(

@@ -251,7 +251,7 @@ impl Tokens {
 }
 
 /// `ROUTETO_TOKEN_PROD` for the stage prod.
-fn variable(stage: &str) -> String {
+pub fn variable(stage: &str) -> String {
     format!("ROUTETO_TOKEN_{}", stage.to_ascii_uppercase().replace('-', "_"))
 }
 

@@ -10,6 +10,7 @@ mod rollback;
 mod set_token;
 mod status;
 mod teardown;
+mod test;
 mod validate;
 
 use crate::{
@@ -61,6 +62,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
         Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
+        Command::Test(args) => test::run(context, args).await.map(|()| 0),
         Command::Render(args) => render::run(context, args).map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {

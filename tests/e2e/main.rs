@@ -19,6 +19,7 @@ mod recipes;
 mod requests;
 mod resources;
 mod rollback;
+mod samples;
 mod stages;
 mod terminal;
 mod together;

@@ -7,3 +7,4 @@ mod browser;
 mod doors;
 mod fake;
 mod page;
+mod real;
