@@ -38,7 +38,6 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
         Ok(drift) => (Some(drift), vec![]),
         Err(failures) => (None, failures),
     };
-    let end = |()| if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) };
     if context.report.json {
         let mut all = Map::new();
         for stage in &stages {
@@ -57,9 +56,11 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
             "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
             "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"], "history": history,
         });
-        return end(context.report.result(&object.to_string()));
+        context.report.result(&object.to_string());
+    } else {
+        context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history));
     }
-    end(context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history)))
+    if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) }
 }
 
 /// Each function is wanted with the code that its stage calls.
