@@ -184,7 +184,7 @@ fn what_takes_longer_than_the_limit_is_an_error_with_the_reason_and_what_to_do()
         "after 300 s still: S3 is still deleting a bucket of this name",
         "later",
     ];
-    deploy(&stack, &proxy).fails(1, &words.map(|word| word.as_ref()));
+    deploy(&stack, &proxy).fails(1, &words);
     proxy.heal();
     deploy(&stack, &proxy).check();
 }
