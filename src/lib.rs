@@ -40,10 +40,10 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
-        let stops_itself = matches!(cli.command, cli::Command::Dev(_));
+        let stops_itself = matches!(cli.command, cli::Command::Dev(_) | cli::Command::Tail(_));
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
-            // `dev` ends at a signal, and in its own way.
+            // These end at a signal, and in their own way.
             signal = interrupted(), if !stops_itself => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;

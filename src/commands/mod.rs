@@ -8,6 +8,7 @@ mod probe;
 mod render;
 mod set_token;
 mod status;
+mod tail;
 mod teardown;
 mod validate;
 
@@ -57,6 +58,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
         Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
+        Command::Tail(args) => tail::run(context, args).await,
         Command::Render(args) => render::run(context, args).map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {
