@@ -74,6 +74,8 @@ pub enum Command {
     Dev(Dev),
     /// Post what providers post, to `routeto dev` or to the deployed stages, and check that it arrived
     Test(Test),
+    /// Print each record as it arrives, in `dev` or in AWS
+    Tail(Tail),
     /// Print the event that a request becomes, as API Gateway's mapping templates make it
     Render(Render),
     /// Build the function's zip
@@ -267,6 +269,28 @@ pub struct Dev {
     /// Print the tokens even where they might be recorded
     #[arg(long)]
     pub show_token: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    #[command(flatten)]
+    pub stack: StackArg,
+    #[command(flatten)]
+    pub stages: Stages,
+    /// Only this route's records
+    #[arg(long, value_name = "PATH")]
+    pub route: Option<String>,
+    /// Where records arrive; default: in the `dev` that runs in this directory, else in AWS
+    #[arg(long, value_enum)]
+    pub from: Option<From>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    /// The journal of a running `routeto dev`
+    Dev,
+    /// The functions' logs, which CloudWatch shows some seconds later
+    Aws,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -43,12 +43,12 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
-        let stops_itself = matches!(cli.command, cli::Command::Dev(_));
+        let stops_itself = matches!(cli.command, cli::Command::Dev(_) | cli::Command::Tail(_));
         // Before anything else: a signal that comes while the first calls are being sent is heard, too.
         let interrupted = interrupted();
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
-            // `dev` ends at a signal, and in its own way.
+            // These end at a signal, and in their own way.
             signal = interrupted, if !stops_itself => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;

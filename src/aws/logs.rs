@@ -4,13 +4,14 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
-    wait::{LONG, while_busy},
+    wait::{LONG, pause, while_busy},
 };
 use crate::{
     observed::Account,
     resource::{LogGroup, STACK_TAG, Tags},
 };
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The log stream that holds one line a deploy.
 const HISTORY: &str = "deploys";
@@ -127,5 +128,72 @@ pub async fn history(aws: &Aws, group: &str, lines: i32) -> Result<Vec<(i64, Str
         Ok(page) => Ok(page.events.unwrap_or_default().into_iter().filter_map(|event| Some((event.timestamp?, event.message?))).collect()),
         Err(error) if error.not_found() => Ok(vec![]),
         Err(error) => Err(error),
+    }
+}
+
+/// A line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Milliseconds since the epoch.
+    pub time: i64,
+    pub message: String,
+}
+
+/// CloudWatch shows a line some seconds after it was written, and not in order; one that comes later than this after a newer one is missed.
+const LATE: i64 = 60_000;
+/// FilterLogEvents takes 5 to 10 calls a second for an account.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// A group's lines from a moment on, each once.
+pub struct Follow {
+    group: String,
+    /// Milliseconds since the epoch.
+    since: i64,
+    newest: i64,
+    /// Ids of what was told, with their times: calls overlap.
+    told: BTreeMap<String, i64>,
+}
+
+impl Follow {
+    pub fn new(group: String, since: i64) -> Self {
+        Self { group, since, newest: since, told: BTreeMap::new() }
+    }
+
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// To be waited for between two calls.
+    pub async fn pause() {
+        pause(EVERY).await;
+    }
+
+    /// What is new, in the order of the lines' times.
+    ///
+    /// # Errors
+    /// The call's, and that there is no such group: the function was never deployed.
+    pub async fn next(&mut self, aws: &Aws) -> Result<Vec<Logged>, CallError> {
+        let start = (self.newest - LATE).max(self.since);
+        let mut new = vec![];
+        let mut next: Option<String> = None;
+        loop {
+            let request = aws.logs.filter_log_events().log_group_name(&self.group).start_time(start).set_next_token(next);
+            let page = called("logs:FilterLogEvents", request.send()).await?;
+            for event in page.events.unwrap_or_default() {
+                let (Some(id), Some(time), Some(message)) = (event.event_id, event.timestamp, event.message) else { continue };
+                self.newest = self.newest.max(time);
+                if self.told.insert(id, time).is_none() {
+                    new.push(Logged { time, message });
+                }
+            }
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        let oldest = self.newest - LATE;
+        self.told.retain(|_, time| *time >= oldest);
+        new.sort_by_key(|line| line.time);
+        Ok(new)
     }
 }

@@ -9,6 +9,7 @@ mod render;
 mod rollback;
 mod set_token;
 mod status;
+mod tail;
 mod teardown;
 mod test;
 mod validate;
@@ -63,6 +64,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
         Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
         Command::Test(args) => test::run(context, args).await.map(|()| 0),
+        Command::Tail(args) => tail::run(context, args).await,
         Command::Render(args) => render::run(context, args).map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {

@@ -6,6 +6,7 @@
 //! - [`inspector`]: the page at `/_routeto`.
 //! - [`journal`]: the last thousand exchanges, on disk.
 //! - [`lanes`]: the threads that the function is called in.
+//! - [`news`]: the records of a running `dev`, for another process.
 //! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
 //! - [`server`]: HTTP around the gateway.
 //! - [`store`]: the local S3 and SQS that records go to.
@@ -17,6 +18,7 @@ pub mod home;
 pub mod inspector;
 pub mod journal;
 pub mod lanes;
+pub mod news;
 pub mod running;
 pub mod server;
 pub mod store;

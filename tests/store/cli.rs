@@ -12,7 +12,7 @@ fn aws(place: &Place, arguments: &[&str]) -> String {
             ("AWS_ENDPOINT_URL", place.endpoint.as_str()),
             ("AWS_ACCESS_KEY_ID", "any"),
             ("AWS_SECRET_ACCESS_KEY", "thing"),
-            ("AWS_REGION", "eu-west-1"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
         ])
         .envs([
             ("AWS_CONFIG_FILE", "/nonexistent"),

@@ -133,7 +133,10 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
                 }
             });
             // after so many answers, which are others in each round and the same in every run
-            let count = || known.lock().unwrap().put.len() + known.lock().unwrap().sent.len();
+            let count = || {
+                let known = known.lock().unwrap();
+                known.put.len() + known.sent.len()
+            };
             let enough = count() + 60 + usize::try_from((round * 7919) % 97).unwrap();
             while count() < enough {
                 thread::sleep(Duration::from_millis(1));

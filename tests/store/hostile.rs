@@ -129,6 +129,8 @@ fn whatever_is_sent_the_store_answers_and_goes_on() {
         *seen.entry(status).or_insert(0) += 1;
     }
     assert!(seen.contains_key(&200) && seen.contains_key(&400) && seen.contains_key(&404), "{seen:?}");
+    // a DELETE of the bucket was among it
+    place.store.create_bucket("records").unwrap();
     let boto = Boto::new(&place.endpoint);
     boto.call("s3", "put_object", json!({"Bucket": "records", "Key": "after"}));
     let mut entries: Vec<String> =

@@ -8,6 +8,7 @@ mod support;
 mod boto;
 mod cli;
 mod crash;
+mod durability;
 mod hostile;
 mod place;
 mod queues;

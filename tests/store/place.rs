@@ -18,7 +18,12 @@ impl Place {
     }
 
     pub fn at(directory: TempDir) -> Self {
-        let store = Store::open(directory.path()).unwrap();
+        Self::in_directory(directory, "")
+    }
+
+    /// The store is in this directory of it.
+    pub fn in_directory(directory: TempDir, name: &str) -> Self {
+        let store = Store::open(&directory.path().join(name)).unwrap();
         let router = store.router();
         let (endpoint, server) = block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,6 +14,8 @@ mod http;
 mod names;
 mod objects;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod s3;
 mod sqs;
 

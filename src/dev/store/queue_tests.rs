@@ -1,0 +1,189 @@
+//! A queue against a model of it, through reopenings and torn ends.
+
+use super::{
+    names,
+    objects::now,
+    queue::{About, Changed, Counts, Handle, Message, Queue},
+};
+use std::{collections::BTreeMap, fs, path::Path};
+
+fn create(directory: &Path) -> Queue {
+    Queue::create(directory, About { name: "q".into(), identity: 1, ..About::default() }).expect("a directory of one's own")
+}
+
+fn text(body: &str, delay: u64) -> Message {
+    let sent = now();
+    Message { sent, visible_from: if delay == 0 { 0 } else { sent + delay }, body: body.to_owned(), ..Message::default() }
+}
+
+const HOUR: u64 = 3_600_000;
+
+/// Small numbers, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Bodies by what can be done with them.
+#[derive(Default)]
+struct Model {
+    visible: Vec<String>,
+    in_flight: BTreeMap<String, Handle>,
+    delayed: Vec<String>,
+}
+
+impl Model {
+    fn counts(&self) -> Counts {
+        Counts { visible: self.visible.len() as u64, in_flight: self.in_flight.len() as u64, delayed: self.delayed.len() as u64 }
+    }
+}
+
+#[test]
+fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
+    for seed in 1..=12 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("q");
+        let mut queue = create(&path);
+        let mut model = Model::default();
+        let mut dice = Dice(seed * 0x9e37_79b9);
+        for step in 0..3000 {
+            match dice.roll(20) {
+                0..=7 => {
+                    // some bodies are large, so that files are begun and removed
+                    let body = format!("{step}:{}", "x".repeat(usize::try_from(dice.roll(30) * dice.roll(2) * 3000).unwrap_or_default()));
+                    queue.send(text(&body, 0)).expect("sent");
+                    model.visible.push(body);
+                }
+                8 => {
+                    let body = format!("delayed {step}");
+                    queue.send(text(&body, HOUR)).expect("sent");
+                    model.delayed.push(body);
+                }
+                9..=12 => {
+                    let max = usize::try_from(dice.roll(10) + 1).unwrap_or(1);
+                    let taken = queue.receive(max, now() + HOUR, None).expect("received");
+                    assert_eq!(taken.received.len(), max.min(model.visible.len()), "seed {seed}, step {step}");
+                    for received in taken.received {
+                        let at = model.visible.iter().position(|body| *body == received.message.body);
+                        let body = model.visible.remove(at.unwrap_or_else(|| panic!("seed {seed}, step {step}: nobody sent that")));
+                        model.in_flight.insert(body, received.handle);
+                    }
+                }
+                13..=16 => {
+                    let at = usize::try_from(dice.roll(1000)).unwrap_or_default() % model.in_flight.len().max(1);
+                    let Some((body, handle)) = model.in_flight.iter().nth(at).map(|(body, handle)| (body.clone(), *handle)) else { continue };
+                    assert_eq!(queue.delete(handle).expect("deleted"), Changed::Done);
+                    assert_eq!(queue.delete(handle).expect("nothing to do"), Changed::Gone);
+                    model.in_flight.remove(&body);
+                }
+                17 => {
+                    let Some((body, handle)) = model.in_flight.pop_last() else { continue };
+                    assert_eq!(queue.hide(handle, now()).expect("given back"), Changed::Done);
+                    model.visible.push(body);
+                }
+                18 => {
+                    drop(queue);
+                    queue = Queue::open(&path).expect("opened");
+                }
+                _ if dice.roll(40) == 0 => {
+                    queue.purge().expect("purged");
+                    model = Model::default();
+                }
+                _ => {}
+            }
+            assert_eq!(queue.counts(), model.counts(), "seed {seed}, step {step}");
+        }
+        // what is done with leaves no files behind
+        queue.purge().expect("purged");
+        drop(queue);
+        let left: u64 = fs::read_dir(&path).expect("there").map(|entry| entry.expect("there").metadata().expect("there").len()).sum();
+        assert!(left < 3 * 1024 * 1024, "seed {seed}: {left} bytes are left");
+    }
+}
+
+#[test]
+fn of_a_file_that_is_cut_off_anywhere_the_whole_messages_are_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let whole = directory.path().join("whole");
+    let mut queue = create(&whole);
+    let mut ends = vec![0];
+    let file = whole.join("0000000000000001.messages");
+    for body in ["first", "second, longer", "th\u{1f980}rd"] {
+        queue.send(text(body, 0)).expect("sent");
+        ends.push(fs::metadata(&file).expect("there").len());
+    }
+    let bytes = fs::read(&file).expect("there");
+    for cut in 0..=bytes.len() {
+        let path = directory.path().join("cut");
+        drop(create(&path));
+        fs::write(path.join("0000000000000001.messages"), &bytes[..cut]).expect("written");
+        let mut queue = Queue::open(&path).expect("opened");
+        let left = ends.iter().filter(|end| **end != 0 && **end <= cut as u64).count();
+        queue.send(text("after", 0)).expect("sent");
+        let bodies: Vec<String> = queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        let mut expected = ["first", "second, longer", "th\u{1f980}rd"][..left].to_vec();
+        expected.push("after");
+        assert_eq!(bodies, expected, "cut at {cut}");
+    }
+}
+
+#[test]
+fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let mut queue = create(&path);
+    for n in 0..4 {
+        queue.send(text(&n.to_string(), 0)).expect("sent");
+    }
+    let taken = queue.receive(3, now(), None).expect("received").received;
+    queue.delete(taken[1].handle).expect("deleted");
+    drop(queue);
+    let state = fs::read(path.join("state")).expect("there");
+    for cut in 0..=state.len() {
+        fs::write(path.join("state"), &state[..cut]).expect("written");
+        let mut queue = Queue::open(&path).expect("opened");
+        let mut bodies: Vec<String> = queue.receive(10, now(), None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        bodies.sort();
+        let all: &[&str] = if cut < state.len() { &["0", "1", "2", "3"] } else { &["0", "2", "3"] };
+        assert_eq!(bodies, all, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_message_is_found_by_its_id_and_looking_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let mut queue = create(&path);
+    let ids: Vec<_> = (0..50).map(|n| queue.send(text(&format!("body {n}"), 0)).expect("sent")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(queue.look(*id).expect("looked").map(|message| message.body), Some(format!("body {n}")));
+        let id_text = super::queue::id_text(*id);
+        assert_eq!((id_text.len(), super::queue::parse_id(&id_text)), (36, Some(*id)));
+    }
+    assert_eq!(queue.counts(), Counts { visible: 50, in_flight: 0, delayed: 0 });
+    let mut other = ids[3];
+    other[15] ^= 1;
+    assert_eq!(queue.look(other).expect("looked"), None);
+    assert_eq!(queue.look([0xff; 16]).expect("looked"), None);
+    for wrong in ["", "x", "00000000-0000-4000-8000-00000000000g", &names::to_hex(&ids[0])] {
+        assert_eq!(super::queue::parse_id(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn old_messages_are_gone_when_their_time_is_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let mut queue = create(&path);
+    queue.about.attributes.insert("MessageRetentionPeriod".into(), "60".into());
+    queue.send(Message { sent: now() - 61_000, ..text("old", 0) }).expect("sent");
+    queue.send(text("new", 0)).expect("sent");
+    let bodies: Vec<String> = queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+    assert_eq!((bodies, queue.counts()), (vec!["new".to_owned()], Counts { visible: 0, in_flight: 1, delayed: 0 }));
+}
