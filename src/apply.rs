@@ -73,8 +73,12 @@ pub struct Applied {
 
 /// Carries out the whole plan.
 pub async fn apply(plan: &Plan, executor: &dyn Executor, watch: &dyn Watch) -> Applied {
-    let mut applied = Applied::default();
-    let mut waiting: Vec<&Change> = plan.changes.iter().collect();
+    go_on(Applied::default(), plan.changes.iter().collect(), executor, watch).await
+}
+
+/// Carries out these changes of a plan, the others of which went as `applied` says.
+pub async fn go_on(mut applied: Applied, changes: Vec<&Change>, executor: &dyn Executor, watch: &dyn Watch) -> Applied {
+    let mut waiting = changes;
     let mut running = FuturesUnordered::new();
     loop {
         let (ready, rest): (Vec<_>, Vec<_>) =

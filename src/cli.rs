@@ -62,6 +62,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give a stage a new token
     SetToken(SetToken),
+    /// Put a stage back to what it was before its last deploy
+    Rollback(Rollback),
     /// Show what stands where, and what was changed by hand
     Status(Status),
     /// Remove what carries the stack's tag; data are kept
@@ -86,8 +88,22 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct StackArg {
     /// The stack file, or the name of one in stacks/
-    #[arg(value_name = "STACK", default_value = "stacks/routeto.yaml")]
+    #[arg(value_name = "STACK", default_value = DEFAULT_STACK)]
     pub stack: PathBuf,
+}
+
+const DEFAULT_STACK: &str = "stacks/routeto.yaml";
+
+impl StackArg {
+    /// Another command about the same stack, to be pasted: `routeto deploy sendgrid-s3`.
+    pub fn command(&self, verb: &str) -> String {
+        let stack = self.stack.display().to_string();
+        match stack.as_str() {
+            DEFAULT_STACK => format!("routeto {verb}"),
+            plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-._/~".contains(c)) => format!("routeto {verb} {plain}"),
+            _ => format!("routeto {verb} '{}'", stack.replace('\'', r"'\''")),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -115,6 +131,21 @@ pub struct Deploy {
     /// Print a new stage's token even where it might be recorded
     #[arg(long)]
     pub show_token: bool,
+    /// Keep what was deployed even if it gives wrong answers for 90 seconds
+    #[arg(long)]
+    pub no_rollback: bool,
+    /// Take the lock of a deploy that was killed
+    #[arg(long)]
+    pub break_lock: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    pub stack: StackArg,
+    /// The stage that goes back
+    #[arg(long, value_name = "STAGE", required = true)]
+    pub stage: String,
     /// Take the lock of a deploy that was killed
     #[arg(long)]
     pub break_lock: bool,
@@ -173,7 +204,7 @@ pub struct Teardown {
     /// Delete buckets with objects and queues with messages, too
     #[arg(long)]
     pub delete_data: bool,
-    /// Don't ask
+    /// Don't ask. Nobody is asked where stdin is no terminal, as in a CI job
     #[arg(short, long)]
     pub yes: bool,
     /// Take the lock of a deploy that was killed

@@ -336,12 +336,29 @@ impl At<'_> {
     /// All that the function must know of a route on this stage, in the alphabet of stage variables.
     fn destination(&self, route: &spec::Route) -> String {
         let Account { id, region, .. } = self.account;
-        let base = match &route.destination {
-            Destination::S3(s3) => format!("s3://{}/{}", self.resolve(&s3.bucket), self.resolve(&s3.prefix)),
-            Destination::Sqs(sqs) => queue_url(self.account, &self.resolve(&sqs.queue)),
-        };
-        route.variable_value(&base, &self.stage.name, id, region)
+        route.variable_value(|queue| queue_url(self.account, queue), &self.stage.name, id, region)
     }
+}
+
+/// Buckets and queues that the stages which `wanted` names have of their own: those that are made, not existing ones.
+pub fn made(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
+    for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
+        let resolve = |pattern: &spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
+        for route in stack.routes.values() {
+            match &route.destination {
+                Destination::S3(s3) if !s3.existing => {
+                    buckets.insert(resolve(&s3.bucket));
+                }
+                Destination::Sqs(sqs) if !sqs.existing => {
+                    queues.insert(resolve(&sqs.queue));
+                    queues.extend(sqs.dead_letter.as_ref().map(|dead| resolve(&dead.queue)));
+                }
+                _ => {}
+            }
+        }
+    }
+    (buckets, queues)
 }
 
 /// A queue's URL, known before the queue exists. Source: SQS developer guide, "Queue and message identifiers".

@@ -13,9 +13,11 @@ pub mod openapi;
 pub mod package;
 pub mod plan;
 pub mod policy;
+pub mod previous;
 pub mod render;
 pub mod report;
 pub mod resource;
+pub mod rollback;
 pub mod samples;
 pub mod spec;
 pub mod token;
@@ -42,10 +44,12 @@ pub fn run() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         let stops_itself = matches!(cli.command, cli::Command::Dev(_));
+        // Before anything else: a signal that comes while the first calls are being sent is heard, too.
+        let interrupted = interrupted();
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
             // `dev` ends at a signal, and in its own way.
-            signal = interrupted(), if !stops_itself => {
+            signal = interrupted, if !stops_itself => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 Err(Error::Interrupted(
@@ -59,18 +63,28 @@ pub fn run() -> ExitCode {
     end(&context, outcome)
 }
 
-/// Ctrl-C or SIGTERM, in a word.
-pub(crate) async fn interrupted() -> &'static str {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
-                _ = tokio::signal::ctrl_c() => "interrupted",
-                _ = terminate.recv() => "terminated",
-            };
+/// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.
+#[cfg(unix)]
+pub(crate) fn interrupted() -> impl Future<Output = &'static str> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async fn next(signal: std::io::Result<Signal>) {
+        match signal {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Nothing to listen to: the signal ends the process by itself.
+            Err(_) => std::future::pending().await,
         }
     }
+    async move {
+        tokio::select! {
+            () = next(signals.0) => "interrupted",
+            () = next(signals.1) => "terminated",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn interrupted() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
     "interrupted"
 }
@@ -79,6 +93,7 @@ fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            context.progress.clear();
             let code = error.exit_code();
             let mut stderr = std::io::stderr().lock();
             let _ = if context.report.json {

@@ -3,7 +3,10 @@
 //! Plain data. Secrets in it ([`Secret`]) don't print.
 
 use crate::resource::{FunctionConfig, Id, Resources, Tags};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// The account and region that a command works in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct Observed {
     pub contents: BTreeMap<Id, u64>,
     /// Existing buckets and queues that the stack file names.
     pub existing: BTreeMap<Id, Existing>,
+    /// Buckets and queues that were looked for, since the file, a stage or a role names them, and that aren't there.
+    pub absent: BTreeSet<Id>,
     /// Tags as they stand, those that aren't ours included, for services that replace all of them at once.
     pub all_tags: BTreeMap<Id, Tags>,
 }
@@ -77,6 +82,18 @@ pub struct ApiState {
     pub deployments: Vec<Deployment>,
     /// Stages without our tag.
     pub foreign_stages: Vec<String>,
+    /// Deployments that a stage of whoever serves, a canary's included: those can't be deleted.
+    pub in_use: BTreeSet<String>,
+    /// Other APIs with our name and tag.
+    pub doubles: Vec<Double>,
+}
+
+/// An API that a lost reply or a kill left beside the stack's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Double {
+    pub id: String,
+    /// Something serves requests from it.
+    pub has_stages: bool,
 }
 
 /// Settings of the API that overwriting would drop and that routeto doesn't set: carried over.
@@ -104,7 +121,6 @@ pub struct StageState {
     pub deployment: String,
     pub version: Option<String>,
     pub valid_token: Secret,
-    pub previous: Option<String>,
     /// Every variable but `validToken`.
     pub variables: BTreeMap<String, String>,
 }

@@ -4,7 +4,9 @@
 
 use crate::{
     error::Failure,
-    observed::{Carried, Existing, Observed, Version},
+    observed::{Carried, Existing, Observed, StageState, Version},
+    policy,
+    previous::Previous,
     resource::*,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +56,8 @@ pub enum Step {
     Deployment,
     /// Takes out of the role's policy what no stage uses any more.
     Trim,
+    /// Deletes old versions of the function, old deployments of the API.
+    Prune,
 }
 
 /// One attribute that differs; `None` where one side doesn't have it.
@@ -93,6 +97,7 @@ pub enum BucketPart {
 
 /// A call, or a few that belong together, with all that it needs.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a plan has some dozens of them
 pub enum Action {
     CreateBucket(Bucket),
     UpdateBucket {
@@ -170,15 +175,25 @@ pub enum Action {
     },
     UpdateStage {
         api: String,
-        stage: Stage,
         deployment: Late,
         version: Late,
-        previous: Option<String>,
+        /// Deployment, version or variables are others than before.
+        moves: bool,
         patch: StagePatch,
-        tags: bool,
+        /// All of them, where one differs.
+        tags: Option<Tags>,
     },
     DeleteStage {
         api: String,
+    },
+    /// By number.
+    PruneVersions {
+        versions: Vec<u64>,
+    },
+    /// By id.
+    PruneDeployments {
+        api: String,
+        deployments: Vec<String>,
     },
     /// Goes with the API: no call.
     DeletedWithApi,
@@ -219,8 +234,17 @@ impl Change {
             | Action::DeleteApi { .. }
             | Action::DeleteStage { .. }
             | Action::DeletedWithApi => Some(Verb::Delete),
-            Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Permit { .. } => None,
+            Action::CreateDeployment { .. }
+            | Action::AwaitVersion { .. }
+            | Action::Permit { .. }
+            | Action::PruneVersions { .. }
+            | Action::PruneDeployments { .. } => None,
         }
+    }
+
+    /// It takes away what a stage's former state needs, so a deploy does it when the new state is known to work.
+    pub fn takes_away(&self) -> bool {
+        matches!(self.key.step, Step::Trim | Step::Prune) || self.verb() == Some(Verb::Delete)
     }
 }
 
@@ -229,11 +253,27 @@ impl Plan {
         self.changes.is_empty()
     }
 
+    /// How many versions and deployments are pruned.
+    pub fn pruned(&self) -> usize {
+        let count = |change: &Change| match &change.action {
+            Action::PruneVersions { versions } => versions.len(),
+            Action::PruneDeployments { deployments, .. } => deployments.len(),
+            _ => 0,
+        };
+        self.changes.iter().map(count).sum()
+    }
+
     /// The resources that a verb is done to.
     pub fn with(&self, verb: Verb) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(move |change| change.verb() == Some(verb))
     }
 }
+
+/// Versions of a stage's function, and deployments of the API, that stay to go back to.
+pub const KEPT: usize = 5;
+
+/// Characters of a role's inline policies together. Source: IAM and STS quotas.
+const ROLE_POLICY: usize = 10_240;
 
 /// How deletions treat data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -331,6 +371,88 @@ impl Planner<'_> {
         let changed: BTreeSet<&Id> = self.plan.changes.iter().map(|change| &change.key.id).collect();
         self.plan.unchanged =
             self.desired.keys().filter(|id| self.observed.resources.contains_key(id) && !changed.contains(id)).cloned().collect();
+        // Old versions alone are no reason to change anything: a deploy with nothing to do makes no mutating call.
+        if !self.plan.is_empty() {
+            self.prune();
+        }
+    }
+
+    /// Versions and deployments beyond the newest [`KEPT`], those that come in this run counted; never one that a stage uses or can go
+    /// back to.
+    fn prune(&mut self) {
+        let stages: Vec<Stage> = self
+            .desired
+            .values()
+            .filter_map(|resource| match resource {
+                Resource::Stage(stage) => Some(stage.clone()),
+                _ => None,
+            })
+            .collect();
+        if stages.is_empty() {
+            return;
+        }
+        let moved: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.id.kind == Kind::Stage).collect();
+        let targets = |late: &dyn Fn(&Action) -> Option<Late>, id: Option<&Id>| -> BTreeSet<String> {
+            let changes = self.plan.changes.iter().filter(|change| id.is_none_or(|id| change.key.id == *id));
+            let known = |late| match late {
+                Late::Known(value) => Some(value),
+                Late::From(_) => None,
+            };
+            changes.filter_map(|change| late(&change.action).and_then(known)).collect()
+        };
+        let mut pruned = vec![];
+        for stage in &stages {
+            let id = Id::new(Kind::Stage, &stage.name);
+            let version = |action: &Action| match action {
+                Action::CreateStage { version, .. } | Action::UpdateStage { version, .. } => Some(version.clone()),
+                _ => None,
+            };
+            let mut in_use = targets(&version, Some(&id));
+            if let Some(state) = self.observed.stages.get(&stage.name) {
+                in_use.extend(state.version.clone());
+                in_use.extend(Previous::read(&state.variables).map(|previous| previous.version));
+            }
+            let function = Id::new(Kind::Function, &stage.function_name);
+            let publishes = self.plan.changes.iter().any(|change| match change.action {
+                Action::CreateFunction(_) => change.key.id == function,
+                Action::UpdateFunction { publish, .. } => publish && change.key.id == function,
+                _ => false,
+            });
+            let all = self.observed.functions.get(&stage.function_name).map(|state| state.versions.as_slice()).unwrap_or_default();
+            let numbers = all.iter().rev().map(|version| version.number).skip(KEPT - usize::from(publishes));
+            let mut versions: Vec<u64> = numbers.filter(|number| !in_use.contains(&number.to_string())).collect();
+            versions.sort_unstable();
+            if !versions.is_empty() {
+                let list = versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+                pruned.push((step_of(&function, Step::Prune), "old versions", list, Action::PruneVersions { versions }));
+            }
+        }
+        if let Some(api) = &self.observed.api {
+            let deployment = |action: &Action| match action {
+                Action::CreateStage { deployment, .. } | Action::UpdateStage { deployment, .. } => Some(deployment.clone()),
+                _ => None,
+            };
+            let mut in_use = targets(&deployment, None);
+            in_use.extend(api.in_use.iter().cloned());
+            for state in self.observed.stages.values() {
+                in_use.insert(state.deployment.clone());
+                in_use.extend(Previous::read(&state.variables).map(|previous| previous.deployment));
+            }
+            let comes = self.plan.changes.iter().any(|change| change.key.step == Step::Deployment);
+            // One that isn't ours was made by hand, and isn't ours to delete.
+            let ours = api.deployments.iter().filter(|deployment| deployment.digest.is_some());
+            let old = ours.skip(KEPT - usize::from(comes)).map(|deployment| deployment.id.clone());
+            let deployments: Vec<String> = old.filter(|id| !in_use.contains(id)).collect();
+            if !deployments.is_empty() {
+                let list = deployments.join(", ");
+                let action = Action::PruneDeployments { api: api.id.clone(), deployments };
+                pruned.push((step_of(&self.api_id(), Step::Prune), "old deployments", list, action));
+            }
+        }
+        for (key, what, list, action) in pruned {
+            let gone = Difference { attribute: what.into(), observed: Some(list), desired: None };
+            self.push(key, action, vec![gone], moved.clone());
+        }
     }
 
     fn seen(&self, id: &Id) -> Option<&Resource> {
@@ -473,13 +595,22 @@ impl Planner<'_> {
             Some(Resource::Stage(seen)) => Some(seen.clone()),
             _ => None,
         };
+        let mut patch = seen.as_ref().map(|seen| stage_patch(seen, stage)).unwrap_or_default();
         let moves = match (&seen, state) {
             (Some(_), Some(state)) => {
-                known_version(&version) != state.version || known_version(&deployment).as_deref() != Some(&state.deployment)
+                known_version(&version) != state.version
+                    || known_version(&deployment).as_deref() != Some(&state.deployment)
+                    || !patch.variables.is_empty()
+                    || !patch.remove_variables.is_empty()
             }
             _ => true,
         };
         let changes = moves || !differences.is_empty();
+        let previous = match (state, moves) {
+            (Some(state), true) => Some(before(state, &patch)),
+            (Some(state), false) => Previous::read(&state.variables),
+            (None, _) => None,
+        };
         let function_id = Id::new(Kind::Function, &stage.function_name);
         let mut before = vec![];
         if !permitted {
@@ -501,7 +632,7 @@ impl Planner<'_> {
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
             before.push(step_of(&function_id, Step::Permission));
         }
-        self.role(stage, changes.then(|| main_of(id)));
+        self.role(stage, changes.then(|| main_of(id)), previous.as_ref());
         if !changes {
             return;
         }
@@ -520,11 +651,13 @@ impl Planner<'_> {
         before.extend(self.desired.keys().filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue)).map(main_of));
         let before = self.planned(before);
         match (seen, state, &api) {
-            (Some(seen), Some(state), Late::Known(api)) => {
-                let patch = stage_patch(&seen, stage);
-                let previous = moves.then(|| format!("{}:{}", state.deployment, state.version.as_deref().unwrap_or("0")));
+            (Some(_), Some(state), Late::Known(api)) => {
+                if let (true, Some(previous)) = (moves, &previous) {
+                    remember(&mut patch, state, previous);
+                }
                 let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
-                let action = Action::UpdateStage { api: api.clone(), stage: stage.clone(), deployment, version, previous, patch, tags };
+                let tagged = tags.then(|| stage.tags.clone());
+                let action = Action::UpdateStage { api: api.clone(), deployment, version, moves, patch, tags: tagged };
                 self.push(main_of(id), action, differences, before);
             }
             _ => self.push(main_of(id), Action::CreateStage { stage: stage.clone(), api, deployment, version }, differences, before),
@@ -537,9 +670,7 @@ impl Planner<'_> {
         let config = stage.function.as_ref().expect("a desired stage has a function");
         match self.usable_version(&stage.function_name, config, in_use) {
             Some(version) => {
-                let permitted = self.observed.api.as_ref().is_some_and(|api| {
-                    version.permissions.get(&statement_id(&api.id)).is_some_and(|source| source_fits(source, &api.id, &stage.name))
-                });
+                let permitted = self.observed.api.as_ref().is_some_and(|api| is_permitted(version, &api.id, &stage.name));
                 (Late::Known(version.number.to_string()), permitted)
             }
             None => (Late::From(main_of(&function)), false),
@@ -574,15 +705,24 @@ impl Planner<'_> {
         Late::From(key)
     }
 
-    /// While a stage moves its role may do what the old and the new one need; what is no longer used is taken out last.
-    fn role(&mut self, stage: &Stage, moving: Option<Key>) {
+    /// While a stage moves its role may do what the old and the new one need; what is no longer used is taken out last. What the stage
+    /// was before stays allowed, so that one call brings it back.
+    fn role(&mut self, stage: &Stage, moving: Option<Key>, previous: Option<&Previous>) {
         let Some(config) = &stage.function else { return };
         let id = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
         let Some(Resource::Role(role)) = self.desired.get(&id) else { return };
-        let differences = self.diff(&id);
         let Some(Resource::Role(seen)) = self.seen(&id) else {
-            return self.push(main_of(&id), Action::CreateRole(role.clone()), differences, []);
+            return self.push(main_of(&id), Action::CreateRole(role.clone()), self.diff(&id), []);
         };
+        let mut role = role.clone();
+        if let (Some(wanted), Some(seen)) = (&role.policy, &seen.policy) {
+            let kept = self.retained(previous, seen).fold(wanted.clone(), |policy, part| policy.union(&part));
+            if policy::document(&kept).len() <= ROLE_POLICY {
+                role.policy = Some(kept);
+            }
+        }
+        let role = &role;
+        let differences = differences(self.seen(&id), Some(&Resource::Role(role.clone())));
         if differences.is_empty() {
             return;
         }
@@ -602,6 +742,27 @@ impl Planner<'_> {
             let differences = if tags || trust || widens { vec![] } else { differences };
             self.push(step_of(&id, Step::Trim), action, differences, [moving]);
         }
+    }
+
+    /// What the role's policy must go on allowing for the destinations that the stage had before; a bucket or queue that is gone, or goes
+    /// with this plan, is nothing to go back to.
+    fn retained<'a>(&'a self, previous: Option<&'a Previous>, seen: &'a Policy) -> impl Iterator<Item = Policy> + 'a {
+        let values = previous.and_then(|previous| previous.values.as_ref()).into_iter().flatten();
+        values
+            .filter(|(name, _)| name.starts_with(variable::DESTINATION_PREFIX))
+            .filter_map(|(_, value)| value.as_deref())
+            .filter(|value| {
+                destination_id(value).is_some_and(|id| {
+                    let goes = self.observed.resources.contains_key(&id) && !self.desired.contains_key(&id) && self.is_empty(&id);
+                    !self.observed.absent.contains(&id) && !goes
+                })
+            })
+            .filter_map(move |value| policy::covering(seen, value))
+    }
+
+    /// Nothing keeps a bucket or queue that isn't wanted any more.
+    fn is_empty(&self, id: &Id) -> bool {
+        self.options.delete_data || self.observed.contents.get(id).copied().unwrap_or(0) == 0
     }
 
     /// What carries our tag and isn't wanted any more.
@@ -643,10 +804,11 @@ impl Planner<'_> {
                 }
                 Kind::Stage => self.push(main_of(id), Action::DeleteStage { api: api.clone() }, differences, []),
                 Kind::Bucket | Kind::Queue => {
-                    let held = self.observed.contents.get(id).copied().unwrap_or(0);
-                    if held > 0 && !self.options.delete_data {
+                    if !self.is_empty(id) {
+                        let held = self.observed.contents.get(id).copied().unwrap_or(0);
                         let why = match id.kind {
                             Kind::Bucket => "it holds objects".to_owned(),
+                            _ if held == 1 => "it holds a message".to_owned(),
                             _ => format!("it holds about {held} messages"),
                         };
                         self.plan.kept.push(Kept { id: id.clone(), why });
@@ -667,12 +829,67 @@ impl Planner<'_> {
                 }
             }
         }
+        self.doubles();
         // A key that was kept is waited for by nobody.
         let all: BTreeSet<Key> = self.plan.changes.iter().map(|change| change.key.clone()).collect();
         for change in &mut self.plan.changes {
             change.after.retain(|key| all.contains(key));
         }
     }
+}
+
+impl Planner<'_> {
+    /// APIs of our name and tag beside the one in use: a reply that was lost, or a kill, left them. One that serves goes with the stack only.
+    fn doubles(&mut self) {
+        let Some(api) = &self.observed.api else { return };
+        let goes = !self.desired.keys().any(|id| id.kind == Kind::Api);
+        let name = self.observed.resources.keys().find(|id| id.kind == Kind::Api).map(|id| id.name.clone()).unwrap_or_default();
+        for double in api.doubles.clone() {
+            let id = Id::new(Kind::Api, format!("{name} ({})", double.id));
+            if double.has_stages && !goes {
+                let what = format!("{id} has this stack's name and tag, too, and stages: a teardown removes it");
+                self.plan.notes.push(what);
+            } else {
+                self.push(main_of(&id), Action::DeleteApi { id: double.id }, vec![], []);
+            }
+        }
+    }
+}
+
+/// The bucket or queue that a destination names.
+pub fn destination_id(value: &str) -> Option<Id> {
+    let base = value.split('?').next()?;
+    match base.strip_prefix("s3://") {
+        Some(rest) => Some(Id::new(Kind::Bucket, rest.split('/').next()?)),
+        None => base.starts_with("http").then(|| Id::new(Kind::Queue, base.rsplit('/').next().unwrap_or_default())),
+    }
+}
+
+/// API Gateway may call this version from the stage.
+pub fn is_permitted(version: &Version, api: &str, stage: &str) -> bool {
+    version.permissions.get(&statement_id(api)).is_some_and(|source| source_fits(source, api, stage))
+}
+
+/// What a stage is, as far as the patch changes it.
+pub fn before(state: &StageState, patch: &StagePatch) -> Previous {
+    let names = patch.variables.keys().chain(&patch.remove_variables).filter(|name| *name != variable::FUNCTION_NAME);
+    Previous {
+        deployment: state.deployment.clone(),
+        version: state.version.clone().unwrap_or("0".into()),
+        values: Some(names.map(|name| (name.clone(), state.variables.get(name).cloned())).collect()),
+    }
+}
+
+/// Lets the patch keep what the stage was.
+pub fn remember(patch: &mut StagePatch, state: &StageState, previous: &Previous) {
+    let ours = |name: &String| *name == variable::PREVIOUS || name.starts_with(variable::PREVIOUS_PREFIX);
+    let stays: BTreeSet<&String> = state.variables.keys().filter(|name| !ours(name) && !patch.remove_variables.contains(*name)).collect();
+    let comes = patch.variables.keys().filter(|name| !stays.contains(name)).count();
+    // `validToken`, which isn't among them, and `previous` itself.
+    let room = variable::LIMIT.saturating_sub(stays.len() + comes + 2);
+    let kept = previous.write(room);
+    patch.remove_variables.extend(state.variables.keys().filter(|name| ours(name) && !kept.contains_key(*name)).cloned());
+    patch.variables.extend(kept);
 }
 
 /// The id of the one statement in a version's policy: stable, so that a deploy doesn't fill the policy up.

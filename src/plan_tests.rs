@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     desired::{Inputs, desired},
-    observed::{Account, ApiState, Deployment, FunctionState, StageState},
+    observed::{Account, ApiState, Deployment, Double, FunctionState, StageState},
+    rollback,
     spec::{self, Source, Stack, World},
 };
 use std::{fmt::Write, path::Path};
@@ -60,9 +61,13 @@ fn converged(desired: &Resources) -> Observed {
                 active: true,
             };
             observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version] });
-            observed
-                .stages
-                .insert(stage.name.clone(), StageState { deployment: "d1".into(), version: Some("1".into()), ..StageState::default() });
+            let mut variables: BTreeMap<String, String> = stage.destinations.clone().into_iter().chain(stage.variables.clone()).collect();
+            variables.insert(variable::FUNCTION_NAME.into(), stage.function_name.clone());
+            variables.insert(variable::FUNCTION_VERSION.into(), "1".into());
+            observed.stages.insert(
+                stage.name.clone(),
+                StageState { variables, deployment: "d1".into(), version: Some("1".into()), ..StageState::default() },
+            );
         }
     }
     observed
@@ -238,7 +243,7 @@ fn a_deploy_of_one_stage_names_nothing_of_the_other() {
 }
 
 #[test]
-fn a_moved_destination_widens_the_role_first_and_trims_it_last() {
+fn a_moved_destination_widens_the_role_first_and_what_it_was_before_stays_allowed() {
     let old = wanted(YAML);
     let new = wanted(&YAML.replace("prefix: in/", "prefix: other/").replace("  prod: { variables: { team: payments } }\n", ""));
     let mut observed = converged(&old);
@@ -251,11 +256,203 @@ UpdateBucket bucket hooks-dev
   expire after, other/
 UpdateRole role hooks-dev-us-east-1
   policy
-UpdateRole Trim of role hooks-dev-us-east-1 < stage dev
 UpdateStage stage dev < bucket hooks-dev, role hooks-dev-us-east-1
   variable destination_input
 "
     );
+}
+
+fn role_policy<'a>(resources: &'a mut Resources, stage: &str) -> &'a mut Policy {
+    match resources.get_mut(&Id::new(Kind::Role, format!("hooks-{stage}-us-east-1"))) {
+        Some(Resource::Role(role)) => role.policy.as_mut().expect("it has one"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The stage's update applied to what is observed; the role as the plan leaves it.
+fn moved(observed: &Observed, desired: &Resources, stage: &str) -> Observed {
+    let plan = planned(desired, observed);
+    let mut next = after(&plan, desired, observed);
+    for change in &plan.changes {
+        match &change.action {
+            Action::UpdateStage { deployment, version, patch, .. } if change.key.id.name == stage => {
+                let state = next.stages.get_mut(stage).expect("it is there");
+                state.variables = observed.stages[stage].variables.clone();
+                state.variables.extend(patch.variables.clone());
+                state.variables.retain(|name, _| !patch.remove_variables.contains(name));
+                let known = |late: &Late| match late {
+                    Late::Known(value) => value.clone(),
+                    Late::From(_) => "new".into(),
+                };
+                (state.deployment, state.version) = (known(deployment), Some(known(version)));
+            }
+            Action::UpdateRole { role, .. } => {
+                next.resources.insert(change.key.id.clone(), Resource::Role(role.clone()));
+            }
+            _ => {}
+        }
+    }
+    next
+}
+
+#[test]
+fn the_second_move_takes_out_what_was_before_the_first() {
+    let yaml = |prefix: &str| YAML.replace("prefix: in/", &format!("prefix: {prefix}/"));
+    let (one, two, three) = (wanted(YAML), wanted(&yaml("two")), wanted(&yaml("three")));
+    let mut second = moved(&converged(&one), &two, "dev");
+    let allowed = |observed: &mut Observed| role_policy(&mut observed.resources, "dev").put_objects.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(allowed(&mut second), ["arn:aws:s3:::hooks-dev/in/*", "arn:aws:s3:::hooks-dev/two/*"]);
+    let mut third = moved(&second, &three, "dev");
+    assert_eq!(allowed(&mut third), ["arn:aws:s3:::hooks-dev/three/*", "arn:aws:s3:::hooks-dev/two/*"]);
+    let lines = shown(&planned(&three, &second));
+    assert!(lines.contains("UpdateRole Trim of role hooks-dev-us-east-1 < stage dev\n"), "{lines}");
+}
+
+#[test]
+fn a_queue_that_is_gone_or_goes_is_nothing_to_go_back_to_and_is_not_allowed_any_more() {
+    let other = YAML.replace("mail-${stage}", "post-${stage}");
+    for held in [0, 1] {
+        let mut observed = converged(&wanted(YAML));
+        observed.contents.insert(Id::new(Kind::Queue, "mail-dev"), held);
+        let mut next = moved(&observed, &wanted(&other), "dev");
+        let sends = role_policy(&mut next.resources, "dev").send_messages.len();
+        assert_eq!(sends, 1 + usize::try_from(held).expect("small"), "a queue that holds messages stays, and what may be sent to it");
+        assert_eq!(rollback::plan(&next, "hooks", "dev").is_ok(), held == 1);
+    }
+}
+
+#[test]
+fn a_rollback_is_one_update_of_the_stage_and_a_second_one_returns() {
+    let new = wanted(&YAML.replace("prefix: in/", "prefix: other/").replace("team: payments", "team: refunds"));
+    let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
+    observed.api.as_mut().expect("it is there").deployments.push(Deployment { id: "d1".into(), digest: None, created: 0 });
+    let before = observed.stages["prod"].clone();
+    let (plan, back) = rollback::plan(&observed, "hooks", "prod").expect("it can go back");
+    assert_eq!(back.to, ("d1".to_owned(), "1".to_owned()));
+    let [change] = &plan.changes[..] else { panic!("{plan:?}") };
+    let Action::UpdateStage { patch, moves: true, tags: None, .. } = &change.action else { panic!("{change:?}") };
+    assert_eq!(patch.variables["destination_input"], "s3://hooks-prod/in/");
+    assert_eq!(patch.variables["team"], "payments");
+    let go = |observed: &mut Observed, plan: &Plan| {
+        let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else { panic!("{plan:?}") };
+        let state = observed.stages.get_mut("prod").expect("it is there");
+        state.variables.extend(patch.variables.clone());
+        state.variables.retain(|name, _| !patch.remove_variables.contains(name));
+    };
+    go(&mut observed, &plan);
+    assert_ne!(observed.stages["prod"], before);
+    let (plan, _) = rollback::plan(&observed, "hooks", "prod").expect("it can return");
+    go(&mut observed, &plan);
+    assert_eq!(observed.stages["prod"], before);
+}
+
+#[test]
+fn a_rollback_that_would_not_work_says_every_reason() {
+    let said = |change: &dyn Fn(&mut Observed)| {
+        let new = wanted(&YAML.replace("prefix: in/", "prefix: other/"));
+        let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
+        change(&mut observed);
+        let failures = rollback::plan(&observed, "hooks", "prod").err().unwrap_or_default();
+        failures.into_iter().map(|failure| failure.what).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&|_| ()), [] as [&str; 0]);
+    assert_eq!(
+        said(&|observed| {
+            observed.stages.get_mut("prod").expect("it is there").variables.remove("previous");
+        }),
+        ["there is nothing to go back to: it never moved since it was made"]
+    );
+    assert_eq!(
+        said(&|observed| {
+            observed.api.as_mut().expect("it is there").deployments.clear();
+            observed.functions.get_mut("hooks-prod").expect("it is there").versions[0].permissions.clear();
+            role_policy(&mut observed.resources, "prod").put_objects.clear();
+        }),
+        [
+            "it can't go back: the API's deployment d1 is gone",
+            "it can't go back: API Gateway may not call version 1 of the function hooks-prod",
+            "it can't go back: the function's role may no longer write to s3://hooks-prod/in/"
+        ]
+    );
+    assert_eq!(
+        said(&|observed| {
+            observed.functions.get_mut("hooks-prod").expect("it is there").versions.clear();
+        }),
+        ["it can't go back: version 1 of the function hooks-prod is gone"]
+    );
+    assert_eq!(
+        said(&|observed| {
+            observed.absent.insert(Id::new(Kind::Bucket, "hooks-prod"));
+        }),
+        ["it can't go back: bucket hooks-prod is gone"]
+    );
+}
+
+/// Versions 1 to `count` of both functions, deployments d1 to d`count`; the newest in use.
+fn aged(count: u64) -> Observed {
+    let mut observed = converged(&wanted(YAML));
+    let newest = observed.api.as_ref().expect("it is there").deployments[0].clone();
+    let deployments = (1..=count).rev().map(|n| Deployment { id: format!("d{n}"), digest: newest.digest.clone(), created: n as i64 });
+    observed.api.as_mut().expect("it is there").deployments = deployments.collect();
+    for state in observed.functions.values_mut() {
+        let version = state.versions[0].clone();
+        state.versions = (1..=count).map(|number| Version { number, ..version.clone() }).collect();
+    }
+    for state in observed.stages.values_mut() {
+        state.deployment = format!("d{count}");
+        state.version = Some(count.to_string());
+        state.variables.insert("previous".into(), format!("d{}:{}", count - 1, count - 1));
+    }
+    observed
+}
+
+fn pruned(plan: &Plan) -> Vec<String> {
+    let changes = plan.changes.iter().filter(|change| change.key.step == Step::Prune);
+    let list = |change: &Change| change.differences[0].observed.clone().unwrap_or_default();
+    changes.map(|change| format!("{}: {}", change.key.id, list(change))).collect()
+}
+
+#[test]
+fn a_deploy_prunes_all_but_the_newest_five_once_the_stages_have_moved() {
+    let code = |code| desired(&stack(YAML), &Inputs { account: &account(), code_sha256: code, existing: &BTreeMap::new() });
+    let plan = planned(&code("code2="), &aged(7));
+    assert_eq!(pruned(&plan), ["function hooks-dev: 1, 2, 3", "function hooks-prod: 1, 2, 3", "api hooks: d2, d1"]);
+    let stages = [main_of(&Id::new(Kind::Stage, "dev")), main_of(&Id::new(Kind::Stage, "prod"))];
+    for change in plan.changes.iter().filter(|change| change.key.step == Step::Prune) {
+        assert_eq!(change.after, stages.clone().into());
+        assert!(change.takes_away());
+    }
+    assert_eq!(pruned(&planned(&code("code2="), &aged(4))), [] as [&str; 0], "four, and the new one");
+}
+
+#[test]
+fn what_a_stage_uses_or_can_go_back_to_is_never_pruned() {
+    let code = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
+    let mut observed = aged(9);
+    let prod = observed.stages.get_mut("prod").expect("it is there");
+    (prod.deployment, prod.version) = ("d1".into(), Some("2".into()));
+    prod.variables.insert("previous".into(), "d3:4:0".into());
+    observed.api.as_mut().expect("it is there").in_use = ["d2".into()].into();
+    let plan = planned(&code, &observed);
+    assert_eq!(pruned(&plan), ["function hooks-dev: 1, 2, 3, 4, 5", "function hooks-prod: 1, 3, 5", "api hooks: d4"]);
+}
+
+#[test]
+fn a_deploy_with_nothing_else_to_do_prunes_nothing_and_a_teardown_needs_not() {
+    assert_eq!(shown(&planned(&wanted(YAML), &aged(9))), "");
+    assert_eq!(pruned(&planned(&Resources::new(), &aged(9))), [] as [&str; 0]);
+}
+
+#[test]
+fn of_two_apis_the_idle_one_goes_and_one_that_serves_only_with_the_stack() {
+    let mut observed = converged(&wanted(YAML));
+    let double = |id: &str, has_stages| Double { id: id.into(), has_stages };
+    observed.api.as_mut().expect("it is there").doubles = vec![double("idle", false), double("busy", true)];
+    let plan = planned(&wanted(YAML), &observed);
+    assert_eq!(shown(&plan), "DeleteApi api hooks (idle)\n");
+    assert_eq!(plan.notes, ["api hooks (busy) has this stack's name and tag, too, and stages: a teardown removes it"]);
+    let gone = shown(&planned(&Resources::new(), &observed));
+    assert!(gone.contains("DeleteApi api hooks (busy)\n") && gone.contains("DeleteApi api hooks (idle)\n"), "{gone}");
 }
 
 #[test]

@@ -82,6 +82,28 @@ pub fn parse(text: &str) -> Policy {
     policy
 }
 
+/// The part of a role's policy that a destination (a stage variable's value) needs; `None` where the policy doesn't allow all of it.
+/// Compared by what follows account and partition: a role's policy names its own account's resources only. Keys are the buckets'
+/// and queues' own concern: all of them are part of it.
+pub fn covering(policy: &Policy, destination: &str) -> Option<Policy> {
+    let (base, settings) = destination.split_once('?').unwrap_or((destination, ""));
+    let mut part = Policy { account: policy.account.clone(), keys: policy.keys.clone(), ..Policy::default() };
+    if let Some(place) = base.strip_prefix("s3://") {
+        let allowed = settings.split('&').filter_map(|setting| setting.strip_prefix("allow="));
+        let wanted = std::iter::once(format!("{place}*")).chain(allowed.map(|place| format!("{}/*", place.trim_end_matches('/'))));
+        for wanted in wanted {
+            let arn = policy.put_objects.iter().find(|arn| arn.split_once(":::").is_some_and(|(_, object)| object == wanted))?;
+            part.put_objects.insert(arn.clone());
+        }
+    } else {
+        let mut segments = base.rsplit('/');
+        let (queue, account) = (segments.next()?, segments.next()?);
+        let arn = policy.send_messages.iter().find(|arn| arn.ends_with(&format!(":{account}:{queue}")))?;
+        part.send_messages.insert(arn.clone());
+    }
+    Some(part)
+}
+
 /// Our statement in a bucket's policy: nothing without TLS.
 pub fn tls_statement(partition: &str, bucket: &str) -> Value {
     json!({
@@ -143,6 +165,22 @@ mod tests {
             logs: ["arn:aws:logs:us-east-1:1:log-group:/aws/lambda/x:*".into()].into(),
             account: Some("1".into()),
             other: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_destination_is_covered_by_just_what_it_needs() {
+        let mut policy = policy();
+        policy.put_objects.insert("arn:aws:s3:::archive/teamA/*".into());
+        let names = |destination: &str| {
+            let part = covering(&policy, destination)?;
+            Some(part.put_objects.into_iter().chain(part.send_messages).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(names("s3://b/p/?format=ndjson").as_deref(), Some("arn:aws:s3:::b/p/*"));
+        assert_eq!(names("s3://b/p/?allow=archive/teamA").as_deref(), Some("arn:aws:s3:::archive/teamA/* arn:aws:s3:::b/p/*"));
+        assert_eq!(names("https://sqs.us-east-1.amazonaws.com/1/q?format=body").as_deref(), Some("arn:aws:sqs:us-east-1:1:q"));
+        for other in ["s3://b/", "s3://b/p", "s3://b/p/?allow=archive/teamB", "https://sqs.us-east-1.amazonaws.com/1/qq", "", "x"] {
+            assert_eq!(names(other), None, "{other}");
         }
     }
 

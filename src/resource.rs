@@ -280,8 +280,12 @@ pub mod variable {
     pub const VALID_TOKEN: &str = "validToken";
     pub const FUNCTION_NAME: &str = "functionName";
     pub const FUNCTION_VERSION: &str = "functionVersion";
-    /// `<deployment id>:<function version>` before the present ones.
+    /// `<deployment id>:<function version>` before the present ones; see [`crate::previous`].
     pub const PREVIOUS: &str = "previous";
+    /// How the variables begin that keep what the others were before.
+    pub const PREVIOUS_PREFIX: &str = "previous_";
+    /// Variables of a stage. Source: API Gateway, "Quotas for configuring and running a REST API"; it can't be raised.
+    pub const LIMIT: usize = 100;
     /// How the variables that carry destinations begin: those are routeto's, the others are the user's.
     pub const DESTINATION_PREFIX: &str = "destination_";
     /// The fixed ones.

@@ -69,7 +69,8 @@ fn only_the_aws_module_the_function_and_devs_store_know_the_sdk() {
 
 #[test]
 fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
-    const PURE: [&str; 10] = ["spec", "resource", "observed", "desired", "openapi", "policy", "plan", "render", "vtl", "dev/gateway"];
+    const PURE: [&str; 12] =
+        ["spec", "resource", "observed", "desired", "openapi", "policy", "plan", "previous", "render", "rollback", "vtl", "dev/gateway"];
     let words = [
         "std::fs",
         "std::env",
@@ -102,7 +103,7 @@ fn only_the_report_and_the_library_root_print() {
 
 #[test]
 fn only_wait_and_pace_sleep() {
-    let words = ["sleep(", "sleep_until(", "interval("];
+    let words = ["sleep(", "sleep_until(", "time::interval(", " interval("];
     assert_eq!(breaches(&words, |file| !file.starts_with("function/") && !is_in(file, &["aws/wait", "aws/pace"])), [] as [String; 0]);
 }
 

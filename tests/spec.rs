@@ -190,12 +190,12 @@ tags: { owner: \"${env.WHO}\" }
         spec::TokenRule::Query,
         &["application/json"],
     );
-    let base = events.s3_base("prod", "123456789012", "eu-west-1").expect("a bucket");
+    let queue_url = |queue: &str| format!("https://sqs/{queue}");
     assert_eq!(
-        events.variable_value(&base, "prod", "123456789012", "eu-west-1"),
+        events.variable_value(queue_url, "prod", "123456789012", "eu-west-1"),
         "s3://b-ann-123456789012-eu-west-1-prod/in/?format=ndjson&allow=acme/x&allow=other&token=none"
     );
-    assert_eq!(queue.variable_value("https://sqs/q", "prod", "1", "r"), "https://sqs/q?format=body");
+    assert_eq!(queue.variable_value(queue_url, "prod", "1", "r"), "https://sqs/q-prod?format=body");
     let expected = spec::Stack {
         name: "hooks-ann".into(),
         region: Some("eu-west-1".into()),

@@ -3,10 +3,10 @@
 use super::{
     Aws,
     call::{CallError, called},
-    wait::{LONG, Tell, while_busy},
+    wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
-    observed::{Account, ApiState, Carried, Deployment, Secret, StageState},
+    observed::{Account, ApiState, Carried, Deployment, Double, Secret, StageState},
     openapi,
     plan::StagePatch,
     resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, variable},
@@ -16,7 +16,13 @@ use aws_sdk_apigateway::{
     primitives::Blob,
     types::{EndpointConfiguration, EndpointType, GatewayResponseType, Op, PatchOperation, PutMode, RestApi},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long a REST API that was just made may not be listed yet.
+const NOT_LISTED: Duration = Duration::from_secs(10);
 
 /// How the description of a deployment of ours begins; the API's digest follows.
 const DESCRIPTION: &str = "routeto ";
@@ -37,8 +43,13 @@ fn busy(error: &CallError) -> Option<String> {
     }
 }
 
-/// Our API: by name and tag, the older of two.
+/// Our API: by name and tag; of two the one that has stages, else the older one.
 pub async fn find(aws: &Aws, stack: &str) -> Result<Option<RestApi>, CallError> {
+    find_all(aws, stack).await.map(|(api, _)| api)
+}
+
+/// Our API, and the others of its name and tag: a lost reply or a kill may have left some.
+pub async fn find_all(aws: &Aws, stack: &str) -> Result<(Option<RestApi>, Vec<Double>), CallError> {
     let mut found: Vec<RestApi> = vec![];
     let mut position: Option<String> = None;
     loop {
@@ -54,8 +65,16 @@ pub async fn find(aws: &Aws, stack: &str) -> Result<Option<RestApi>, CallError> 
             break;
         }
     }
-    found.sort_by_key(|api| (api.created_date().map(|date| date.secs()), api.id().map(str::to_owned)));
-    Ok(found.into_iter().next())
+    if found.len() < 2 {
+        return Ok((found.pop(), vec![]));
+    }
+    let serves = found.iter().map(|api| async { stages(aws, api.id().unwrap_or_default()).await.map(|stages| !stages.is_empty()) });
+    let serves = futures_util::future::try_join_all(serves).await?;
+    let mut found: Vec<(bool, RestApi)> = serves.into_iter().zip(found).collect();
+    found.sort_by_key(|(serves, api)| (!serves, api.created_date().map(|date| date.secs()), api.id().map(str::to_owned)));
+    let mut found = found.into_iter();
+    let first = found.next().map(|(_, api)| api);
+    Ok((first, found.map(|(has_stages, api)| Double { id: api.id.unwrap_or_default(), has_stages }).collect()))
 }
 
 /// What stands of an API: its methods, deployments and stages.
@@ -68,6 +87,8 @@ pub struct Found {
 
 pub struct FoundStage {
     pub name: String,
+    /// A canary's deployment.
+    pub canary: Option<String>,
     pub tags: Tags,
     pub throttle: Option<(f64, i32)>,
     pub state: StageState,
@@ -84,6 +105,8 @@ pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
         carried: carried(api),
         deployments,
         foreign_stages: vec![],
+        in_use: stages.iter().flat_map(|stage| stage.canary.iter().chain([&stage.state.deployment])).cloned().collect(),
+        doubles: vec![],
     };
     Ok(Found { api: content, state, stages })
 }
@@ -257,12 +280,12 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
+                canary: stage.canary_settings.and_then(|canary| canary.deployment_id),
                 throttle,
                 state: StageState {
                     deployment: stage.deployment_id.unwrap_or_default(),
                     version: variables.get(variable::FUNCTION_VERSION).cloned(),
                     valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
-                    previous: variables.get(variable::PREVIOUS).cloned(),
                     variables,
                 },
             }
@@ -288,15 +311,34 @@ pub async fn create(aws: &Aws, api: &Api, stack: &str, tell: Tell<'_>) -> Result
         match create_call(aws, api).await {
             Ok(id) => Ok(id),
             Err(error) if error.code.is_some() && error.status.is_none_or(|status| status < 500) => Err(error),
-            Err(_) => match find(aws, stack).await? {
-                Some(found) => Ok(found.id.unwrap_or_default()),
-                None => create_call(aws, api).await,
+            Err(_) => match listed(aws, stack, tell).await? {
+                Some(id) => Ok(id),
+                None => {
+                    aws.pace.turn("CreateRestApi", tell).await;
+                    create_call(aws, api).await
+                }
             },
         }
     })
     .await?;
     write(aws, api, &answer, &Carried::default(), tell).await?;
     Ok(answer)
+}
+
+/// The API that a call without an answer may have made. A new one isn't listed at once: looked for again and again, for a while.
+async fn listed(aws: &Aws, stack: &str, tell: Tell<'_>) -> Result<Option<String>, CallError> {
+    let looked = until(NOT_LISTED, tell, || async {
+        Ok(match find(aws, stack).await? {
+            Some(found) => Try::Done(found.id.unwrap_or_default()),
+            None => Try::Again("CreateRestApi got no answer; looking whether it was carried out".into()),
+        })
+    })
+    .await;
+    match looked {
+        Ok(id) => Ok(Some(id)),
+        Err(Waited::TooLong { .. }) => Ok(None),
+        Err(Waited::Failed(error)) => Err(error),
+    }
 }
 
 async fn create_call(aws: &Aws, api: &Api) -> Result<String, CallError> {
@@ -510,7 +552,7 @@ pub async fn create_stage(
     valid_token: &Secret,
     tell: Tell<'_>,
 ) -> Result<(), CallError> {
-    while_busy("apigateway:CreateStage", LONG, tell, busy, || async {
+    let created = while_busy("apigateway:CreateStage", LONG, tell, busy, || async {
         aws.pace.turn("CreateStage", tell).await;
         let request = aws
             .apigateway
@@ -522,7 +564,26 @@ pub async fn create_stage(
             .set_tags(Some(stage.tags.clone().into_iter().collect()));
         called("apigateway:CreateStage", request.send()).await
     })
-    .await?;
+    .await;
+    match created {
+        Ok(_) => {}
+        // The reply to an earlier try was lost: ours if the tag says so, and then it is made what it ought to be.
+        Err(error) if error.is(&["ConflictException"]) => match stages(aws, id).await?.into_iter().find(|found| found.name == stage.name) {
+            Some(found) if found.tags.get(STACK_TAG) == stage.tags.get(STACK_TAG) => {
+                let mut patches = vec![patch(Op::Replace, "/deploymentId", deployment)];
+                let have = |name: &str| match name {
+                    variable::VALID_TOKEN => Some(&found.state.valid_token.0),
+                    _ => found.state.variables.get(name),
+                };
+                let wanted = variables(stage, version, valid_token);
+                let missing = wanted.iter().filter(|(name, value)| have(name) != Some(value));
+                patches.extend(missing.map(|(name, value)| patch(Op::Replace, &format!("/variables/{name}"), value)));
+                update_stage(aws, id, &stage.name, patches, tell).await?;
+            }
+            _ => return Err(error),
+        },
+        Err(error) => return Err(error),
+    }
     match stage.throttle {
         Some(throttle) => update_stage(aws, id, &stage.name, throttle_patch(Some(throttle)), tell).await,
         None => Ok(()),
@@ -541,9 +602,8 @@ fn throttle_patch(throttle: Option<(f64, i32)>) -> Vec<PatchOperation> {
 
 /// What one update of a stage sets.
 pub struct Move<'a> {
-    pub deployment: &'a str,
-    pub version: &'a str,
-    pub previous: Option<&'a str>,
+    /// Deployment and function version, where it gets others.
+    pub to: Option<(&'a str, &'a str)>,
     pub patch: &'a StagePatch,
 }
 
@@ -551,9 +611,8 @@ pub struct Move<'a> {
 pub async fn move_stage(aws: &Aws, id: &str, stage: &str, to: Move<'_>, tell: Tell<'_>) -> Result<(), CallError> {
     let mut patches = vec![];
     let mut set = |name: &str, value: &str| patches.push(patch(Op::Replace, &format!("/variables/{name}"), value));
-    if let Some(previous) = to.previous {
-        set(variable::FUNCTION_VERSION, to.version);
-        set(variable::PREVIOUS, previous);
+    if let Some((_, version)) = to.to {
+        set(variable::FUNCTION_VERSION, version);
     }
     for (name, value) in &to.patch.variables {
         set(name, value);
@@ -561,8 +620,8 @@ pub async fn move_stage(aws: &Aws, id: &str, stage: &str, to: Move<'_>, tell: Te
     for name in &to.patch.remove_variables {
         patches.push(patch(Op::Remove, &format!("/variables/{name}"), ""));
     }
-    if to.previous.is_some() {
-        patches.push(patch(Op::Replace, "/deploymentId", to.deployment));
+    if let Some((deployment, _)) = to.to {
+        patches.push(patch(Op::Replace, "/deploymentId", deployment));
     }
     if let Some(throttle) = to.patch.throttle {
         patches.extend(throttle_patch(throttle));
@@ -587,6 +646,24 @@ async fn update_stage(aws: &Aws, id: &str, stage: &str, patches: Vec<PatchOperat
     })
     .await
     .map(drop)
+}
+
+/// Deletes old deployments, one after the other. One that somebody's stage took in the meantime stays.
+pub async fn prune(aws: &Aws, id: &str, deployments: &[String], tell: Tell<'_>) -> Result<(), CallError> {
+    for deployment in deployments {
+        let answer = while_busy("apigateway:DeleteDeployment", LONG, tell, busy, || async {
+            aws.pace.turn("DeleteDeployment", tell).await;
+            let request = aws.apigateway.delete_deployment().rest_api_id(id).deployment_id(deployment);
+            called("apigateway:DeleteDeployment", request.send()).await
+        })
+        .await;
+        match gone(answer.map(drop)) {
+            // Source: DeleteDeployment, "Active stages pointing to this deployment must be moved or deleted".
+            Err(error) if error.is(&["BadRequestException"]) && error.message.contains("Active stages") => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 pub async fn delete_stage(aws: &Aws, id: &str, stage: &str, tell: Tell<'_>) -> Result<(), CallError> {

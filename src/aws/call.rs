@@ -80,6 +80,11 @@ impl CallError {
             ])
     }
 
+    /// The answer began and didn't end; the SDK says so only in words.
+    fn cut_off(&self) -> bool {
+        self.code.is_none() && self.message.contains("error reading a body")
+    }
+
     /// The failure as a person is told it, for the resource that the call was about.
     pub fn about(self, place: impl fmt::Display) -> Failure {
         let hint = self.hint();
@@ -87,7 +92,11 @@ impl CallError {
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {
-                Some(status) => format!("{} answered HTTP {status} that is no answer of AWS's: {}", self.call, first_line(&self.message)),
+                Some(_) if self.cut_off() => format!("{}'s answer was cut off: {}", self.call, first_line(&self.message)),
+                Some(status) => {
+                    let more = if self.message.is_empty() { String::new() } else { format!(": {}", first_line(&self.message)) };
+                    format!("{} answered HTTP {status}, and it is no answer of AWS's{more}", self.call)
+                }
                 None => {
                     let from = ENDPOINT.get().map_or(String::new(), |url| format!(" from {url}"));
                     format!("{} got no answer{from}: {}", self.call, first_line(&self.message))
@@ -105,16 +114,23 @@ impl CallError {
         let code = self.code.as_deref().unwrap_or_default();
         let message = &self.message;
         Some(match code {
-            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
                 "the session has expired: sign in again (aws sso login, or new temporary credentials), then run the same command".into()
             }
             "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" | "AuthFailure" => {
                 "AWS doesn't know these credentials: check AWS_ACCESS_KEY_ID or --profile".into()
             }
+            "RequestTimeTooSkewed" | "RequestExpired" => "this machine's clock is off: set it, then run the same command".into(),
+            // Source: Signature Version 4, "Troubleshooting": "Signature expired: … is now earlier than …", "Signature not yet current: …".
+            "SignatureDoesNotMatch" | "InvalidSignatureException"
+                if message.contains("Signature expired") || message.contains("not yet current") =>
+            {
+                "this machine's clock is off: set it, then run the same command".into()
+            }
             "SignatureDoesNotMatch" | "IncompleteSignature" | "InvalidSignatureException" => {
                 "the secret key doesn't fit the access key, or this machine's clock is off".into()
             }
-            "RequestTimeTooSkewed" => "this machine's clock is off: set it, then run the same command".into(),
+            "WaitedTooLong" => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
                 format!("allow {} to whoever deploys (README, \"Permissions\"), then run the same command", self.call)
             }
@@ -125,6 +141,13 @@ impl CallError {
             }
             _ if code.is_empty() && message.contains("dispatch failure") => {
                 "check the network, the region's name and AWS_ENDPOINT_URL, then run the same command".into()
+            }
+            _ if self.cut_off() => "check the network and any proxy on the way, then run the same command again".into(),
+            _ if code.is_empty() && self.status.is_some_and(|status| status != 500) => {
+                let endpoint = ENDPOINT.get().map_or(String::new(), |url| format!(" (it is {url})"));
+                format!(
+                    "something else than AWS answers: check AWS_ENDPOINT_URL or --endpoint-url{endpoint}, and whether a proxy or a sign-in page stands between"
+                )
             }
             _ if code.is_empty() => "run the same command again; it goes on from where it stopped".into(),
             _ => return None,

@@ -90,17 +90,19 @@ impl AwsExecutor<'_> {
                 let (api, deployment, version) = (late(api)?, late(deployment)?, late(version)?);
                 apigateway::create_stage(aws, &api, stage, &deployment, &version, &token, tell).await.map(done)
             }
-            Action::UpdateStage { api, stage, deployment, version, previous, patch, tags } => {
+            Action::UpdateStage { api, deployment, version, moves, patch, tags } => {
                 let (deployment, version) = (late(deployment)?, late(version)?);
-                let to = apigateway::Move { deployment: &deployment, version: &version, previous: previous.as_deref(), patch };
+                let to = apigateway::Move { to: moves.then_some((deployment.as_str(), version.as_str())), patch };
                 let update = async {
-                    if *tags {
-                        apigateway::tag(aws, account, &format!("{api}/stages/{}", stage.name), &stage.tags).await?;
+                    if let Some(tags) = tags {
+                        apigateway::tag(aws, account, &format!("{api}/stages/{name}"), tags).await?;
                     }
-                    apigateway::move_stage(aws, api, &stage.name, to, tell).await
+                    apigateway::move_stage(aws, api, name, to, tell).await
                 };
                 update.await.map(done)
             }
+            Action::PruneVersions { versions } => lambda::prune(aws, name, versions, tell).await.map(done),
+            Action::PruneDeployments { api, deployments } => apigateway::prune(aws, api, deployments, tell).await.map(done),
             Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).await.map(done),
             Action::DeletedWithApi => Ok(Outcome::Done),
         };

@@ -4,30 +4,57 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
-    wait::{LONG, while_busy},
+    wait::{LONG, Try, Waited, until, while_busy},
 };
 use crate::{
     policy,
     resource::{Role, STACK_TAG, Tags, canonical},
 };
-use aws_sdk_iam::types::Tag;
+use aws_sdk_iam::{primitives::DateTime, types::Tag};
+use std::time::{Duration, SystemTime};
 
+const DESCRIPTION: &str = "of a routeto function";
+
+/// Seconds since it was made for which a role may be seen without its tags, and for which they are looked for again.
+const YOUNG: i64 = 300;
+const TAGS_COME: Duration = Duration::from_secs(20);
+
+/// The role as it stands. IAM is eventually consistent: one that was just made may show no tag yet, and is looked at again.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, CallError> {
+    let looked = until(TAGS_COME, &|_| (), || async {
+        let (seen, untagged) = look(aws, stack, name).await?;
+        Ok(if untagged { Try::Again("the new role shows no tags yet".into()) } else { Try::Done(seen) })
+    })
+    .await;
+    match looked {
+        Ok(seen) => Ok(seen),
+        Err(Waited::Failed(error)) => Err(error),
+        Err(Waited::TooLong { .. }) => Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
+    }
+}
+
+/// The role, and whether it is a young one without any tag.
+async fn look(aws: &Aws, stack: &str, name: &str) -> Result<(Seen<Role>, bool), CallError> {
     let (role, inline) = futures_util::join!(
         called("iam:GetRole", aws.iam.get_role().role_name(name).send()),
         called("iam:GetRolePolicy", aws.iam.get_role_policy().role_name(name).policy_name(policy::INLINE).send()),
     );
     let role = match role {
         Ok(output) => output.role,
-        Err(error) if error.not_found() => return Ok(Seen::Absent),
+        Err(error) if error.not_found() => return Ok((Seen::Absent, false)),
         Err(error) => return Err(error),
     };
-    let Some(role) = role else { return Ok(Seen::Absent) };
+    let Some(role) = role else { return Ok((Seen::Absent, false)) };
     let tags: Tags = role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
     match tags.get(STACK_TAG) {
         Some(tag) if tag == stack => {}
-        Some(other) => return Ok(Seen::Foreign(format!("it belongs to the stack {other}"))),
-        None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
+        Some(other) => return Ok((Seen::Foreign(format!("it belongs to the stack {other}")), false)),
+        None => {
+            // Whose it is shows in the description as well, which comes with the role itself: somebody else's role isn't waited for.
+            let age = DateTime::from(SystemTime::now()).secs() - role.create_date().secs();
+            let untagged = tags.is_empty() && role.description() == Some(DESCRIPTION) && age.abs() < YOUNG;
+            return Ok((Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}")), untagged));
+        }
     }
     let inline = match inline {
         Ok(output) => Some(policy::parse(&decoded(output.policy_document()))),
@@ -36,7 +63,7 @@ pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, C
     };
     let trust = decoded(role.assume_role_policy_document().unwrap_or_default());
     let trust = serde_json::from_str(&trust).map(|value| canonical(&value)).unwrap_or(trust);
-    Ok(Seen::Ours(Role { name: name.to_owned(), tags, trust, policy: Some(inline.unwrap_or_default()) }))
+    Ok((Seen::Ours(Role { name: name.to_owned(), tags, trust, policy: Some(inline.unwrap_or_default()) }), false))
 }
 
 /// IAM hands policies out URL-encoded (RFC 3986); some back ends don't.
@@ -74,7 +101,7 @@ pub async fn create(aws: &Aws, role: &Role) -> Result<(), CallError> {
         .create_role()
         .role_name(&role.name)
         .assume_role_policy_document(&role.trust)
-        .description("of a routeto function")
+        .description(DESCRIPTION)
         .set_tags(Some(tag_list(&role.tags)));
     match called("iam:CreateRole", request.send()).await {
         Ok(_) => {}

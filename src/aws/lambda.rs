@@ -326,6 +326,23 @@ pub async fn permit(aws: &Aws, function: &str, version: &str, api: &str, source:
     add().await.map(drop)
 }
 
+/// Deletes old versions, each with its policy.
+pub async fn prune(aws: &Aws, name: &str, versions: &[u64], tell: Tell<'_>) -> Result<(), CallError> {
+    for version in versions {
+        let answer = while_busy("lambda:DeleteFunction", LONG, tell, in_progress, || {
+            let request = aws.lambda.delete_function().function_name(name).qualifier(version.to_string());
+            called("lambda:DeleteFunction", request.send())
+        })
+        .await;
+        match answer {
+            Ok(_) => {}
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 pub async fn delete(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let answer = while_busy("lambda:DeleteFunction", LONG, tell, in_progress, || {
         called("lambda:DeleteFunction", aws.lambda.delete_function().function_name(name).send())

@@ -15,8 +15,10 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use serde_json::{Value, json};
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// How the lock streams' names begin; a number follows, one higher for whoever takes over a lock that was left behind.
 const PREFIX: &str = "lock-";
@@ -162,27 +164,30 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
-    /// Signs the lock. A sign that can't be written is no reason to stop: the next may.
-    fn sign(&self, who: &str, now: i64) -> impl Future<Output = ()> + use<> {
+    /// Signs the lock; false where it is gone: somebody took it. Any other sign that can't be written is no reason to stop: the next may.
+    fn sign(&self, who: &str, now: i64) -> impl Future<Output = bool> + use<> {
         let (aws, group, stream) = (self.aws.clone(), self.group.clone(), self.stream.clone());
         let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
         let sign = json!({"who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now}).to_string();
         async move {
             if let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() {
                 let request = aws.logs.put_log_events().log_group_name(group).log_stream_name(stream).log_events(event);
-                let _ = called("logs:PutLogEvents", request.send()).await;
+                let signed = called("logs:PutLogEvents", request.send()).await;
+                return !signed.is_err_and(|error| error.not_found());
             }
+            true
         }
     }
 
-    /// Signs the lock now and again until it is dropped. `clock` gives milliseconds since the epoch.
-    pub fn keep(&self, who: String, clock: fn() -> i64) -> impl Future<Output = ()> + use<> {
+    /// Signs the lock now and again until it is dropped, or until it is gone: then `lost` is told. `clock` gives milliseconds since the
+    /// epoch.
+    pub fn keep(&self, who: String, clock: fn() -> i64, lost: Arc<Notify>) -> impl Future<Output = ()> + use<> {
         let lock = Lock { aws: self.aws.clone(), group: self.group.clone(), stream: self.stream.clone() };
         async move {
-            loop {
-                lock.sign(&who, clock()).await;
+            while lock.sign(&who, clock()).await {
                 pause(SIGN).await;
             }
+            lost.notify_one();
         }
     }
 

@@ -120,11 +120,11 @@ pub async fn remember(aws: &Aws, group: &str, line: &str, now: i64) -> Result<()
     put().await.map(drop)
 }
 
-/// The newest lines of the stack's history, oldest first; none for a stack that never was.
-pub async fn history(aws: &Aws, group: &str, lines: i32) -> Result<Vec<String>, CallError> {
+/// The newest lines of the stack's history with their times (milliseconds since the epoch), oldest first; none for a stack that never was.
+pub async fn history(aws: &Aws, group: &str, lines: i32) -> Result<Vec<(i64, String)>, CallError> {
     let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(HISTORY).limit(lines).start_from_head(false);
     match called("logs:GetLogEvents", request.send()).await {
-        Ok(page) => Ok(page.events.unwrap_or_default().into_iter().filter_map(|event| event.message).collect()),
+        Ok(page) => Ok(page.events.unwrap_or_default().into_iter().filter_map(|event| Some((event.timestamp?, event.message?))).collect()),
         Err(error) if error.not_found() => Ok(vec![]),
         Err(error) => Err(error),
     }

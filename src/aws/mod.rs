@@ -23,6 +23,7 @@ use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutCo
 use call::{CallError, called};
 use pace::Pace;
 use std::{sync::Arc, time::Duration};
+use wait::real;
 
 /// Which account, region and endpoint a command works with: the global options.
 #[derive(Clone, Debug, Default)]
@@ -55,20 +56,22 @@ impl Aws {
     /// # Errors
     /// When no region is to be found.
     pub async fn connect(connection: &Connection) -> Result<Aws> {
-        let mut loader =
-            aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard().with_max_attempts(4)).timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    // UpdateFunctionCode carries the zip; nothing else takes long.
-                    .operation_attempt_timeout(Duration::from_secs(30))
-                    .operation_timeout(Duration::from_secs(90))
-                    .build(),
-            );
+        let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(real(Duration::from_secs(1)));
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(5))
+                // UpdateFunctionCode carries the zip; nothing else takes long. A test's emulator does, and no clock of ours hurries it.
+                .operation_attempt_timeout(real(Duration::from_secs(30)).max(Duration::from_secs(5)))
+                .operation_timeout(real(Duration::from_secs(90)).max(Duration::from_secs(20)))
+                .build(),
+        );
         if let Some(region) = &connection.region {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &connection.profile {
-            loader = loader.profile_name(profile);
+            // Asked for by name, it comes before keys in the environment, as with the AWS CLI: they may be another account's.
+            let provider = aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(provider);
         }
         if let Some(url) = &connection.endpoint_url {
             loader = loader.endpoint_url(url);
@@ -85,6 +88,10 @@ impl Aws {
         };
         let endpoint_url = config.endpoint_url().map(str::to_owned);
         if let Some(url) = &endpoint_url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                let failure = Failure::new("endpoint", format!("`{url}` is no URL"));
+                return Err(Error::Usage(failure.now("begin --endpoint-url or AWS_ENDPOINT_URL with http:// or https://")));
+            }
             call::remember_endpoint(url);
         }
         // Other endpoints than AWS's have no host name per bucket.

@@ -5,9 +5,11 @@ use super::{Aws, apigateway, call::CallError, iam, lambda, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
-    observed::{Account, Existing, FunctionState, Observed},
+    observed::{Account, Double, Existing, FunctionState, Observed},
+    plan::destination_id,
+    previous::Previous,
     resource::*,
-    spec::{Destination, Stack},
+    spec::Stack,
 };
 use futures_util::future::{try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ const NEWEST: usize = 10;
 pub enum Seen<T> {
     Absent,
     Ours(T),
+    /// Empty and without any tag: what a deploy leaves that dies between making a bucket and tagging it, or somebody's new bucket.
+    Untagged(T),
     /// It doesn't carry our tag: whose it seems to be.
     Foreign(String),
 }
@@ -36,6 +40,7 @@ pub struct Look<'a> {
 /// The first wave's answer, and what the second one needs of it.
 struct First {
     api: Option<aws_sdk_apigateway::types::RestApi>,
+    doubles: Vec<Double>,
     /// Name and retention.
     log_groups: Vec<(String, Option<u32>)>,
     roles: BTreeMap<String, Seen<Role>>,
@@ -56,8 +61,8 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let first = async {
-        let (api, groups, history, roles, functions, kept) = futures_util::try_join!(
-            apigateway::find(aws, stack),
+        let ((api, doubles), groups, history, roles, functions, kept) = futures_util::try_join!(
+            apigateway::find_all(aws, stack),
             logs::list(aws, &of_functions),
             logs::list(aws, &of_stack),
             roles(aws, stack, &stages),
@@ -65,7 +70,7 @@ pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> 
             kept(aws, &of_stack, look.whole),
         )?;
         let history = history.into_iter().filter(|(group, _)| *group == of_stack);
-        Ok::<First, CallError>(First { api, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
+        Ok::<First, CallError>(First { api, doubles, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
     };
     let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
     let observed = second(aws, look, &account, first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
@@ -78,7 +83,7 @@ async fn kept(aws: &Aws, group: &str, whole: bool) -> Result<BTreeSet<Id>, CallE
         return Ok(BTreeSet::new());
     }
     let lines = logs::history(aws, group, HISTORY).await?;
-    let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lines = lines.iter().filter_map(|(_, line)| serde_json::from_str::<serde_json::Value>(line).ok());
     Ok(lines.flat_map(|line| line["changes"]["kept"].as_array().cloned().unwrap_or_default()).filter_map(|kept| kept_id(&kept)).collect())
 }
 
@@ -107,7 +112,7 @@ async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<S
 
 async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> Result<Observed, CallError> {
     let stack = &look.stack.name;
-    let (buckets, queues) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let existing = desired::existing(&in_scope(look), account);
     let mut observed = Observed::default();
     let api = async {
@@ -149,10 +154,17 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
             other_stages.insert(stage);
         }
     }
+    // A deploy takes the lock before it makes anything: where there is no history of this stack, no crash of ours left that bucket.
+    let history = Id::new(Kind::LogGroup, name::history(stack));
+    let found_buckets = match observed.resources.contains_key(&history) {
+        true => found_buckets.into_iter().map(adopted).collect(),
+        false => found_buckets,
+    };
     place_buckets(&mut observed, found_buckets);
     place_queues(&mut observed, found_queues);
     let mut in_use = BTreeSet::new();
-    if let Some(found) = api {
+    if let Some(mut found) = api {
+        found.state.doubles = first.doubles;
         stages(&mut observed, look, found, &mut other_stages, &mut in_use);
     }
     third(aws, look, account, &mut observed, other_stages, in_use, first.kept).await?;
@@ -232,7 +244,7 @@ fn stages(
 fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     variables
         .iter()
-        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()))
+        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()) && !key.starts_with(variable::PREVIOUS_PREFIX))
         .map(|(key, value)| (key.clone(), value.clone()))
         .partition(|(key, _)| key.starts_with(variable::DESTINATION_PREFIX))
 }
@@ -243,41 +255,12 @@ fn destinations_of(variables: &BTreeMap<String, String>) -> BTreeSet<Id> {
     destinations.values().filter_map(|value| destination_id(value)).collect()
 }
 
-fn destination_id(value: &str) -> Option<Id> {
-    let base = value.split('?').next()?;
-    match base.strip_prefix("s3://") {
-        Some(rest) => Some(Id::new(Kind::Bucket, rest.split('/').next()?)),
-        None => base.starts_with("http").then(|| Id::new(Kind::Queue, base.rsplit('/').next().unwrap_or_default())),
-    }
-}
-
 /// Buckets and queues that a role may use.
 fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
     let buckets =
         policy.put_objects.iter().filter_map(|arn| arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name)));
     let queues = policy.send_messages.iter().filter_map(|arn| arn.rsplit(':').next().map(|name| Id::new(Kind::Queue, name)));
     buckets.chain(queues).collect()
-}
-
-/// Buckets and queues of the stages that `wanted` names, made ones only.
-fn named(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
-    for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
-        let resolve = |pattern: &crate::spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
-        for route in stack.routes.values() {
-            match &route.destination {
-                Destination::S3(s3) if !s3.existing => {
-                    buckets.insert(resolve(&s3.bucket));
-                }
-                Destination::Sqs(sqs) if !sqs.existing => {
-                    queues.insert(resolve(&sqs.queue));
-                    queues.extend(sqs.dead_letter.as_ref().map(|dead| resolve(&dead.queue)));
-                }
-                _ => {}
-            }
-        }
-    }
-    (buckets, queues)
 }
 
 type SeenBuckets = Vec<(String, Seen<(Bucket, Tags)>)>;
@@ -344,6 +327,9 @@ fn place<T>(observed: &mut Observed, id: Id, seen: Seen<T>, put: impl FnOnce(&mu
     match seen {
         Seen::Absent => {}
         Seen::Ours(value) => put(observed, value),
+        Seen::Untagged(_) => {
+            observed.foreign.insert(id, format!("it lacks the tag {STACK_TAG}"));
+        }
         Seen::Foreign(whose) => {
             observed.foreign.insert(id, whose);
         }
@@ -359,6 +345,9 @@ fn place_all<T>(observed: &mut Observed, all: BTreeMap<String, Seen<T>>, kind: K
 fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
     for (name, seen) in buckets {
         let id = Id::new(Kind::Bucket, name);
+        if matches!(seen, Seen::Absent) {
+            observed.absent.insert(id.clone());
+        }
         place(observed, id.clone(), seen, |observed, (bucket, tags)| {
             observed.all_tags.insert(id, tags);
             insert(observed, Resource::Bucket(bucket));
@@ -369,6 +358,9 @@ fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
 fn place_queues(observed: &mut Observed, queues: SeenQueues) {
     for (name, seen) in queues {
         let id = Id::new(Kind::Queue, name);
+        if matches!(seen, Seen::Absent) {
+            observed.absent.insert(id.clone());
+        }
         place(observed, id.clone(), seen, |observed, (queue, messages)| {
             observed.contents.insert(id, messages);
             insert(observed, Resource::Queue(queue));
@@ -401,7 +393,7 @@ async fn third(
         observed.foreign.retain(|id, _| !theirs.contains(&id.name));
     }
     // What any stage of the file names stays, whatever the command is about.
-    let (buckets, queues) = named(look.stack, account, |_| true);
+    let (buckets, queues) = desired::made(look.stack, account, |_| true);
     in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
     in_use.extend(queues.into_iter().map(|name| Id::new(Kind::Queue, name)));
     let mut candidates = kept;
@@ -413,6 +405,11 @@ async fn third(
             _ => {}
         }
     }
+    // What a stage could go back to, too: whether it is still there.
+    let before = observed.resources.keys().filter(|id| id.kind == Kind::Stage).filter_map(|id| observed.stages.get(&id.name));
+    let before = before.filter_map(|state| Previous::read(&state.variables)?.values);
+    candidates
+        .extend(before.flat_map(|values| destinations_of(&values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())));
     candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
     let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
@@ -432,19 +429,27 @@ async fn third(
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
         .collect();
     let dead = self::queues(aws, account, stack, &dead).await?;
-    place_buckets(observed, ours(old_buckets));
-    place_queues(observed, ours(old_queues));
-    place_queues(observed, ours(dead));
+    place_buckets(observed, not_foreign(old_buckets));
+    place_queues(observed, not_foreign(old_queues));
+    place_queues(observed, not_foreign(dead));
     contents(aws, look, account, observed).await
 }
 
-fn ours<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
-    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_))).collect()
+fn adopted<T>((name, seen): (String, Seen<T>)) -> (String, Seen<T>) {
+    match seen {
+        Seen::Untagged(value) => (name, Seen::Ours(value)),
+        seen => (name, seen),
+    }
+}
+
+/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them.
+fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
+    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_) | Seen::Absent)).collect()
 }
 
 /// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.
 async fn contents(aws: &Aws, look: &Look<'_>, account: &Account, observed: &mut Observed) -> Result<(), CallError> {
-    let (wanted, _) = named(look.stack, account, |stage| look.stages.contains(stage));
+    let (wanted, _) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let old: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket && !wanted.contains(&id.name)).cloned().collect();
     fill(aws, observed, old).await
 }

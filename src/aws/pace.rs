@@ -2,6 +2,7 @@
 //!
 //! Source: API Gateway developer guide, "Quotas for creating, deploying and managing an API": fixed, per account.
 
+use super::wait::speed;
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 use tokio::time::Instant;
 
@@ -49,7 +50,9 @@ impl Pace {
             ("CreateDeployment", 1.0, 1.0 / 5.0),
             ("GetResources", 5.0, 5.0 / 2.0),
         ];
-        Self { buckets: Mutex::new(quotas.map(|(operation, burst, rate)| (operation, Bucket::new(burst, rate))).into()) }
+        Self {
+            buckets: Mutex::new(quotas.map(|(operation, burst, rate)| (operation, Bucket::new(burst, rate * f64::from(speed())))).into()),
+        }
     }
 
     /// Waits for this operation's turn; `told` gets the reason where the wait is one that a person notices.

@@ -27,7 +27,7 @@ const RULE_PREFIX: &str = "routeto-";
 pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Bucket, Tags)>, CallError> {
     let s3 = &aws.s3;
     let (head, tags, access, ownership, encryption, bucket_policy, lifecycle) = futures_util::join!(
-        called("s3:ListBucket", s3.head_bucket().bucket(name).send()),
+        called("s3:ListBucket", s3.head_bucket().bucket(name).expected_bucket_owner(&account.id).send()),
         called("s3:GetBucketTagging", s3.get_bucket_tagging().bucket(name).expected_bucket_owner(&account.id).send()),
         called("s3:GetBucketPublicAccessBlock", s3.get_public_access_block().bucket(name).expected_bucket_owner(&account.id).send()),
         called("s3:GetBucketOwnershipControls", s3.get_bucket_ownership_controls().bucket(name).expected_bucket_owner(&account.id).send()),
@@ -54,8 +54,9 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
     let tags = absent(tags, &["NoSuchTagSet", "NoSuchTagSetError"])?
         .map(|output| output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect::<Tags>());
     let tags = tags.unwrap_or_default();
-    if tags.get(STACK_TAG).map(String::as_str) != Some(stack) {
-        // What a crash leaves where tags come in a second call: ours if it is empty and has no tag at all.
+    let tagged = tags.get(STACK_TAG).map(String::as_str) == Some(stack);
+    if !tagged {
+        // What a crash leaves where tags come in a second call: empty and without any tag.
         if !tags.is_empty() || !is_empty(aws, name).await? {
             let whose = match tags.get(STACK_TAG) {
                 Some(other) => format!("it belongs to the stack {other}"),
@@ -85,7 +86,7 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
         tls_only: bucket_policy.is_some_and(|text| policy::has_tls_statement(&text, &account.partition, name)),
         expire_after: expiry_of(&lifecycle),
     };
-    Ok(Seen::Ours((bucket, tags)))
+    Ok(if tagged { Seen::Ours((bucket, tags)) } else { Seen::Untagged((bucket, tags)) })
 }
 
 fn absent<T>(answer: Result<T, CallError>, codes: &[&str]) -> Result<Option<T>, CallError> {
@@ -301,8 +302,11 @@ async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, 
         }
         BucketPart::Encryption => {
             let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-            let rule =
-                ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.expect("the algorithm is set")).build();
+            // As S3's own default says: what a crash leaves without this call reads the same.
+            let rule = ServerSideEncryptionRule::builder()
+                .apply_server_side_encryption_by_default(default.expect("the algorithm is set"))
+                .bucket_key_enabled(false)
+                .build();
             let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build().expect("a rule is set");
             let request = s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(configuration);
             called("s3:PutEncryptionConfiguration", request.send()).await.map(drop)

@@ -1,8 +1,23 @@
 //! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a clear error.
 
 use super::call::CallError;
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::OnceLock, time::Duration};
 use tokio::time::{Instant, sleep};
+
+/// How many times faster than the world's routeto's clock goes. A test of a debug build sets it, so that 90 seconds pass in a few; a
+/// release knows no clock but the world's.
+pub fn speed() -> u32 {
+    static SPEED: OnceLock<u32> = OnceLock::new();
+    *SPEED.get_or_init(|| match std::env::var("ROUTETO_TEST_CLOCK") {
+        Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),
+        _ => 1,
+    })
+}
+
+/// A time of routeto's clock as the world's.
+pub fn real(time: Duration) -> Duration {
+    time / speed()
+}
 
 /// Where the reason for a wait goes.
 pub type Tell<'a> = &'a (dyn Fn(String) + Send + Sync);
@@ -12,6 +27,8 @@ pub enum Try<T> {
     Done(T),
     /// Not yet: why.
     Again(String),
+    /// Not yet, and not before that time: AWS asks for it.
+    Later(String, Duration),
 }
 
 /// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5 minutes and a half, rarely more.
@@ -30,19 +47,21 @@ where
     let mut pause = Duration::from_millis(100);
     let mut told = String::new();
     loop {
-        match attempt().await.map_err(Waited::Failed)? {
+        let (reason, asked) = match attempt().await.map_err(Waited::Failed)? {
             Try::Done(value) => return Ok(value),
-            Try::Again(reason) => {
-                if start.elapsed() + pause > limit {
-                    return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
-                }
-                if reason != told && start.elapsed() > Duration::from_millis(500) {
-                    tell(reason.clone());
-                    told = reason;
-                }
-            }
+            Try::Again(reason) => (reason, Duration::ZERO),
+            Try::Later(reason, time) => (reason, time),
+        };
+        let elapsed = start.elapsed() * speed();
+        let wait = pause.max(asked);
+        if elapsed + wait > limit {
+            return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
         }
-        sleep(pause).await;
+        if reason != told && elapsed > Duration::from_millis(500) {
+            tell(reason.clone());
+            told = reason;
+        }
+        sleep(real(wait)).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(3));
     }
 }
@@ -88,7 +107,7 @@ where
             match outcome.await {
                 Ok(value) => Ok(Try::Done(value)),
                 Err(error) => match busy(&error) {
-                    Some(reason) => Ok(Try::Again(reason)),
+                    Some(reason) => Ok(Try::Later(reason, error.retry_after.unwrap_or_default())),
                     None => Err(error),
                 },
             }
@@ -98,7 +117,7 @@ where
     .map_err(|waited| waited.of(call))
 }
 
-/// A pause that a caller outside `aws` asks for.
+/// A pause by the world's clock: the lock's signs are seen by others.
 pub async fn pause(time: Duration) {
     sleep(time).await;
 }
@@ -116,6 +135,29 @@ mod tests {
             Err(Waited::TooLong { reason, seconds }) => assert_eq!((reason.as_str(), seconds), ("the role can't be assumed yet", 0)),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn what_aws_asks_to_wait_for_is_waited_for_and_not_longer_than_the_limit() {
+        let asked = |seconds| CallError {
+            call: "x",
+            code: Some("TooManyRequestsException".into()),
+            status: Some(429),
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let calls = Cell::new(0);
+        let start = Instant::now();
+        let throttled = |error: &CallError| error.throttled().then(|| "slower".into());
+        let attempt = || {
+            calls.set(calls.get() + 1);
+            let first = calls.get() == 1;
+            async move { if first { Err(asked(1)) } else { Ok(()) } }
+        };
+        while_busy("x", LONG, &|_| (), throttled, attempt).await.expect("it ends");
+        assert!(start.elapsed() >= Duration::from_secs(1) && calls.get() == 2);
+        let error = while_busy("x", LONG, &|_| (), throttled, || async { Err::<(), _>(asked(900)) }).await.expect_err("too long");
+        assert_eq!(error.message, "after 300 s still: slower");
     }
 
     #[tokio::test]

@@ -1,17 +1,17 @@
 //! `routeto deploy`: build, plan, apply, probe.
 
-use super::{Context, Planned, can_invoke, invoke_url, now, probe};
+use super::{Context, Planned, can_invoke, invoke_url, probe, rollback};
 use crate::{
-    apply::{Applied, apply},
-    aws::{Aws, execute::AwsExecutor, logs, observe},
+    apply::{Applied, go_on},
+    aws::{Aws, execute::AwsExecutor, observe},
     cli,
     desired::name,
     error::{Error, Failure, Result},
     observed::{Account, Secret},
     package::Artifact,
-    plan::{Late, Verb},
+    plan::{Action, Change, Late, Verb},
     report::{Style, json},
-    resource::{Id, Kind, LogGroup},
+    resource::{Id, Kind, LogGroup, Resource},
     spec::{Stack, TokenRule},
     token,
 };
@@ -36,7 +36,10 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() }
     } else {
         let work = Work { context, stack: &stack, stages: &stages, aws: &aws, artifact: &artifact, whole };
-        let outcome = work.under_lock(&first.account, &args, tokens).await;
+        let outcome = tokio::select! {
+            outcome = work.under_lock(&first.account, &args, tokens) => outcome,
+            error = context.lost_lock() => Err(error),
+        };
         context.release().await;
         outcome?
     };
@@ -74,38 +77,54 @@ impl Work<'_> {
             .collect();
         let clear = tokens.of(&new, context.report.shows_tokens(args.show_token))?;
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
-        let executor = AwsExecutor { aws, account: &planned.account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
+        let account = planned.account.clone();
+        let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
         if !context.report.json {
             context.report.note(context.report.summary(&planned.plan).trim_end());
         }
-        let applied = apply(&planned.plan, &executor, &*context.progress).await;
-        let clear: BTreeMap<String, Secret> =
+        let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).await;
+        let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
-        self.remember(&planned, &applied).await;
-        if !applied.failed.is_empty() {
-            // A token that was made is shown all the same: the next run won't make it again.
-            show_tokens(context, &clear, args.show_token);
-            return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
-        }
-        let done = Deployed { planned, applied, tokens: clear };
-        self.probe(&done).await.inspect_err(|_| show_tokens(context, &done.tokens, args.show_token))?;
+        let mut done = Deployed { planned, applied, tokens };
+        // What the former state needs goes only when the new one is known to work.
+        let outcome = match self.prove(&done, args).await {
+            Ok(()) => {
+                done.applied = go_on(std::mem::take(&mut done.applied), part(&done.planned, true), &executor, &*context.progress).await;
+                failures(&done.applied)
+            }
+            Err(error) => Err(error),
+        };
+        self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }).await;
+        // A token that was made is shown all the same: the next run won't make it again.
+        outcome.inspect_err(|_| show_tokens(context, &done.tokens, args.show_token))?;
         Ok(done)
     }
 
     /// One line in the stack's history. A history that can't be written doesn't undo a deploy.
-    async fn remember(&self, planned: &Planned, applied: &Applied) {
-        let outcome = if applied.failed.is_empty() { "deployed" } else { "failed" };
-        let line = json!({
-            "what": outcome, "who": planned.account.caller, "commit": commit(), "stages": self.stages,
-            "code": self.artifact.code_sha256, "changes": json::changes(&planned.plan, Some(applied)),
-            "routeto": env!("CARGO_PKG_VERSION"),
+    async fn remember(&self, done: &Deployed, outcome: &str) {
+        let serving: Map<String, Value> = self
+            .stages
+            .iter()
+            .map(|stage| {
+                let (deployment, version) = serving(done, stage);
+                (stage.clone(), json!({"deployment_id": deployment, "function_version": version}))
+            })
+            .collect();
+        let api = done.planned.desired.values().find_map(|resource| match resource {
+            Resource::Api(api) => Some(api.digest()),
+            _ => None,
         });
-        if let Err(error) = logs::remember(self.aws, &name::history(&self.stack.name), &line.to_string(), now()).await {
-            self.context.report.warning(&format!("the history has no line of this deploy: {}", error.about("history")));
-        }
+        let line = json!({
+            "what": outcome, "who": done.planned.account.caller, "commit": commit(), "stages": self.stages,
+            "code": self.artifact.code_sha256, "api": api, "serving": serving,
+            "changes": json::changes(&done.planned.plan, Some(&done.applied)), "routeto": env!("CARGO_PKG_VERSION"),
+        });
+        self.context.remember(self.aws, &self.stack.name, &line).await;
     }
 
-    async fn probe(&self, done: &Deployed) -> Result<()> {
+    /// Probes what was deployed; a stage that moved and gives wrong answers goes back.
+    async fn prove(&self, done: &Deployed, args: &cli::Deploy) -> Result<()> {
+        failures(&done.applied)?;
         let Work { context, stack, aws, .. } = *self;
         if !can_invoke(aws) {
             context
@@ -119,13 +138,75 @@ impl Work<'_> {
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
         let probed = futures_util::future::join_all(self.stages.iter().map(|name| {
             let (url, tell) = (invoke_url(&done.planned.account, &api, name), &tell);
-            async move { probe::stage(stack, name, &url, done.tokens.get(name), tell).await }
+            async move { (name, probe::stage(stack, name, &url, done.tokens.get(name), tell).await) }
         }))
         .await;
         context.progress.step_done();
-        let failures: Vec<Failure> = probed.into_iter().filter_map(Result::err).flatten().collect();
+        let mut failures = vec![];
+        for (name, outcome) in probed {
+            let Err(unproven) = outcome else { continue };
+            let wrong = unproven.iter().any(|unproven| unproven.wrong);
+            failures.extend(unproven.into_iter().map(|unproven| unproven.failure));
+            if wrong {
+                failures.push(self.go_back(done, name, args).await);
+            }
+        }
         if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
     }
+
+    /// Rolls a stage back whose new state gives wrong answers; says what became of it.
+    async fn go_back(&self, done: &Deployed, stage: &str, args: &cli::Deploy) -> Failure {
+        let id = Id::new(Kind::Stage, stage);
+        let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
+        match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
+            Some(Action::UpdateStage { moves: true, .. }) => {}
+            Some(Action::CreateStage { .. }) => {
+                return Failure::new(id.to_string(), "it is new, so there is nothing to go back to: it stays as it is")
+                    .now("look at the function's log, then deploy again");
+            }
+            _ => {
+                return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
+                    "look at the function's log; to go back to what it was: {} --stage {stage}",
+                    args.stack.command("rollback")
+                ));
+            }
+        }
+        if args.no_rollback {
+            return Failure::new(id.to_string(), "it stays as it is, as --no-rollback says")
+                .now(format!("to go back: {} --stage {stage}", args.stack.command("rollback")));
+        }
+        self.context.progress.step(&format!("rolling stage {stage} back"));
+        let back = rollback::go_back(self.context, self.aws, self.stack, stage).await;
+        self.context.progress.step_done();
+        match back {
+            Ok((_, back)) => {
+                let (deployment, version) = back.to;
+                Failure::new(
+                    id.to_string(),
+                    format!(
+                        "its new state gave wrong answers, so it was rolled back to deployment {deployment}, function version {version}"
+                    ),
+                )
+                .now("look at the function's log, correct what was deployed, and deploy again")
+            }
+            Err(error) => {
+                Failure::new(id.to_string(), format!("its new state gives wrong answers, and it couldn't be rolled back: {error}"))
+                    .now(format!("deploy what was deployed before, or: {} --stage {stage}", args.stack.command("rollback")))
+            }
+        }
+    }
+}
+
+/// The changes that take away what the former state needs, or the others.
+fn part(planned: &Planned, away: bool) -> Vec<&Change> {
+    planned.plan.changes.iter().filter(|change| change.takes_away() == away).collect()
+}
+
+fn failures(applied: &Applied) -> Result<()> {
+    if applied.failed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Failed(applied.failed.iter().map(|(_, failure)| failure.clone()).collect()))
 }
 
 /// Tokens that the environment gives to new stages.
@@ -175,7 +256,7 @@ pub fn variable(stage: &str) -> String {
 }
 
 /// The commit that is deployed, as CI systems or git tell it.
-fn commit() -> Option<String> {
+pub(super) fn commit() -> Option<String> {
     let from_ci = ["GITHUB_SHA", "CI_COMMIT_SHA", "BITBUCKET_COMMIT", "CIRCLE_SHA1", "BUILDKITE_COMMIT"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
@@ -210,11 +291,10 @@ fn show_tokens(context: &Context, tokens: &BTreeMap<String, Secret>, show: bool)
 
 /// Deployment and version that a stage has now.
 fn serving(done: &Deployed, stage: &str) -> (String, String) {
-    use crate::plan::Action;
     let id = Id::new(Kind::Stage, stage);
     for change in &done.planned.plan.changes {
         if let (true, Action::CreateStage { deployment, version, .. } | Action::UpdateStage { deployment, version, .. }) =
-            (change.key.id == id, &change.action)
+            (change.key.id == id && done.applied.done.contains(&change.key), &change.action)
         {
             let get = |late| done.applied.outputs.get(late).unwrap_or_default();
             return (get(deployment), get(version));
@@ -261,10 +341,14 @@ fn report(
         text(context, stack, stages, done, args, &api, seconds);
     }
     for stage in stages.iter().filter(|stage| shut(stage) && needs_token(stack)) {
-        context.report.warning(&format!(
-            "stage {stage} has no token yet and answers 401 to everybody: routeto set-token {} --stage {stage} --show-token",
-            args.stack.stack.display()
-        ));
+        let command = format!("{} --stage {stage}", args.stack.command("set-token"));
+        let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(|name| std::env::var_os(name).is_some());
+        let now = match given {
+            // It would have been taken, had the stage been new, and the only new one.
+            Some(name) => format!("printf %s \"${name}\" | {command} --token-stdin"),
+            None => format!("{command} --show-token"),
+        };
+        context.report.warning(&format!("stage {stage} has no token yet and answers 401 to everybody: {now}"));
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ use tokio::{
 
 /// An editor writes a file in several steps; what comes within this time is one change.
 const QUIET: Duration = Duration::from_millis(60);
+const LONGEST: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let Loaded { stack, warnings } = context.load_quietly(&args.stack)?;
@@ -209,17 +210,22 @@ impl Ready {
     fn prepare(&self, stack: &Stack) -> Result<()> {
         let Some(store) = self.store() else { return Ok(()) };
         let inputs = Inputs { account: &self.account, code_sha256: "", existing: &BTreeMap::new() };
-        for resource in desired::desired(stack, &inputs).values() {
-            match resource {
-                Resource::Bucket(bucket) => store.create_bucket(&bucket.name)?,
-                Resource::Queue(queue) => self.create_queue(store, queue)?,
-                _ => {}
+        let resources = desired::desired(stack, &inputs);
+        // Dead letters first: a queue that names another finds it there.
+        for redrive in [false, true] {
+            for resource in resources.values() {
+                match resource {
+                    Resource::Bucket(bucket) => store.create_bucket(&bucket.name)?,
+                    Resource::Queue(queue) if queue.redrive.is_some() == redrive => self.create_queue(store, queue)?,
+                    _ => {}
+                }
             }
         }
         for id in desired::existing(stack, &self.account) {
             match id.kind {
                 Kind::Bucket => store.create_bucket(&id.name)?,
-                _ => store.create_queue(&id.name, BTreeMap::new())?,
+                Kind::Queue if !store.has_queue(&id.name) => store.create_queue(&id.name, BTreeMap::new())?,
+                _ => {}
             }
         }
         for stage in &stack.stages {
@@ -240,8 +246,6 @@ impl Ready {
             ("MaximumMessageSize".to_owned(), queue.maximum_message_size.to_string()),
         ]);
         if let Some(Redrive { dead_letter_queue, after }) = &queue.redrive {
-            // It must be there first, whatever the order of names.
-            store.create_queue(dead_letter_queue, BTreeMap::new())?;
             let Account { id, region, partition, .. } = &self.account;
             let arn = format!("arn:{partition}:sqs:{region}:{id}:{dead_letter_queue}");
             let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": after});
@@ -373,7 +377,8 @@ impl Served<'_> {
             if changes.recv().await.is_none() {
                 return std::future::pending().await;
             }
-            while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
+            // A log that is written beside the stack file would else put it off for ever.
+            let _ = timeout(LONGEST, async { while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {} }).await;
             let now = self.contents(stack);
             if now != seen {
                 self.reload();

@@ -6,6 +6,7 @@ mod package;
 mod plan;
 mod probe;
 mod render;
+mod rollback;
 mod set_token;
 mod status;
 mod teardown;
@@ -16,7 +17,7 @@ use crate::{
     aws::{
         Aws, Connection,
         lock::{self, Lock},
-        observe,
+        logs, observe,
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
@@ -37,7 +38,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// What every command works with.
 pub struct Context {
@@ -46,6 +47,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
+    /// Is told when the lock was taken from us.
+    lost: Arc<Notify>,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -54,6 +57,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Deploy(args) => deploy::run(context, args).await.map(|()| 0),
         Command::Plan(args) => plan::run(context, args).await,
         Command::SetToken(args) => set_token::run(context, args).await.map(|()| 0),
+        Command::Rollback(args) => rollback::run(context, args).await.map(|()| 0),
         Command::Status(args) => status::run(context, args).await.map(|()| 0),
         Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
         Command::Validate(args) => validate::run(context, args).map(|()| 0),
@@ -73,7 +77,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
 impl Context {
     pub fn new(global: Global) -> Self {
         let report = Report::new(&global);
-        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default() }
+        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default(), lost: Arc::default() }
     }
 
     /// Reads and checks the stack file; warnings are told.
@@ -147,9 +151,24 @@ impl Context {
         };
         let lock = lock::take(aws, group, now(), break_it, &tell).await?;
         self.progress.step_done();
-        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
+        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now, self.lost.clone()));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         Ok(())
+    }
+
+    /// One line in the stack's history. A history that can't be written undoes nothing.
+    pub async fn remember(&self, aws: &Aws, stack: &str, line: &serde_json::Value) {
+        if let Err(error) = logs::remember(aws, &desired::name::history(stack), &line.to_string(), now()).await {
+            self.report.warning(&format!("the history has no line of this: {}", error.about("history")));
+        }
+    }
+
+    /// Ends when the lock was taken from us (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
+    pub async fn lost_lock(&self) -> Error {
+        self.lost.notified().await;
+        Failure::new("lock", "another deploy took it while this one was at work, so this one stopped")
+            .now("wait until the other ends, then run the same command again: it goes on from there")
+            .into()
     }
 
     /// Gives the lock back, if one is held.
@@ -219,6 +238,10 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
     })?;
     if metadata.is_dir() {
         return Err(wrong("this is a directory, not a stack file".into(), "name the YAML file in it"));
+    }
+    // Nobody may ever write to a pipe, and waiting for it would hear no signal; /dev/stdin is asked for.
+    if !metadata.is_file() && !path.starts_with("/dev") && !path.starts_with("/proc") {
+        return Err(wrong("this is no regular file".into(), "name a stack file, or /dev/stdin"));
     }
     if metadata.len() > spec::MAX_BYTES as u64 {
         return Err(Error::Stack(vec![spec::too_large(path)]));

@@ -15,7 +15,10 @@ use crate::{
 use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 const HEADER: &str = "x-routeto-probe";
 /// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
@@ -41,9 +44,17 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
     all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
 }
 
+/// A route that didn't answer as it ought to, for the whole of the time.
+#[derive(Debug)]
+pub struct Unproven {
+    pub failure: Failure,
+    /// It did answer, and wrongly; otherwise nothing was heard of it, or it was throttled.
+    pub wrong: bool,
+}
+
 /// Probes every route of a stage. Where the token isn't known a wrong one is sent: its 401 has the digest as well.
-pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>, tell: Tell<'_>) -> Result<usize, Vec<Failure>> {
-    let failed = |what: String| vec![Failure::new(format!("probe of stage {name}"), what)];
+pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>, tell: Tell<'_>) -> Result<usize, Vec<Unproven>> {
+    let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
@@ -61,38 +72,51 @@ pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>,
     if failures.is_empty() { Ok(probes.len()) } else { Err(failures) }
 }
 
-async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Tell<'_>) -> Result<(), Failure> {
+async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Tell<'_>) -> Result<(), Unproven> {
     let body = sample(probe.media);
     let digest = hex(&Sha256::digest(&body));
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
+    let wrong = AtomicBool::new(false);
     let waited = until(LIMIT, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
-        Ok::<_, ()>(match http.post(&full, &headers, &body).await {
+        let verdict = match http.post(&full, &headers, &body).await {
             Ok(answer) => judge(&answer, probe.custom, &digest, path),
-            Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
+            Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
+        };
+        wrong.store(matches!(verdict, Verdict::Wrong(_)), Ordering::Relaxed);
+        Ok::<_, ()>(match verdict {
+            Verdict::Right => Try::Done(()),
+            Verdict::Wrong(reason) | Verdict::Unheard(reason) => Try::Again(reason),
         })
     })
     .await;
     match waited {
-        Ok(()) => Ok(()),
+        Ok(()) | Err(Waited::Failed(())) => Ok(()),
         Err(Waited::TooLong { reason, seconds }) => {
-            Err(Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
-                .now("everything is deployed; look at the function's log, then run the same command again"))
+            let failure = Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
+                .now("everything is deployed; look at the function's log, then run the same command again");
+            Err(Unproven { failure, wrong: wrong.into_inner() })
         }
-        Err(Waited::Failed(())) => Ok(()),
     }
 }
 
-fn judge(answer: &Answer, custom: bool, digest: &str, path: &str) -> Try<()> {
+enum Verdict {
+    Right,
+    Wrong(String),
+    /// Nothing that the new state could be blamed for.
+    Unheard(String),
+}
+
+fn judge(answer: &Answer, custom: bool, digest: &str, path: &str) -> Verdict {
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let said = value["sha256"].as_str();
     match (answer.status, said) {
-        (200 | 401, Some(said)) if said == digest => Try::Done(()),
-        (200 | 401, Some(_)) => Try::Again(format!("{path} hands on other bytes than were sent")),
-        (401, None) if custom => Try::Done(()),
-        (429 | 503, _) if answer.retry_after.is_some() => Try::Again(format!("{path} is throttled")),
-        (status, _) => Try::Again(format!("{path} answers {status}")),
+        (200 | 401, Some(said)) if said == digest => Verdict::Right,
+        (200 | 401, Some(_)) => Verdict::Wrong(format!("{path} hands on other bytes than were sent")),
+        (401, None) if custom => Verdict::Right,
+        (429 | 503, _) if answer.retry_after.is_some() => Verdict::Unheard(format!("{path} is throttled")),
+        (status, _) => Verdict::Wrong(format!("{path} answers {status}")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     spec::Stack,
     token,
 };
+use aws_smithy_types::date_time::{DateTime, Format};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -32,23 +33,33 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     // Status builds nothing: the code that is there counts as wanted.
     let mut desired = desired::desired(&scope, &Inputs { account: &account, code_sha256: "", existing: &observed.existing });
     take_code(&mut desired, &observed);
-    let drift = plan(&desired, &observed, Options::default()).map_err(Error::Failed)?;
+    // What is in the way of a deploy is told after what stands: that is when one looks.
+    let (drift, in_the_way) = match plan(&desired, &observed, Options::default()) {
+        Ok(drift) => (Some(drift), vec![]),
+        Err(failures) => (None, failures),
+    };
+    let end = |()| if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) };
     if context.report.json {
         let mut all = Map::new();
         for stage in &stages {
             all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage));
         }
-        let changes = crate::report::json::plan(&stack.name, &aws.region, &drift);
-        let history: Vec<Value> = history.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let changes = drift.as_ref().map_or(Value::Null, |drift| crate::report::json::plan(&stack.name, &aws.region, drift));
+        let history: Vec<Value> = history
+            .iter()
+            .filter_map(|(time, line)| {
+                let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
+                line.insert("time".into(), json!(moment(*time)));
+                Some(Value::Object(line))
+            })
+            .collect();
         let object = json!({
             "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
             "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"], "history": history,
         });
-        context.report.result(&object.to_string());
-        return Ok(());
+        return end(context.report.result(&object.to_string()));
     }
-    context.report.result(&text(context, &stack, &stages, &observed, &account, &drift, &history));
-    Ok(())
+    end(context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history)))
 }
 
 /// Each function is wanted with the code that its stage calls.
@@ -95,11 +106,12 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
 fn text(
     context: &Context,
     stack: &Stack,
+    arg: &cli::StackArg,
     stages: &BTreeSet<String>,
     observed: &Observed,
     account: &crate::observed::Account,
-    drift: &Plan,
-    history: &[String],
+    drift: Option<&Plan>,
+    history: &[(i64, String)],
 ) -> String {
     let report = &context.report;
     let Some(api) = &observed.api else {
@@ -121,30 +133,55 @@ fn text(
             let destination = destinations.get(&route.variable).map_or("not deployed", |value| value.split('?').next().unwrap_or(value));
             lines.push(format!("  {url}{} → {destination}", route.path));
         }
-        let token = if token::is_shut(&state.valid_token) { "none yet: routeto set-token" } else { "set" };
+        let token = if token::is_shut(&state.valid_token) {
+            format!("none yet: {} --stage {stage}", arg.command("set-token"))
+        } else {
+            "set".to_owned()
+        };
         lines.push(format!(
             "  function version {}, deployment {}, token {token}",
             state.version.as_deref().unwrap_or("?"),
             state.deployment
         ));
     }
-    if drift.is_empty() {
-        lines.push("everything is as the stack file says".into());
-    } else {
-        lines.push("differs from the stack file; `routeto deploy` puts it right:".into());
-        lines.push(report.plan(drift).trim_end().to_owned());
+    match drift {
+        None => {}
+        Some(drift) if drift.is_empty() => lines.push("everything is as the stack file says".into()),
+        Some(drift) => {
+            lines.push(format!("differs from the stack file; `{}` puts it right:", arg.command("deploy")));
+            lines.push(report.plan(drift).trim_end().to_owned());
+        }
     }
     if !history.is_empty() {
         lines.push(report.paint(Style::Bold, "history"));
-        lines.extend(history.iter().rev().filter_map(|line| history_line(line)));
+        lines.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
     }
     lines.join("\n")
 }
 
-fn history_line(line: &str) -> Option<String> {
+/// `2026-11-22T03:15:00Z`; milliseconds since the epoch.
+fn moment(time: i64) -> String {
+    DateTime::from_secs(time.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default()
+}
+
+/// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests.
+fn history_line(time: i64, line: &str) -> Option<String> {
     let value: Value = serde_json::from_str(line).ok()?;
     let who = value["who"].as_str()?.rsplit(':').next()?.to_owned();
-    let commit = value["commit"].as_str().map_or(String::new(), |commit| format!(", commit {}", commit.get(..10).unwrap_or(commit)));
-    let stages: Vec<&str> = value["stages"].as_array()?.iter().filter_map(Value::as_str).collect();
-    Some(format!("  {} {} by {who}{commit}", value["what"].as_str()?, stages.join(", ")))
+    let short = |text: &str| text.get(..10).unwrap_or(text).to_owned();
+    let stages: Vec<String> = value["stages"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|stage| match value["serving"][stage]["function_version"].as_str().filter(|version| !version.is_empty()) {
+            Some(version) => format!("{stage} (version {version})"),
+            None => stage.to_owned(),
+        })
+        .collect();
+    let mut more = vec![];
+    more.extend(value["commit"].as_str().map(|commit| format!("commit {}", short(commit))));
+    more.extend(value["code"].as_str().map(|code| format!("code {}", short(code))));
+    more.extend(value["api"].as_str().map(|api| format!("API {}", short(api.trim_start_matches("sha256:")))));
+    let more = more.iter().map(|part| format!(", {part}")).collect::<String>();
+    Some(format!("  {} {} {} by {who}{more}", moment(time), value["what"].as_str()?, stages.join(", ")))
 }

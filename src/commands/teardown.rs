@@ -10,7 +10,7 @@ use crate::{
     observed::{Account, Observed},
     plan::{Options, Plan, plan},
     report::json,
-    resource::{Kind, LogGroup, Resource, Resources},
+    resource::{Id, Kind, LogGroup, Resource, Resources},
     spec::Stack,
 };
 use serde_json::json;
@@ -28,10 +28,10 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let look = Look { stack: &stack, stages: &stages, whole, options: Options { delete_data: args.delete_data } };
     let (account, first) = look.plan(&aws).await?;
     if first.is_empty() {
-        finish(context, &stack, &aws, &first, &Applied::default(), start);
+        finish(context, &stack, &account, &first, &Applied::default(), start);
         return Ok(());
     }
-    if !args.yes && !confirm(context, &stack, &first, args.delete_data)? {
+    if !args.yes && !confirm(context, &stack, &first, args.delete_data).await? {
         return Ok(());
     }
     let outcome = async {
@@ -48,7 +48,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     if !applied.failed.is_empty() {
         return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
     }
-    finish(context, &stack, &aws, &plan, &applied, start);
+    finish(context, &stack, &account, &plan, &applied, start);
     Ok(())
 }
 
@@ -74,7 +74,7 @@ impl Look<'_> {
 
     /// Nothing; where other stages go on, what all stages share.
     fn desired(&self, observed: &Observed) -> Resources {
-        let others = observed.stages.keys().any(|stage| !observed.resources.contains_key(&crate::resource::Id::new(Kind::Stage, stage)));
+        let others = observed.stages.keys().any(|stage| !observed.resources.contains_key(&Id::new(Kind::Stage, stage)));
         if !others {
             return Resources::new();
         }
@@ -88,36 +88,40 @@ impl Look<'_> {
     }
 }
 
-/// Whether to go on. Without a terminal nobody is asked: a CI job that says teardown means it.
-fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
-    if !context.report.terminal {
+/// Whether to go on. Where nobody sits at a terminal nobody is asked: a CI job that says teardown means it.
+async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
+    if !context.report.somebody_types() {
         return Ok(true);
+    }
+    if !context.report.terminal {
+        let failure = Failure::new("teardown", "stderr is no terminal, so the question whether to go on would be shown to nobody");
+        return Err(Error::Usage(failure.now("give --yes")));
     }
     context.report.note(context.report.plan(plan).trim_end());
     let data = if delete_data { ", with everything stored in its buckets and queues" } else { "" };
-    match context.report.ask(&format!("Remove this of stack {}{data}?", stack.name)) {
-        Some(true) => Ok(true),
-        Some(false) => {
-            context.report.note("nothing was changed");
-            Ok(false)
-        }
-        None => Err(Error::Usage(Failure::new("teardown", "there is no terminal to ask on").now("give --yes"))),
+    let (report, question) = (context.report, format!("Remove this of stack {}{data}?", stack.name));
+    // Waiting for the answer must not keep Ctrl-C waiting.
+    let answer = tokio::task::spawn_blocking(move || report.ask(&question)).await;
+    let yes = answer.is_ok_and(|answer| answer);
+    if !yes {
+        context.report.note("nothing was changed");
     }
+    Ok(yes)
 }
 
-fn finish(context: &Context, stack: &Stack, aws: &Aws, plan: &Plan, applied: &Applied, start: Instant) {
+fn finish(context: &Context, stack: &Stack, account: &Account, plan: &Plan, applied: &Applied, start: Instant) {
     let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if context.report.json {
         let changes = json::changes(plan, Some(applied));
         context.report.result(
-            &json!({"version": json::VERSION, "stack": stack.name, "region": aws.region, "changes": changes, "seconds": seconds})
+            &json!({"version": json::VERSION, "stack": stack.name, "region": account.region, "changes": changes, "seconds": seconds})
                 .to_string(),
         );
         return;
     }
     let mut lines = vec![];
     if plan.is_empty() {
-        lines.push(format!("nothing of stack {} stands in {}", stack.name, aws.region));
+        lines.push(format!("nothing of stack {} stands in {}", stack.name, account.region));
     } else {
         lines.push(format!("{} resources of stack {} are gone ({seconds:.1} s)", applied.done.len() - applied.kept.len(), stack.name));
     }
@@ -126,8 +130,19 @@ fn finish(context: &Context, stack: &Stack, aws: &Aws, plan: &Plan, applied: &Ap
     for (id, why) in &kept {
         lines.push(format!("kept: {id}, {why}"));
     }
-    if kept.iter().any(|(id, _)| crate::report::plan::holds_data(id.kind)) {
+    let (buckets, queues) = desired::made(stack, account, |_| true);
+    let data: Vec<&Id> = kept.iter().map(|(id, _)| id).filter(|id| crate::report::plan::holds_data(id.kind)).collect();
+    let named = |id: &Id| if id.kind == Kind::Bucket { buckets.contains(&id.name) } else { queues.contains(&id.name) };
+    if data.iter().any(|id| named(id)) {
         lines.push("to remove what is kept, with all that it holds: the same command with --delete-data".into());
+    }
+    // The history that remembers them is gone as well.
+    for id in data.into_iter().filter(|id| !named(id)) {
+        let command = match id.kind {
+            Kind::Bucket => format!("aws s3 rb --force s3://{}", id.name),
+            _ => format!("aws sqs delete-queue --queue-url {}", desired::queue_url(account, &id.name)),
+        };
+        lines.push(format!("{id} is not in the stack file any more; to remove it with all that it holds: {command}"));
     }
     context.report.result(&lines.join("\n"));
 }

@@ -37,7 +37,7 @@ fn gateway() -> Gateway {
         Ok(if path.ends_with("recipe.vtl") {
             include_bytes!("../../mapping-templates/recipes/routeto-s3.vtl").to_vec()
         } else {
-            b"{\"a\": $input.path('$.a').substring(5)}".to_vec()
+            b"#set($s = 'x'){\"a\": \"$s.substring(5)\"}".to_vec()
         })
     };
     let world = World { env: &|_| None, read: &read, region: None };

@@ -265,7 +265,7 @@ impl Server {
         } else {
             live.gateway.receive(&arrival)
         };
-        let mut made = match verdict {
+        let made = match verdict {
             Verdict::Answer(answered) => Made {
                 reply: answered.reply,
                 route: answered.route.map(str::to_owned),
@@ -283,13 +283,11 @@ impl Server {
             }
         };
         let millis = begun.elapsed().as_secs_f64() * 1000.0;
-        let answer = Answer { headers: made.reply.headers.clone(), body: made.reply.body.clone() };
-        let status = made.reply.status;
         if let Some(send) = reply {
             // Who hung up hears nothing.
-            let _ = send.send(std::mem::replace(&mut made.reply, Reply { status, headers: vec![], body: vec![] }));
+            let _ = send.send(made.reply.clone());
         }
-        let exchange = exchange(&live, id, target, arrived, time, millis, status, answer, made);
+        let exchange = exchange(&live, &When { id, time, millis }, target, arrived, made);
         self.report.exchange(&exchange, &clock(time));
         let recorded = if exchange.request.body.len() > LARGE {
             tokio::task::block_in_place(|| self.journal.record(&exchange))
@@ -415,18 +413,18 @@ fn used(template: &crate::render::MappingTemplate) -> TemplateUsed {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn exchange(
-    live: &Live,
+/// Which request it was, when, and how long it took.
+struct When {
     id: u64,
-    target: Target,
-    arrived: Arrived,
+    /// Milliseconds since the epoch.
     time: u64,
     millis: f64,
-    status: u16,
-    response: Answer,
-    made: Made,
-) -> Exchange {
+}
+
+/// What is recorded: all of it, but no token.
+fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Made) -> Exchange {
+    let When { id, time, millis } = *when;
+    let Reply { status, headers, body } = made.reply;
     let sent = target.parameter("token").unwrap_or_default().to_owned();
     let token = match live.gateway.valid_token(&target.stage) {
         _ if sent.trim().is_empty() => TokenSent::Missing,
@@ -455,7 +453,7 @@ fn exchange(
         },
         status,
         millis,
-        response: Answer { headers: hidden(response.headers), body: response.body },
+        response: Answer { headers: hidden(headers), body },
         template: made.template,
         event: made.event.map(|event| mask.text(event)),
         function: made.function,
@@ -619,7 +617,14 @@ pub fn clock(millis: u64) -> String {
 pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_BUFFER).max_headers(HEADERS);
+    // Who closes his half after the request still wants the answer.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BUFFER)
+        .max_headers(HEADERS)
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -3,7 +3,10 @@
 //! Files appear whole or not at all. One build at a time; reading needs no lock.
 
 use super::{Cancel, Glibc, PLACE, interrupted};
-use crate::error::{Error, Failure};
+use crate::{
+    error::{Error, Failure},
+    resource::hex,
+};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -87,7 +90,7 @@ impl Cache {
         let path = self.zip_path(key);
         let zip = fs::read(&path).ok()?;
         let sha256: [u8; 32] = Sha256::digest(&zip).into();
-        if super::hex(&sha256) != note.sha256 {
+        if hex(&sha256) != note.sha256 {
             return None;
         }
         let glibc = note.glibc.map(|(major, minor)| Glibc { major, minor });
@@ -103,7 +106,7 @@ impl Cache {
 
     pub fn write(&self, key: &str, entry: &Entry) -> Result<(), Failure> {
         let note = Note {
-            sha256: super::hex(&entry.sha256),
+            sha256: hex(&entry.sha256),
             bootstrap_bytes: entry.bootstrap_bytes,
             glibc: entry.glibc.map(|version| (version.major, version.minor)),
             build_milliseconds: (entry.build_seconds * 1000.0).round() as u64,

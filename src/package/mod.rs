@@ -13,8 +13,11 @@ mod toolchain;
 pub use cache::directory as cache_directory;
 pub use source::Source;
 
-use crate::error::{Error, Failure};
-use crate::spec::Architecture;
+use crate::{
+    error::{Error, Failure},
+    resource::hex,
+    spec::Architecture,
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cache::{Cache, Entry};
 use serde::Serialize;
@@ -280,10 +283,6 @@ fn key(source: &Source, toolchain: &Toolchain, target: &Target) -> String {
         hash.update(part);
     }
     hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A zip that is already built, checked as one of ours would be.

@@ -2,6 +2,7 @@
 //!
 //! Holds bytes and lays them down in a directory; builds nothing.
 
+use crate::resource::hex;
 use sha2::{Digest, Sha256};
 use std::{
     borrow::Cow,
@@ -42,7 +43,7 @@ impl Source {
                 hash.update(part);
             }
         }
-        super::hex(&hash.finalize())
+        hex(&hash.finalize())
     }
 
     /// Makes `directory` hold these files and no others. A file that is right already isn't touched, so that cargo sees only what changed.

@@ -37,7 +37,10 @@ pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
             let list = change.differences.iter().map(
                 |difference| json!({"attribute": difference.attribute, "observed": difference.observed, "desired": difference.desired}),
             );
-            differences.insert(change.key.id.to_string(), list.collect());
+            let of = differences.entry(change.key.id.to_string()).or_insert_with(|| json!([]));
+            if let Value::Array(of) = of {
+                of.extend(list);
+            }
         }
     }
     json!({"version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences})

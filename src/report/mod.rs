@@ -35,10 +35,14 @@ pub enum Style {
     Bold,
 }
 
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
 impl Report {
     pub fn new(global: &Global) -> Self {
         // A CI system may lend a terminal; what it shows is kept.
-        let recorded = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+        let recorded = in_ci();
         let terminal = std::io::stderr().is_terminal() && !recorded;
         let stdout_terminal = std::io::stdout().is_terminal() && !recorded;
         let color = match global.color {
@@ -119,16 +123,23 @@ impl Report {
         let _ = writeln!(std::io::stderr().lock(), "{event}");
     }
 
-    /// Asks a yes-or-no question on the terminal; `None` where nobody can answer.
-    pub fn ask(&self, question: &str) -> Option<bool> {
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return None;
-        }
+    /// Whether a person sits at stdin.
+    pub fn somebody_types(&self) -> bool {
+        std::io::stdin().is_terminal() && !in_ci()
+    }
+
+    /// Asks a yes-or-no question on the terminal; no answer is a no. Blocks until there is one.
+    pub fn ask(&self, question: &str) -> bool {
         let mut stderr = std::io::stderr().lock();
         let _ = write!(stderr, "{question} [y/N] ");
         let _ = stderr.flush();
+        drop(stderr);
         let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).ok()?;
-        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+        let read = std::io::stdin().read_line(&mut answer);
+        if !answer.ends_with('\n') {
+            // Ctrl-D leaves the cursor behind the question.
+            let _ = writeln!(std::io::stderr().lock());
+        }
+        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
     }
 }

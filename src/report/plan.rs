@@ -51,6 +51,9 @@ impl Report {
             .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} to {word}"))
             .collect();
+        if plan.pruned() > 0 {
+            parts.push(format!("{} old versions and deployments to prune", plan.pruned()));
+        }
         if parts.is_empty() {
             parts.push("a permission to grant".into());
         }

@@ -36,8 +36,9 @@ impl Progress {
         self.bars.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Not on a terminal that can't move its cursor (`TERM=dumb`) either: indicatif draws nothing there, not even lines.
     fn interactive(&self) -> bool {
-        self.report.terminal && !self.report.json && !self.report.quiet
+        self.report.terminal && !self.report.json && !self.report.quiet && !self.multi.is_hidden()
     }
 
     fn spinner(&self, text: String) -> ProgressBar {
@@ -68,6 +69,16 @@ impl Progress {
         if let Some(bar) = &*stage {
             bar.set_message(format!("{text}: {done} of about {total} crates, {name}"));
         }
+    }
+
+    /// Takes everything that moves off the terminal, so that what is printed next stays.
+    pub fn clear(&self) {
+        self.step_done();
+        for (_, bar) in std::mem::take(&mut *self.bars()) {
+            bar.finish_and_clear();
+        }
+        let _ = self.multi.clear();
+        self.multi.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
 
     /// Ends the step in hand.
@@ -113,6 +124,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
+        (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
         _ => ("updating", "updated"),
     }

@@ -175,8 +175,7 @@ impl<'c> Checker<'c, '_> {
         for (stage, draft) in self.each() {
             let (Some(route), Some(s3)) = (draft.finish(), draft.s3()) else { continue };
             let (stage, account, region) = (&stage.name.value, names::ANY_ACCOUNT, self.region);
-            let Some(base) = route.s3_base(stage, account, region) else { continue };
-            let length = route.variable_value(&base, stage, account, region).chars().count();
+            let length = route.variable_value(str::to_owned, stage, account, region).chars().count();
             if length > names::VARIABLE_VALUE {
                 let problem = Problem {
                     what: format!("and what stands beside it make {length} characters on stage `{stage}`; its stage variable takes 512"),

@@ -12,6 +12,7 @@ mod suggest;
 mod text;
 mod yaml;
 
+pub use routeto_function::{S3Format, SqsFormat, TokenRule};
 pub use suggest::{did_you_mean, nearest};
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
@@ -58,7 +59,7 @@ pub fn load(source: &Source<'_>, world: &World<'_>) -> Result<Loaded, Vec<Diagno
     let mut reader = Reader::new(source.path, text, world);
     let empty = parsed.root.as_ref().is_none_or(yaml::Node::is_null) && parsed.faults.is_empty();
     if empty {
-        let help = "a stack file begins with `stack: NAME`; `routeto init` writes one";
+        let help = "a stack file begins with `stack: NAME`; README.md has a whole one";
         return Err(vec![whole_file(source.path, "the stack file is empty", help)]);
     }
     parsed.faults.into_iter().for_each(|fault| reader.fault(fault));
@@ -197,32 +198,28 @@ pub struct Route {
 }
 
 impl Route {
-    /// `s3://bucket/prefix`; `None` for a queue, whose URL depends on the endpoint too.
-    pub fn s3_base(&self, stage: &str, account: &str, region: &str) -> Option<String> {
-        let Destination::S3(s3) = &self.destination else { return None };
-        Some(format!("s3://{}/{}", s3.bucket.resolve(stage, account, region), s3.prefix.resolve(stage, account, region)))
-    }
-
-    /// The value of the route's stage variable on a stage: the base (`s3://bucket/prefix`, or the queue's URL) with what the function must
-    /// know besides behind it, `?format=ndjson&allow=one&allow=two/path&token=none`. Defaults are left out.
-    pub fn variable_value(&self, base: &str, stage: &str, account: &str, region: &str) -> String {
-        let mut settings = Vec::new();
-        let format = match &self.destination {
-            Destination::S3(S3Destination { format: S3Format::Raw, .. })
-            | Destination::Sqs(SqsDestination { format: SqsFormat::Envelope, .. }) => None,
-            Destination::S3(S3Destination { format: S3Format::Ndjson, .. }) => Some("ndjson"),
-            Destination::S3(S3Destination { format: S3Format::Envelope, .. }) => Some("envelope"),
-            Destination::Sqs(SqsDestination { format: SqsFormat::Body, .. }) => Some("body"),
+    /// The value of the route's stage variable on a stage: all that the function must know of the route, in the function's own words.
+    /// A queue's URL depends on the partition too, which only the caller knows: `queue_url` makes it of the name.
+    pub fn variable_value(&self, queue_url: impl FnOnce(&str) -> String, stage: &str, account: &str, region: &str) -> String {
+        let resolve = |pattern: &Pattern| pattern.resolve(stage, account, region);
+        let place = |text: String| {
+            let (bucket, path) = text.split_once('/').unwrap_or((&text, ""));
+            routeto_function::Place { bucket: bucket.into(), path: path.strip_suffix('/').unwrap_or(path).into() }
         };
-        settings.extend(format.map(|format| format!("format={format}")));
-        if let Destination::S3(s3) = &self.destination {
-            settings.extend(s3.allow.iter().map(|entry| format!("allow={}", entry.resolve(stage, account, region))));
-        }
-        if self.token == TokenRule::None {
-            settings.push("token=none".to_owned());
-        }
-        let mark = if settings.is_empty() { "" } else { "?" };
-        format!("{base}{mark}{}", settings.join("&"))
+        let token = self.token;
+        let destination = match &self.destination {
+            Destination::S3(s3) => routeto_function::Destination::S3 {
+                bucket: resolve(&s3.bucket),
+                prefix: resolve(&s3.prefix),
+                format: s3.format,
+                allow: s3.allow.iter().map(|entry| place(resolve(entry))).collect(),
+                token,
+            },
+            Destination::Sqs(sqs) => {
+                routeto_function::Destination::Sqs { queue_url: queue_url(&resolve(&sqs.queue)), format: sqs.format, token }
+            }
+        };
+        destination.to_string()
     }
 }
 
@@ -232,12 +229,6 @@ pub struct Template {
     /// The path as the stack file writes it, joined to the stack file's directory.
     pub file: std::path::PathBuf,
     pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRule {
-    Query,
-    None,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -259,13 +250,6 @@ pub struct S3Destination {
     pub expire_after: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum S3Format {
-    Raw,
-    Ndjson,
-    Envelope,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqsDestination {
     pub queue: Pattern,
@@ -279,12 +263,6 @@ pub struct DeadLetter {
     pub queue: Pattern,
     /// How often a message is received before it moves, 1..=1000.
     pub after: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SqsFormat {
-    Envelope,
-    Body,
 }
 
 #[derive(Clone, Debug, PartialEq)]

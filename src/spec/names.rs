@@ -34,6 +34,8 @@ pub(super) const VARIABLE_NAME: usize = 64;
 pub(super) const VARIABLE_VALUE: usize = 512;
 /// What the names of the routes' variables begin with; free variables may not, so that the two can always be told apart.
 pub(super) const DESTINATION: &str = "destination_";
+/// What the names of the variables begin with that keep what a rollback goes back to.
+pub(super) const PREVIOUS: &str = "previous_";
 /// Bytes of a mapping template. Source: Amazon API Gateway quotas say 300 KB; the smaller reading, and room for the line that is put before it.
 pub(super) const TEMPLATE: usize = 299_000;
 /// Tags of the user's own. Most services take 50 on a resource; the rest is for routeto's.
@@ -231,6 +233,9 @@ pub(super) fn variable(name: &str) -> Result<(), Problem> {
     }
     if name.starts_with(DESTINATION) {
         return problem(format!("begins with `{DESTINATION}`, as routeto's own for the routes do"), "take another name for yours");
+    }
+    if name.starts_with(PREVIOUS) {
+        return problem(format!("begins with `{PREVIOUS}`, as routeto's own for rollback do"), "take another name for yours");
     }
     Ok(())
 }

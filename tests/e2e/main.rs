@@ -7,8 +7,10 @@
 mod support;
 
 mod bodies;
+mod delays;
 mod everything;
 mod failures;
+mod faults;
 mod harness;
 mod hostile;
 mod iam;
@@ -16,6 +18,9 @@ mod mistakes;
 mod recipes;
 mod requests;
 mod resources;
+mod rollback;
 mod samples;
 mod stages;
+mod terminal;
+mod together;
 mod tokens;

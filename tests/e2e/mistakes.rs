@@ -144,6 +144,43 @@ fn a_bucket_of_our_name_with_an_object_and_without_our_tag_is_never_touched() {
     assert_eq!(aws::keys(&name).unwrap(), ["mine"]);
 }
 
+/// A bucket without objects and tags is what a crash leaves, but only a deploy's: its lock's log group stands then.
+#[test]
+fn somebodys_new_bucket_of_our_name_is_neither_taken_nor_removed_by_a_stack_that_never_stood() {
+    let stack = Stack::new(YAML);
+    let name = format!("{}-prod", stack.name);
+    aws::call("s3", "create_bucket", json!({ "Bucket": name }));
+    stack.routeto("deploy", "").fails(1, &[&name, "tag"]);
+    stack.routeto("teardown", "--yes --delete-data").check();
+    assert_eq!(aws::keys(&name).unwrap(), [] as [String; 0]);
+    aws::call("s3", "delete_bucket", json!({ "Bucket": name }));
+}
+
+#[test]
+fn a_stack_file_that_is_a_pipe_is_refused_and_not_waited_for() {
+    let stack = Stack::new(YAML);
+    assert!(std::process::Command::new("mkfifo").arg(stack.path().join("pipe.yaml")).status().unwrap().success());
+    Routeto::new(stack.path()).args("validate pipe.yaml").fails(65, &["pipe.yaml", "no regular file"]);
+}
+
+#[test]
+fn an_endpoint_that_is_no_url_is_64() {
+    let stack = Stack::new(YAML);
+    stack.routeto("status", "--endpoint-url localhost:4566").fails(64, &["localhost:4566", "http://"]);
+}
+
+#[test]
+fn a_profile_asked_for_comes_before_keys_in_the_environment() {
+    let stack = Stack::new(YAML);
+    stack.file("credentials", "[mine]\naws_access_key_id = test\naws_secret_access_key = test\n");
+    let status = |profile: &str| {
+        let credentials = stack.path().join("credentials");
+        stack.routeto("status", profile).env("AWS_SHARED_CREDENTIALS_FILE", credentials).env("AWS_ACCESS_KEY_ID", "222222222222").json()
+    };
+    assert_eq!(status("")["account"], "222222222222");
+    assert_eq!(status("--profile mine")["account"], "000000000000");
+}
+
 #[test]
 fn no_cargo_to_build_the_function_with() {
     let stack = Stack::new(YAML);

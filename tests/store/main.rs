@@ -6,5 +6,9 @@
 mod support;
 
 mod boto;
+mod cli;
+mod crash;
+mod hostile;
 mod place;
+mod queues;
 mod sinks;

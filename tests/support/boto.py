@@ -141,8 +141,7 @@ def api(got):
     deployments = [d["id"] for d in pages("apigateway", "get_deployments", "items", restApiId=id)]
     stages = {}
     for stage in gateway.get_stages(restApiId=id)["item"]:
-        variables = dict(stage.get("variables", {}))
-        variables.pop("previous", None)  # holds a deployment's id
+        variables = {k: v for k, v in stage.get("variables", {}).items() if not k.startswith("previous")}  # holds a deployment's id
         stages[stage["stageName"]] = {
             "variables": variables, "settings": stage.get("methodSettings", {}), "tags": stage.get("tags", {}),
             "has_deployment": stage.get("deploymentId") in deployments, "description": stage.get("description"),
@@ -153,6 +152,7 @@ def api(got):
         "disabled": got.get("disableExecuteApiEndpoint"),
         # as a set: the emulator's PutRestApi adds them anew each time
         "resources": resources, "validators": [json.loads(v) for v in sorted({json.dumps(v, sort_keys=True) for v in validators.values()})], "gateway_responses": responses, "stages": stages,
+        "deployments": len(deployments),
     }  # fmt: skip
 
 

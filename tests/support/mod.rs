@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod emulator;
+pub mod hostile;
 pub mod http;
 pub mod multipart;
 pub mod proxy;

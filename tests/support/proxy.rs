@@ -11,9 +11,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -37,6 +40,8 @@ pub struct Call {
     /// Whether a fault was put in its way.
     pub faulty: bool,
     pub at: Instant,
+    /// When the answer went back; `None` as `status`.
+    pub end: Option<Instant>,
 }
 
 impl Call {
@@ -121,10 +126,18 @@ pub enum Which {
     Every(&'static str),
     /// The n-th call of any operation that may change something.
     Mutation(usize),
+    /// The n-th call of any that may not.
+    Read(usize),
     /// The n-th call at all.
     Any(usize),
     /// Every call from the n-th on: the network is gone.
     From(usize),
+    /// The first n calls of an operation.
+    First(&'static str, usize),
+    /// Calls of an operation for this long, from its first call on.
+    During(&'static str, Duration),
+    /// As `During`, for reads that follow the first call of another operation: what a change needs time for to be seen.
+    After { change: &'static str, read: &'static str, time: Duration },
 }
 
 /// What becomes of it.
@@ -146,7 +159,21 @@ pub enum What {
     CutBefore,
     /// The connection is closed after the emulator did what was asked.
     CutAfter,
+    /// As `Answer`, in whatever form: an HTML page, an empty list.
+    Body {
+        status: u16,
+        kind: &'static str,
+        text: String,
+    },
+    /// The answer ends in its middle.
+    Truncate,
     Delay(Duration),
+    /// Nothing ever comes back; the emulator gets nothing.
+    Silence,
+    /// The caller gets a signal, and its call goes nowhere.
+    Signal(Caller, Signal),
+    /// The caller gets a signal when the emulator has done what was asked.
+    SignalAfter(Caller, Signal),
     /// The call waits until the gate is opened: time to look, or to end the caller.
     Hold(Gate),
     /// As `Hold`, but the emulator has done the call, and only the answer waits.
@@ -158,27 +185,112 @@ pub struct Fault {
     pub which: Which,
     pub what: What,
     seen: usize,
+    since: Option<Instant>,
+    changed: bool,
 }
 
 impl Fault {
     pub fn new(which: Which, what: What) -> Self {
-        Fault { which, what, seen: 0 }
+        Fault { which, what, seen: 0, since: None, changed: false }
     }
 
     /// Whether it strikes now; each call is shown once to each fault.
     fn strikes(&mut self, name: &str, mutating: bool) -> bool {
         let counts = match &self.which {
-            Which::Operation(operation, _) | Which::Every(operation) => *operation == name,
+            Which::Operation(operation, _) | Which::Every(operation) | Which::First(operation, _) | Which::During(operation, _) => {
+                *operation == name
+            }
+            Which::After { change, read, .. } => *change == name || *read == name,
             Which::Mutation(_) => mutating,
+            Which::Read(_) => !mutating,
             Which::Any(_) | Which::From(_) => true,
         };
         self.seen += usize::from(counts);
+        if let Which::After { change, .. } = self.which {
+            self.changed |= change == name;
+            if self.changed && change != name && self.since.is_none() {
+                self.since = Some(Instant::now());
+            }
+        } else if counts && self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
         counts
             && match self.which {
-                Which::Operation(_, n) | Which::Mutation(n) | Which::Any(n) => self.seen == n,
+                Which::Operation(_, n) | Which::Mutation(n) | Which::Read(n) | Which::Any(n) => self.seen == n,
                 Which::From(n) => self.seen >= n,
+                Which::First(_, n) => self.seen <= n,
+                Which::During(_, time) => self.since.is_some_and(|since| since.elapsed() < time),
+                Which::After { read, time, .. } => read == name && self.since.is_some_and(|since| since.elapsed() < time),
                 Which::Every(_) => true,
             }
+    }
+}
+
+/// The process whose calls go through, once it runs.
+#[derive(Clone, Default)]
+pub struct Caller(Arc<AtomicI32>, Arc<Mutex<Option<Instant>>>);
+
+impl Caller {
+    pub fn is(&self, process: u32) {
+        self.0.store(process.cast_signed(), Ordering::SeqCst);
+    }
+
+    /// When it got a signal.
+    pub fn signalled(&self) -> Option<Instant> {
+        *lock(&self.1)
+    }
+
+    /// Waits for the process to be known: its first call may come before whoever started it has said so.
+    async fn signal(&self, signal: Signal) {
+        for _ in 0..1000 {
+            if let Some(process) = Pid::from_raw(self.0.load(Ordering::SeqCst)) {
+                *lock(&self.1) = Some(Instant::now());
+                let _ = kill_process(process, signal); // it may have ended by itself
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// API Gateway's published quotas for an account. Source: its developer guide, "Quotas for creating, deploying and managing an API".
+struct Quotas {
+    /// Operation, burst, calls a second; tokens left, and since when.
+    buckets: Vec<(&'static str, f64, f64, f64, Instant)>,
+}
+
+impl Quotas {
+    /// `speed` times as fast as the world's clock.
+    fn new(speed: f64) -> Self {
+        let quotas = [
+            ("", 40.0, 10.0),
+            ("CreateRestApi", 1.0, 1.0 / 3.0),
+            ("PutRestApi", 1.0, 1.0),
+            ("DeleteRestApi", 1.0, 1.0 / 30.0),
+            ("CreateDeployment", 1.0, 1.0 / 5.0),
+            ("GetResources", 5.0, 5.0 / 2.0),
+            ("CreateResource", 5.0, 5.0),
+            ("DeleteResource", 5.0, 5.0),
+        ];
+        Quotas { buckets: quotas.map(|(name, burst, rate)| (name, burst, rate * speed, burst, Instant::now())).into() }
+    }
+
+    /// Seconds to wait for, where it is over one of them.
+    fn over(&mut self, operation: &str) -> Option<u64> {
+        let mut wait: Option<f64> = None;
+        for (name, burst, rate, tokens, since) in &mut self.buckets {
+            if name.is_empty() || *name == operation {
+                *tokens = (*tokens + since.elapsed().as_secs_f64() * *rate).min(*burst);
+                *since = Instant::now();
+                *tokens -= 1.0;
+                // a call that comes a few milliseconds early is no sign of anything: networks jitter
+                if *tokens < -0.1 {
+                    wait = Some(wait.unwrap_or(0.0).max(-*tokens / *rate));
+                    *tokens += 1.0;
+                }
+            }
+        }
+        wait.map(|seconds| seconds.ceil().max(1.0) as u64)
     }
 }
 
@@ -231,6 +343,7 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Vec<Fault>>,
     latency: Mutex<Duration>,
+    quotas: Mutex<Option<Quotas>>,
 }
 
 impl Drop for Proxy {
@@ -248,6 +361,7 @@ impl Proxy {
             calls: Mutex::default(),
             faults: Mutex::default(),
             latency: Mutex::default(),
+            quotas: Mutex::default(),
         });
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a port of 127.0.0.1");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -258,6 +372,11 @@ impl Proxy {
     /// What `AWS_ENDPOINT_URL` is to be.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What `ROUTETO_INVOKE_URL` is to be for POSTs to go through as well, as `execute-api:Invoke`.
+    pub fn invoke_url(&self) -> String {
+        format!("{}/_aws/execute-api/{{api}}/{{stage}}", self.url())
     }
 
     /// Every call so far.
@@ -287,6 +406,11 @@ impl Proxy {
     /// How much longer each call takes.
     pub fn latency(&self, latency: Duration) {
         *lock(&self.shared.latency) = latency;
+    }
+
+    /// From now on API Gateway's quotas hold, on a clock that goes `speed` times as fast as the world's.
+    pub fn quotas(&self, speed: u32) {
+        *lock(&self.shared.quotas) = Some(Quotas::new(f64::from(speed)));
     }
 
     /// As IAM answers who may not call `operation` (`lambda:CreateFunction`), every time.
@@ -325,7 +449,7 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Cut> {
+async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Cutting>, Cut> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let path = parts.uri.path_and_query().map_or("/".into(), ToString::to_string);
@@ -339,7 +463,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         let (method, faulty, at) = (parts.method.to_string(), !struck.is_empty(), Instant::now());
         calls.push(Call {
             service: service.clone(),
-            operation,
+            operation: operation.clone(),
             mutating,
             method,
             path: path.clone(),
@@ -347,6 +471,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             status: None,
             faulty,
             at,
+            end: None,
         });
         (calls.len() - 1, at)
     };
@@ -354,13 +479,31 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
+    let over = lock(&shared.quotas).as_mut().filter(|_| service == "apigateway").and_then(|quotas| quotas.over(&operation));
+    if let Some(seconds) = over {
+        let mut response = error(&service, 429, "TooManyRequestsException", "Too Many Requests");
+        response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+        return Ok(finish(&shared, index, response));
+    }
     let mut after = None;
     for what in struck {
         match what {
             What::Delay(time) => tokio::time::sleep(time).await,
             What::Hold(gate) => gate.pass().await,
             What::CutBefore => return Err(Cut),
+            What::Silence => std::future::pending().await,
+            What::Signal(caller, signal) => {
+                caller.signal(signal).await;
+                // ended, it hears nothing any more; not ended, it is told
+                return Err(Cut);
+            }
             What::Answer { status, code, message } => return Ok(finish(&shared, index, error(&service, status, code, message))),
+            What::Body { status, kind, text } => {
+                let mut response = Response::new(Full::new(Bytes::from(text)));
+                *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
+                response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+                return Ok(finish(&shared, index, response));
+            }
             later => after = Some(later),
         }
     }
@@ -369,17 +512,69 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         Some(What::CutAfter) => return Err(Cut),
         Some(What::AnswerAfter { status, code, message }) => return Ok(finish(&shared, index, error(&service, status, code, message))),
         Some(What::HoldAfter(gate)) => gate.pass().await,
+        Some(What::SignalAfter(caller, signal)) => {
+            caller.signal(signal).await;
+            return Err(Cut);
+        }
+        Some(What::Truncate) => {
+            let mut response = finish(&shared, index, response);
+            response.body_mut().cut = true;
+            return Ok(response);
+        }
         _ => {}
     }
     Ok(finish(&shared, index, response))
 }
 
+/// A body that may end in its middle.
+struct Cutting {
+    data: Option<Bytes>,
+    length: u64,
+    cut: bool,
+    /// The first half is on its way before the connection ends.
+    pause: std::pin::Pin<Box<tokio::time::Sleep>>,
+}
+
+impl hyper::body::Body for Cutting {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Cut>>> {
+        let data = self.data.take().filter(|data| !data.is_empty());
+        std::task::Poll::Ready(match data {
+            Some(data) if self.cut => Some(Ok(hyper::body::Frame::data(data.slice(..data.len() / 2)))),
+            Some(data) => Some(Ok(hyper::body::Frame::data(data))),
+            None if self.cut => {
+                std::task::ready!(std::future::Future::poll(self.pause.as_mut(), context));
+                Some(Err(Cut))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == 0 && !self.cut
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.length)
+    }
+}
+
 /// Notes the status, where the log wasn't cleared in between.
-fn finish(shared: &Shared, (index, at): (usize, Instant), response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn finish(shared: &Shared, (index, at): (usize, Instant), response: Response<Full<Bytes>>) -> Response<Cutting> {
     if let Some(call) = lock(&shared.calls).get_mut(index).filter(|call| call.at == at) {
         call.status = Some(response.status().as_u16());
+        call.end = Some(Instant::now());
     }
-    response
+    response.map(|body| {
+        let length = hyper::body::Body::size_hint(&body).exact().unwrap_or(0);
+        let data = futures_util::FutureExt::now_or_never(body.collect()).and_then(Result::ok).map(|body| body.to_bytes());
+        Cutting { data, length, cut: false, pause: Box::pin(tokio::time::sleep(Duration::from_millis(30))) }
+    })
 }
 
 async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str, body: Bytes) -> Result<Response<Full<Bytes>>, Cut> {
@@ -434,6 +629,9 @@ fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full
     *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
     response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
     response.headers_mut().insert("x-amzn-requestid", HeaderValue::from_static("fault"));
+    if status == 429 {
+        response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+    }
     if let (Ok(name), Ok(value)) = (HeaderName::try_from("x-amzn-errortype"), HeaderValue::from_str(code)) {
         response.headers_mut().insert(name, value);
     }
@@ -443,7 +641,7 @@ fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full
 /// Whether an operation of this name may change something in the account.
 fn mutates(service: &str, operation: &str) -> bool {
     const READS: [&str; 9] = ["Get", "List", "Head", "Describe", "Receive", "Filter", "Lookup", "Simulate", "StartQuery"];
-    service != "sts" && !READS.iter().any(|read| operation.starts_with(read))
+    !["sts", "execute-api"].contains(&service) && !READS.iter().any(|read| operation.starts_with(read))
 }
 
 /// The signing name and the operation of a request. Source: botocore's service models (`requestUri`, `targetPrefix`, `Action`).
@@ -452,6 +650,9 @@ fn operation(method: &str, path_and_query: &str, headers: &HeaderMap, body: &[u8
     // AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …
     let scope = header("authorization").and_then(|value| value.split("Credential=").nth(1)).and_then(|scope| scope.split('/').nth(3));
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    if path.starts_with("/_aws/execute-api/") {
+        return ("execute-api".into(), "Invoke".into());
+    }
     let service = scope.unwrap_or("unsigned").to_owned();
     let operation = if let Some(target) = header("x-amz-target") {
         target.rsplit('.').next().map(str::to_owned)

@@ -26,6 +26,8 @@ pub struct Routeto {
     stdout: Option<String>,
     stderr: Option<String>,
     secrets: Vec<String>,
+    /// Columns.
+    terminal: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +60,17 @@ impl Routeto {
                 env.insert(name.to_owned(), value);
             }
         }
-        let routeto =
-            Routeto { args: Vec::new(), env, cwd: cwd.into(), stdin: None, status: 0, stdout: None, stderr: None, secrets: Vec::new() };
+        let routeto = Routeto {
+            args: Vec::new(),
+            env,
+            cwd: cwd.into(),
+            stdin: None,
+            status: 0,
+            stdout: None,
+            stderr: None,
+            secrets: Vec::new(),
+            terminal: None,
+        };
         routeto
             .env("AWS_CONFIG_FILE", "/nonexistent/config")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
@@ -102,6 +113,12 @@ impl Routeto {
         self
     }
 
+    /// On a terminal of this width; stdout then has all that it shows, with the terminal's line ends.
+    pub fn terminal(mut self, columns: u16) -> Self {
+        self.terminal = Some(columns);
+        self
+    }
+
     /// Must be nowhere in what is printed.
     pub fn secret(mut self, text: impl Into<String>) -> Self {
         self.secrets.push(text.into());
@@ -133,8 +150,14 @@ impl Routeto {
     }
 
     pub fn spawn(self) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-        command.args(&self.args).env_clear().envs(&self.env).current_dir(&self.cwd);
+        let mut command = match self.terminal {
+            None => Command::new(env!("CARGO_BIN_EXE_routeto")),
+            Some(columns) => terminal(columns, &self.args),
+        };
+        if self.terminal.is_none() {
+            command.args(&self.args);
+        }
+        command.env_clear().envs(&self.env).current_dir(&self.cwd);
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{self}: {e}"));
         if let (Some(bytes), Some(mut stdin)) = (self.stdin.clone(), child.stdin.take()) {
@@ -196,6 +219,16 @@ impl std::fmt::Display for Routeto {
     }
 }
 
+/// The command on a terminal of its own; what it prints on both its outputs comes on the one of `script`.
+fn terminal(columns: u16, args: &[String]) -> Command {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let words: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_routeto")).chain(args.iter().map(String::as_str)).map(quoted).collect();
+    let line = format!("stty cols {columns} rows 24 -echo; exec {}", words.join(" "));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+    command
+}
+
 /// A command at work.
 pub struct Running {
     routeto: Routeto,
@@ -206,6 +239,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What Ctrl-C sends.
     pub fn interrupt(&self) {
         self.signal("-INT");

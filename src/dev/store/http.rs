@@ -18,7 +18,10 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use std::{
     error::Error,
     fmt, mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// What SQS takes is 1 MiB; in JSON each of its bytes can become six.
@@ -116,13 +119,29 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     }
     unsign(&mut parts);
     let body = match chunked(&mut parts) {
-        None => s3s::Body::http_body_unsync(body),
-        Some((length, trailers)) => s3s::Body::http_body_unsync(Body::from_stream(decoded(body, Chunked::new(length, trailers)))),
+        None => body,
+        Some((length, trailers)) => Body::from_stream(decoded(body, Chunked::new(length, trailers))),
     };
-    match endpoint.s3.call(http::Request::from_parts(parts, body)).await {
+    let broken = Arc::new(AtomicBool::new(false));
+    let noting = broken.clone();
+    let body = body.map_err(move |error| {
+        noting.store(true, Ordering::Relaxed);
+        error
+    });
+    match endpoint.s3.call(http::Request::from_parts(parts, s3s::Body::http_body_unsync(body))).await {
+        // s3s takes a body that breaks off for a fault of ours.
+        Ok(answer) if answer.status().is_server_error() && broken.load(Ordering::Relaxed) => incomplete(),
         Ok(answer) => answer.map(Body::new),
         Err(_) => failed(Body::empty()),
     }
+}
+
+fn incomplete() -> Response {
+    let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>IncompleteBody</Code><Message>The body ended early, or is not what its headers say.</Message></Error>";
+    let mut response = Response::new(Body::from(xml));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
 }
 
 /// `SendMessage`, where the request is for SQS.

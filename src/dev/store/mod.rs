@@ -115,6 +115,10 @@ impl Store {
         sqs::ensure(self, queue, attributes).map_err(|words| Failure::new(format!("queue {queue}"), words))
     }
 
+    pub fn has_queue(&self, queue: &str) -> bool {
+        self.queue(queue).is_some()
+    }
+
     /// An object's content type and bytes; `None` where there is none, or where it can't be read.
     pub fn object(&self, bucket: &str, key: &str) -> Option<(String, Vec<u8>)> {
         let mut opened = self.objects.get(bucket, key).ok()?;

@@ -33,6 +33,10 @@ const MARK: &[u8; 8] = b"routeto1";
 const TRAILER: u64 = 12;
 /// As much of a file's end is read at once: nearly always all of the JSON.
 const TAIL: u64 = 1024;
+/// An upload's own file among its parts.
+const UPLOAD: &str = "upload.json";
+/// Of all but the last one. Source: the S3 User Guide, "Amazon S3 multipart upload limits".
+const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 /// Writers of one key take turns; this many keys don't wait for each other.
 const TURNS: usize = 64;
 
@@ -47,6 +51,7 @@ pub enum Problem {
     /// A part that was not uploaded, or has another ETag now.
     InvalidPart,
     InvalidPartOrder,
+    PartTooSmall,
     /// `If-None-Match` or `If-Match` does not hold.
     Precondition,
     Disk(io::Error),
@@ -140,7 +145,8 @@ impl Objects {
     }
 
     fn bucket(&self, bucket: &str) -> PathBuf {
-        self.root.join(bucket)
+        // A bucket's name is its own file name; whatever else it is told, this stays below `root`.
+        self.root.join(names::file_name(bucket))
     }
 
     fn objects(&self, bucket: &str) -> PathBuf {
@@ -173,14 +179,16 @@ impl Objects {
         let directory = self.bucket(bucket);
         fs::create_dir_all(&directory)?;
         let about = Bucket { name: bucket.to_owned(), created: now() };
-        let temporary = self.temporary();
-        fs::write(&temporary, serde_json::to_vec(&about).map_err(io::Error::from)?)?;
+        let temporary = Temporary(self.temporary());
+        fs::write(&temporary.0, serde_json::to_vec(&about).map_err(io::Error::from)?)?;
         match fs::create_dir(directory.join("objects")) {
-            Ok(()) => Ok(fs::rename(temporary, directory.join("bucket.json"))?),
-            Err(error) => {
-                let _ = fs::remove_file(temporary);
-                Err(if error.kind() == ErrorKind::AlreadyExists { Problem::BucketExists } else { error.into() })
+            Ok(()) => {
+                fs::rename(&temporary.0, directory.join("bucket.json"))?;
+                temporary.keep();
+                Ok(())
             }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Problem::BucketExists),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -221,22 +229,12 @@ impl Objects {
     pub fn begin(&self) -> Result<Draft, Problem> {
         let path = self.temporary();
         let file = File::create_new(&path)?;
-        Ok(Draft { path: Some(path), file, md5: Md5::new(), size: 0 })
+        Ok(Draft { path: Temporary(path), file, md5: Md5::new(), size: 0 })
     }
 
     /// Puts a finished draft in its place: the object is there, whole, or it isn't. Answers what is known of it now.
-    pub fn put(&self, bucket: &str, mut draft: Draft, mut meta: Meta, condition: &Condition) -> Result<Meta, Problem> {
-        meta.size = draft.size;
-        if meta.etag.is_empty() {
-            meta.etag = draft.etag();
-        }
-        meta.modified = now();
-        let mut tail = serde_json::to_vec(&meta).map_err(io::Error::from)?;
-        let length = u32::try_from(tail.len()).map_err(io::Error::other)?;
-        tail.extend(length.to_le_bytes());
-        tail.extend(MARK);
-        draft.file.write_all(&tail)?;
-
+    pub fn put(&self, bucket: &str, draft: Draft, meta: Meta, condition: &Condition) -> Result<Meta, Problem> {
+        let (path, meta) = draft.finish(meta)?;
         let place = self.path(bucket, &meta.key);
         let _turn = self.turn(bucket, &meta.key);
         if condition.absent && fs::symlink_metadata(&place).is_ok() {
@@ -248,14 +246,10 @@ impl Objects {
                 return Err(Problem::Precondition);
             }
         }
-        let Some(path) = draft.path.take() else { return Err(io::Error::other("a draft is put once").into()) };
-        match fs::rename(&path, &place) {
-            Ok(()) => Ok(meta),
-            Err(error) => {
-                let _ = fs::remove_file(path);
-                Err(self.missing(bucket, error))
-            }
-        }
+        // `path` is removed where this goes wrong
+        fs::rename(&path.0, &place).map_err(|error| self.missing(bucket, error))?;
+        path.keep();
+        Ok(meta)
     }
 
     /// Not found: the key, or its bucket?
@@ -343,10 +337,150 @@ impl Objects {
     }
 }
 
+/// Multipart uploads.
+impl Objects {
+    /// Its id; what is known of the object to be is kept with it.
+    pub fn create_upload(&self, bucket: &str, meta: &Meta) -> Result<String, Problem> {
+        self.expect_bucket(bucket)?;
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let id = names::to_hex(&id);
+        let directory = self.uploads(bucket).join(&id);
+        fs::create_dir_all(&directory)?;
+        let meta = Meta { modified: now(), ..meta.clone() };
+        fs::write(directory.join(UPLOAD), serde_json::to_vec(&meta).map_err(io::Error::from)?)?;
+        Ok(id)
+    }
+
+    fn uploads(&self, bucket: &str) -> PathBuf {
+        self.bucket(bucket).join("uploads")
+    }
+
+    /// An upload's directory, and what is known of the object to be.
+    fn upload(&self, bucket: &str, key: &str, id: &str) -> Result<(PathBuf, Meta), Problem> {
+        self.expect_bucket(bucket)?;
+        // An id is part of a path here.
+        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Problem::NoSuchUpload);
+        }
+        let directory = self.uploads(bucket).join(id);
+        let text = fs::read(directory.join(UPLOAD)).map_err(|_| Problem::NoSuchUpload)?;
+        let meta: Meta = serde_json::from_slice(&text).map_err(|_| Problem::NoSuchUpload)?;
+        if meta.key == key { Ok((directory, meta)) } else { Err(Problem::NoSuchUpload) }
+    }
+
+    pub fn expect_upload(&self, bucket: &str, key: &str, id: &str) -> Result<(), Problem> {
+        self.upload(bucket, key, id).map(drop)
+    }
+
+    /// A part that comes a second time takes the place of the first.
+    pub fn put_part(&self, bucket: &str, key: &str, id: &str, number: u32, draft: Draft, meta: Meta) -> Result<Meta, Problem> {
+        let (directory, _) = self.upload(bucket, key, id)?;
+        let (path, meta) = draft.finish(meta)?;
+        fs::rename(&path.0, directory.join(number.to_string()))?;
+        path.keep();
+        Ok(meta)
+    }
+
+    /// In the order of their numbers.
+    pub fn parts(&self, bucket: &str, key: &str, id: &str) -> Result<Vec<(u32, Meta)>, Problem> {
+        let (directory, _) = self.upload(bucket, key, id)?;
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                parts.push((number, open(&entry.path())?.meta));
+            }
+        }
+        parts.sort_by_key(|part| part.0);
+        Ok(parts)
+    }
+
+    /// Those of a bucket, with their ids, in the order of their keys.
+    pub fn list_uploads(&self, bucket: &str) -> Result<Vec<(String, Meta)>, Problem> {
+        self.expect_bucket(bucket)?;
+        let entries = match fs::read_dir(self.uploads(bucket)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut uploads = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let read = fs::read(entry.path().join(UPLOAD)).ok().and_then(|text| serde_json::from_slice::<Meta>(&text).ok());
+            if let (Ok(id), Some(meta)) = (entry.file_name().into_string(), read) {
+                uploads.push((id, meta));
+            }
+        }
+        uploads.sort_by(|a, b| (&a.1.key, &a.0).cmp(&(&b.1.key, &b.0)));
+        Ok(uploads)
+    }
+
+    pub fn abort_upload(&self, bucket: &str, key: &str, id: &str) -> Result<(), Problem> {
+        let (directory, _) = self.upload(bucket, key, id)?;
+        // Without this file there is no upload, even if what follows is cut off.
+        fs::remove_file(directory.join(UPLOAD))?;
+        Ok(fs::remove_dir_all(directory)?)
+    }
+
+    /// Makes the object of these parts, given by number and ETag.
+    pub fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        parts: &[(u32, Option<String>)],
+        condition: &Condition,
+    ) -> Result<Meta, Problem> {
+        let (directory, mut meta) = self.upload(bucket, key, id)?;
+        if parts.is_empty() || !parts.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Problem::InvalidPartOrder);
+        }
+        let mut draft = self.begin()?;
+        let mut sums = Md5::new();
+        for (i, (number, etag)) in parts.iter().enumerate() {
+            let mut part = open(&directory.join(number.to_string())).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => Problem::InvalidPart,
+                _ => Problem::Disk(error),
+            })?;
+            if etag.as_ref().is_some_and(|etag| *etag != part.meta.etag) {
+                return Err(Problem::InvalidPart);
+            }
+            if i + 1 < parts.len() && part.meta.size < SMALLEST_PART {
+                return Err(Problem::PartTooSmall);
+            }
+            draft.md5 = Md5::new();
+            draft.copy(&mut part.file, part.meta.size)?;
+            sums.update(draft.md5());
+        }
+        meta.etag = format!("{}-{}", names::to_hex(&sums.finalize()), parts.len());
+        let meta = self.put(bucket, draft, meta, condition)?;
+        // The object is there; what is left of its upload is nobody's concern.
+        let _ = fs::remove_file(directory.join(UPLOAD));
+        let _ = fs::remove_dir_all(directory);
+        Ok(meta)
+    }
+}
+
+/// A file that is removed unless it is kept.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// An object that is being written. Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Draft {
-    path: Option<PathBuf>,
+    path: Temporary,
     file: File,
     md5: Md5,
     size: u64,
@@ -359,21 +493,36 @@ impl Draft {
         Ok(self.file.write_all(bytes)?)
     }
 
+    /// Appends so many bytes of another object, from where its file stands.
+    pub fn copy(&mut self, from: &mut File, mut length: u64) -> Result<(), Problem> {
+        let mut buffer = vec![0; 256 * 1024];
+        while length > 0 {
+            let size = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
+            from.read_exact(&mut buffer[..size])?;
+            self.write(&buffer[..size])?;
+            length -= size as u64;
+        }
+        Ok(())
+    }
+
     /// Of what was written so far; 16 bytes.
     pub fn md5(&self) -> Vec<u8> {
         self.md5.clone().finalize().to_vec()
     }
 
-    fn etag(&self) -> String {
-        names::to_hex(&self.md5())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Some(path) = self.path.take() {
-            let _ = fs::remove_file(path);
+    /// Writes what is known of the object behind its bytes.
+    fn finish(mut self, mut meta: Meta) -> Result<(Temporary, Meta), Problem> {
+        meta.size = self.size;
+        if meta.etag.is_empty() {
+            meta.etag = names::to_hex(&self.md5());
         }
+        meta.modified = now();
+        let mut tail = serde_json::to_vec(&meta).map_err(io::Error::from)?;
+        let length = u32::try_from(tail.len()).map_err(io::Error::other)?;
+        tail.extend(length.to_le_bytes());
+        tail.extend(MARK);
+        self.file.write_all(&tail)?;
+        Ok((self.path, meta))
     }
 }
 

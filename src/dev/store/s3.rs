@@ -15,11 +15,15 @@ use s3s::{
     checksum::ChecksumHasher,
     crypto::Checksum as _,
     dto::{
-        Bucket, Checksum, CommonPrefix, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput,
-        DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, EncodingType,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, Checksum, CommonPrefix, CompleteMultipartUploadInput,
+        CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, CreateBucketInput,
+        CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput, DeleteBucketOutput,
+        DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, EncodingType,
         GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
-        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-        ListObjectsV2Output, Object, ObjectStorageClass, Owner, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp,
+        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+        ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MetadataDirective,
+        MultipartUpload, Object, ObjectStorageClass, Owner, Part, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp,
+        UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
     },
 };
 use std::{
@@ -62,6 +66,7 @@ impl From<Problem> for S3Error {
             Problem::InvalidPartOrder => {
                 (S3ErrorCode::InvalidPartOrder, "The list of parts was not in ascending order. Parts must be ordered by part number.")
             }
+            Problem::PartTooSmall => (S3ErrorCode::EntityTooSmall, "Your proposed upload is smaller than the minimum allowed object size."),
             Problem::Precondition => (S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold"),
             Problem::Disk(error) => {
                 return S3Error::with_message(S3ErrorCode::InternalError, format!("The store can't do it: {error}"));
@@ -610,6 +615,225 @@ impl S3 for Service {
             encoding_type,
             request_charged: None,
         }))
+    }
+
+    async fn copy_object(&self, mut req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        let (bucket, key) = source(&req.input.copy_source)?;
+        let replaced = req.input.metadata_directive.as_ref().is_some_and(|d| d.as_str() == MetadataDirective::REPLACE);
+        if !replaced && (bucket, key) == (req.input.bucket.as_str(), req.input.key.as_str()) {
+            let words =
+                "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata";
+            return Err(error(S3ErrorCode::InvalidRequest, words));
+        }
+        let mut opened = self.0.objects.get(bucket, key)?;
+        let reading = Reading {
+            if_match: req.input.copy_source_if_match.as_ref(),
+            if_none_match: None,
+            if_modified_since: None,
+            if_unmodified_since: req.input.copy_source_if_unmodified_since.as_ref(),
+        };
+        reading.check(&opened.meta)?;
+        // Of a copy, what a GET would answer 304 is a precondition that failed.
+        let unless = Reading {
+            if_match: None,
+            if_none_match: req.input.copy_source_if_none_match.as_ref(),
+            if_modified_since: req.input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: None,
+        };
+        unless.check(&opened.meta).map_err(|_| S3Error::from(Problem::Precondition))?;
+        let mut meta = if replaced {
+            describe(&req.headers, req.input.metadata.take())?
+        } else {
+            Meta { headers: opened.meta.headers.clone(), user: opened.meta.user.clone(), ..Meta::default() }
+        };
+        let CopyObjectInput { bucket, key, .. } = req.input;
+        meta.key = key;
+        let store = self.0.clone();
+        let (bucket, meta) = blocking(move || {
+            let mut draft = store.objects.begin()?;
+            draft.copy(&mut opened.file, opened.meta.size)?;
+            let meta = store.objects.put(&bucket, draft, meta, &Condition::default())?;
+            Ok((bucket, meta))
+        })
+        .await?;
+        let result = CopyObjectResult { e_tag: etag(&meta), last_modified: Some(timestamp(meta.modified)), ..CopyObjectResult::default() };
+        self.0.tell(Stored::S3 { bucket, key: meta.key, bytes: meta.size });
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        mut req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let mut meta = describe(&req.headers, req.input.metadata.take())?;
+        let CreateMultipartUploadInput { bucket, key, checksum_algorithm, checksum_type, .. } = req.input;
+        meta.key.clone_from(&key);
+        let id = self.0.objects.create_upload(&bucket, &meta)?;
+        let output = CreateMultipartUploadOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            upload_id: Some(id),
+            checksum_algorithm,
+            checksum_type,
+            ..CreateMultipartUploadOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+
+    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let expected = Expected::new(&req);
+        let UploadPartInput { body, bucket, key, upload_id, part_number, .. } = req.input;
+        let number = part(part_number)?;
+        self.0.objects.expect_upload(&bucket, &key, &upload_id)?;
+        let (draft, checksums) = receive(&self.0.objects, body, expected).await?;
+        let checksums = checksums.into_iter().map(|(name, sum)| (name.to_owned(), sum)).collect();
+        let meta = Meta { checksums, ..Meta::default() };
+        let meta = self.0.objects.put_part(&bucket, &key, &upload_id, number, draft, meta)?;
+        let sum = |name: &str| meta.checksums.get(name).cloned();
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: etag(&meta),
+            checksum_crc32: sum("crc32"),
+            checksum_crc32c: sum("crc32c"),
+            checksum_crc64nvme: sum("crc64nvme"),
+            checksum_sha1: sum("sha1"),
+            checksum_sha256: sum("sha256"),
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    async fn upload_part_copy(&self, req: S3Request<UploadPartCopyInput>) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let UploadPartCopyInput { bucket, key, upload_id, part_number, copy_source, copy_source_range, .. } = req.input;
+        let number = part(part_number)?;
+        let mut opened = {
+            let (bucket, key) = source(&copy_source)?;
+            self.0.objects.get(bucket, key)?
+        };
+        let whole = opened.meta.size;
+        let range = match copy_source_range {
+            None => 0..whole,
+            Some(range) => {
+                let range = Range::parse(&range)
+                    .map_err(|_| error(S3ErrorCode::InvalidArgument, "The x-amz-copy-source-range value is not valid"))?;
+                within(&range, whole)?
+            }
+        };
+        let store = self.0.clone();
+        let copied = blocking(move || {
+            opened.file.seek(SeekFrom::Start(range.start))?;
+            let mut draft = store.objects.begin()?;
+            draft.copy(&mut opened.file, range.end - range.start)?;
+            store.objects.put_part(&bucket, &key, &upload_id, number, draft, Meta::default())
+        });
+        let meta = copied.await?;
+        let result = CopyPartResult { e_tag: etag(&meta), last_modified: Some(timestamp(meta.modified)), ..CopyPartResult::default() };
+        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() }))
+    }
+
+    async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let ListPartsInput { bucket, key, upload_id, max_parts, part_number_marker, .. } = req.input;
+        let max = max_keys(max_parts)?;
+        let after = part_number_marker.and_then(|marker| u32::try_from(marker).ok()).unwrap_or_default();
+        let mut parts = self.0.objects.parts(&bucket, &key, &upload_id)?;
+        parts.retain(|(number, _)| *number > after);
+        let truncated = parts.len() > max;
+        parts.truncate(max);
+        let number = |number: u32| i32::try_from(number).ok();
+        let output = ListPartsOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            upload_id: Some(upload_id),
+            part_number_marker: number(after),
+            max_parts: i32::try_from(max).ok(),
+            is_truncated: Some(truncated),
+            next_part_number_marker: parts.last().filter(|_| truncated).and_then(|last| number(last.0)),
+            owner: Some(owner()),
+            parts: Some(
+                parts
+                    .into_iter()
+                    .map(|(n, meta)| Part {
+                        part_number: number(n),
+                        e_tag: etag(&meta),
+                        size: long(meta.size),
+                        last_modified: Some(timestamp(meta.modified)),
+                        ..Part::default()
+                    })
+                    .collect(),
+            ),
+            ..ListPartsOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+
+    async fn list_multipart_uploads(&self, req: S3Request<ListMultipartUploadsInput>) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let ListMultipartUploadsInput { bucket, prefix, encoding_type, .. } = req.input;
+        let begin = prefix.clone().unwrap_or_default();
+        // Nobody has a thousand uploads under way here, so there is one page.
+        let uploads = self.0.objects.list_uploads(&bucket)?.into_iter().filter(|(_, meta)| meta.key.starts_with(&begin));
+        let encoding = encoding_type.as_ref();
+        let uploads = uploads.map(|(id, meta)| MultipartUpload {
+            upload_id: Some(id),
+            initiated: Some(timestamp(meta.modified)),
+            key: Some(coded(meta.key, encoding)),
+            owner: Some(owner()),
+            ..MultipartUpload::default()
+        });
+        let output = ListMultipartUploadsOutput {
+            uploads: Some(uploads.collect()),
+            bucket: Some(bucket),
+            prefix,
+            is_truncated: Some(false),
+            max_uploads: Some(MAX_KEYS),
+            encoding_type: encoding_type.clone(),
+            ..ListMultipartUploadsOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+
+    async fn abort_multipart_upload(&self, req: S3Request<AbortMultipartUploadInput>) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let AbortMultipartUploadInput { bucket, key, upload_id, .. } = req.input;
+        self.0.objects.abort_upload(&bucket, &key, &upload_id)?;
+        Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), http::StatusCode::NO_CONTENT))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { bucket, key, upload_id, multipart_upload, if_match, if_none_match, .. } = req.input;
+        let condition = condition(if_none_match.as_ref(), if_match.as_ref())?;
+        let mut parts = Vec::new();
+        for completed in multipart_upload.and_then(|upload| upload.parts).unwrap_or_default() {
+            let number = completed.part_number.ok_or_else(|| S3Error::new(S3ErrorCode::MalformedXML))?;
+            parts.push((part(number)?, completed.e_tag.map(ETag::into_value)));
+        }
+        if parts.is_empty() {
+            return Err(S3ErrorCode::MalformedXML.into());
+        }
+        let (store, name) = (self.0.clone(), bucket.clone());
+        let meta = blocking(move || store.objects.complete_upload(&name, &key, &upload_id, &parts, &condition)).await?;
+        self.0.tell(Stored::S3 { bucket: bucket.clone(), key: meta.key.clone(), bytes: meta.size });
+        let output = CompleteMultipartUploadOutput {
+            location: Some(format!("/{bucket}/{}", meta.key)),
+            e_tag: etag(&meta),
+            bucket: Some(bucket),
+            key: Some(meta.key),
+            ..CompleteMultipartUploadOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+}
+
+/// A part's number: 1 to 10,000.
+fn part(number: i32) -> S3Result<u32> {
+    let words = "Part number must be an integer between 1 and 10000, inclusive";
+    u32::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| error(S3ErrorCode::InvalidArgument, words))
+}
+
+/// Bucket and key of what is to be copied.
+fn source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id: None } => Ok((bucket, key)),
+        _ => Err(error(S3ErrorCode::NotImplemented, "A copy's source is a bucket and a key here, without a version")),
     }
 }
 

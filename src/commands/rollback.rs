@@ -1,0 +1,81 @@
+//! `routeto rollback`: a stage goes back to what it was before its last move.
+
+use super::{Context, deploy::commit, invoke_url};
+use crate::{
+    apply::apply,
+    aws::{Aws, execute::AwsExecutor, observe},
+    cli,
+    desired::{self, name},
+    error::{Error, Failure, Result},
+    observed::{Account, Observed},
+    report::json,
+    resource::LogGroup,
+    rollback::{Back, plan},
+    spec::Stack,
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
+    let start = Instant::now();
+    let stack = context.load(&args.stack)?;
+    stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
+    let aws = context.connect(&stack).await?;
+    let (account, observed) = look(&aws, &stack, &args.stage).await?;
+    plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
+    let outcome = async {
+        let group = LogGroup { name: name::history(&stack.name), tags: desired::tags(&stack), retention: None };
+        context.take_lock(&aws, &group, &account, args.break_lock).await?;
+        // Another deploy may have ended between our look and the lock.
+        go_back(context, &aws, &stack, &args.stage).await
+    }
+    .await;
+    context.release().await;
+    let (observed, back) = outcome?;
+    let api = observed.api.map(|api| api.id).unwrap_or_default();
+    let url = invoke_url(&account, &api, &args.stage);
+    let Back { from, to } = back;
+    if context.report.json {
+        let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let place = |(deployment, version): (String, String)| json!({"deployment_id": deployment, "function_version": version});
+        let object = json!({
+            "version": json::VERSION, "stack": stack.name, "region": aws.region, "stage": args.stage, "url": url,
+            "from": place(from), "to": place(to), "seconds": seconds,
+        });
+        context.report.result(&object.to_string());
+    } else {
+        let lines = [
+            format!("stage {} is back at deployment {}, function version {} (was {}, {})", args.stage, to.0, to.1, from.0, from.1),
+            format!("  {url}"),
+            "the same command once more returns; routeto deploy goes on to what the stack file says".into(),
+        ];
+        context.report.result(&lines.join("\n"));
+    }
+    Ok(())
+}
+
+async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observed)> {
+    let look = observe::Look { stack, stages: BTreeSet::from([stage.to_owned()]), whole: false };
+    observe::observe(aws, &look).await
+}
+
+/// Looks, plans, and moves the stage in one call; a line in the history follows. The lock is the caller's.
+pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: &str) -> Result<(Observed, Back)> {
+    let (account, observed) = look(aws, stack, stage).await?;
+    let (plan, back) = plan(&observed, &stack.name, stage).map_err(Error::Failed)?;
+    let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
+    let applied = apply(&plan, &executor, &*context.progress).await;
+    let outcome = if applied.failed.is_empty() { "rolled back" } else { "failed" };
+    let line = json!({
+        "what": outcome, "who": account.caller, "commit": commit(), "stages": [stage],
+        "serving": {stage: {"deployment_id": back.to.0, "function_version": back.to.1}}, "routeto": env!("CARGO_PKG_VERSION"),
+    });
+    context.remember(aws, &stack.name, &line).await;
+    if !applied.failed.is_empty() {
+        return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
+    }
+    Ok((observed, back))
+}

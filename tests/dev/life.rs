@@ -1,0 +1,191 @@
+//! Start, stop, tokens, and what it says when it can't start.
+
+use crate::harness::{JSON, Place, directory};
+use crate::support::http::{Raw, post};
+use crate::support::{query, root};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const YAML: &str = "
+stack: life
+routes:
+  /input:
+    s3: { bucket: 'life-${stage}' }
+stages:
+  dev: {}
+  prod: {}
+";
+
+#[test]
+fn a_signal_lets_what_is_in_flight_finish_and_ends_with_exit_code_0() {
+    for signal in ["-INT", "-TERM"] {
+        let place = Place::new(YAML);
+        let mut dev = place.dev();
+        let url = dev.url_with("prod", "/input", &[]);
+        let (address, target) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "POST /{target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {JSON}\r\nContent-Length: 8\r\n\r\n{{\"a\"").unwrap();
+        // Another connection stays open and idle, and the page listens for news: neither holds up the end.
+        let _idle = TcpStream::connect(address).unwrap();
+        let mut page = TcpStream::connect(address).unwrap();
+        write!(page, "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        thread::sleep(Duration::from_millis(300));
+        dev.signal(signal);
+        thread::sleep(Duration::from_millis(300));
+        assert!(TcpStream::connect(address).is_err(), "nobody new is let in");
+        stream.write_all(b": 1}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""result":"success""#), "{answer}");
+        assert_eq!(dev.wait(), Some(0), "{signal}: {}", dev.log());
+        assert!(!directory(&place).join("dev.json").exists());
+    }
+}
+
+#[test]
+fn what_was_stored_and_the_tokens_are_there_after_a_restart() {
+    let place = Place::new(YAML);
+    let dev = place.dev();
+    let (id, token) = (dev.store("prod", "/input", JSON, b"{\"kept\":1}"), dev.token("prod"));
+    let kept = dev.object(&id);
+    assert_eq!(dev.stop(), Some(0));
+    let dev = place.dev();
+    assert_eq!(dev.token("prod"), token);
+    assert_eq!(dev.keys("life-prod").unwrap(), [kept.0]);
+    assert_eq!(std::fs::read_to_string(directory(&place).join(".gitignore")).unwrap(), "*\n");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(directory(&place).join("tokens.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn tokens_of_the_environment_count_as_in_a_deploy_and_bad_ones_are_refused_unseen() {
+    let place = Place::new(YAML);
+    let given = "given-Token_0123456789.~";
+    let dev = place.dev_with("", &[("ROUTETO_TOKEN_PROD", given), ("ROUTETO_TOKEN", "for-one-new-stage-only-0")]);
+    assert_eq!(dev.token("prod"), given);
+    assert_eq!(dev.token("dev").len(), 43);
+    dev.store("prod", "/input", JSON, b"{}");
+    drop(dev);
+    let output = place.command("--port 0").env("ROUTETO_TOKEN_PROD", "bad token with blanks in it").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{stderr}");
+    assert!(stderr.contains("ROUTETO_TOKEN_PROD") && !stderr.contains("bad token"), "{stderr}");
+}
+
+#[test]
+fn tokens_are_masked_unless_asked_for_and_are_in_no_line_and_no_file_but_theirs() {
+    let place = Place::new(YAML);
+    let given = "given-Token_0123456789.~";
+    let mut child = place.command("--port 0").env("ROUTETO_TOKEN_PROD", given).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut said = String::new();
+    let mut buffer = [0; 4096];
+    while !said.contains("Ctrl-C") {
+        let read = stdout.read(&mut buffer).unwrap();
+        assert!(read > 0, "{said}");
+        said.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
+    let url = said.lines().find(|line| line.contains("/prod/input")).unwrap().trim().split('?').next().unwrap().to_owned();
+    let referer = format!("https://example.com/?x={given}");
+    let raw = Raw::post(&url).query(&format!("?token={given}&app=a&copy={given}")).header("Content-Type", JSON).header("Referer", referer);
+    assert_eq!(raw.clone().body("{}").send().unwrap().status, 200);
+    assert_eq!(Raw::post(&url).query("?token=somebody-elses-secret").header("Content-Type", JSON).body("{}").send().unwrap().status, 401);
+    thread::sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(said.contains("/prod/input?token=…"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "80 columns: {said}");
+    let mut kept = String::new();
+    let mut files = vec![directory(&place).join("journal")];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            kept.push_str(&String::from_utf8_lossy(&std::fs::read(path).unwrap()));
+        }
+    }
+    assert!(kept.contains("/input"), "the journal was found");
+    for secret in [given, "somebody-elses-secret"] {
+        assert!(!said.contains(secret) && !stderr.contains(secret), "printed: {said}\n{stderr}");
+        assert!(!kept.contains(secret), "in the journal");
+    }
+    assert!(stderr.contains(" 200 prod  /input ") && stderr.contains(" 401 prod  /input "), "{stderr}");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_told_with_what_to_do() {
+    let place = Place::new(YAML);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (status, _, stderr) = place.fails(&format!("--port {port}"));
+    assert_eq!(status, 1, "{stderr}");
+    let expected = format!(
+        "error: 127.0.0.1:{port}: somebody listens at this port already\n  = help: --port takes another port, and 0 a free one; or stop what listens there\n"
+    );
+    assert_eq!(stderr, expected);
+    let (status, _, stderr) = place.fails(&format!("--port 0 --aws-port {port}"));
+    assert_eq!((status, stderr.contains("--aws-port")), (1, true), "{stderr}");
+    place.file("stack.yaml", YAML.replace("stages", "stagse"));
+    let (status, stdout, stderr) = place.fails("--port 0");
+    assert_eq!((status, stdout.as_str()), (65, ""), "{stderr}");
+    assert!(stderr.contains("stack.yaml:6:1") && stderr.contains("did you mean `stages`"), "{stderr}");
+    place.file("stack.yaml", YAML);
+    let (status, _, stderr) = place.fails("--host somewhere");
+    assert_eq!(status, 64, "{stderr}");
+    let dev = place.dev();
+    let (status, _, stderr) = place.fails("--port 0");
+    assert_eq!(status, 1);
+    assert!(stderr.contains(&format!("another `routeto dev` runs in this directory ({})", dev.base())), "{stderr}");
+    std::fs::write(directory(&place).join("tokens.json"), "nonsense").unwrap();
+    drop(dev);
+    let (status, _, stderr) = place.fails("--port 0");
+    assert_eq!((status, stderr.contains("tokens.json")), (1, true), "{stderr}");
+}
+
+#[test]
+fn another_host_is_warned_of() {
+    let place = Place::new(YAML);
+    let dev = place.dev_with("--host 0.0.0.0", &[]);
+    let warning = dev.event("warning", |event| event["event"] == "warning");
+    assert!(warning["text"].as_str().unwrap().contains("other machines can reach"), "{warning}");
+    assert_eq!(post(&dev.url_with("dev", "/input", &[]), JSON, b"{}").status, 200);
+}
+
+#[test]
+fn the_environment_fills_in_the_stack_file_and_the_region_names_the_buckets() {
+    let place = Place::new(&YAML.replace("life-${stage}", "life-${env.WHO}-${region}-${stage}"));
+    let dev = place.dev_with("--region eu-west-1", &[("WHO", "me")]);
+    dev.store("prod", "/input", JSON, b"{}");
+    assert_eq!(dev.keys("life-me-eu-west-1-prod").unwrap().len(), 1);
+    assert_eq!(dev.ready["region"], "eu-west-1");
+}
+
+#[test]
+fn with_no_argument_it_serves_the_stack_file_that_comes_with_routeto() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["stacks", "mapping-templates"] {
+        let status = Command::new("cp").arg("-r").arg(root().join(name)).arg(directory.path()).status().unwrap();
+        assert!(status.success());
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
+    command.env_clear().current_dir(directory.path()).args(["dev", "--port", "0", "--output", "json", "--show-token"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let dev = crate::harness::Dev::of(command);
+    let stages: Vec<&str> = dev.ready["stages"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((dev.ready["stack"].as_str(), stages), (Some("webhooks"), vec!["dev", "prod"]));
+    assert_eq!(dev.ready["version"], 1);
+    let port = dev.ready["port"].as_u64().unwrap();
+    assert_eq!(dev.ready["page"], Value::String(format!("http://127.0.0.1:{port}/_routeto")));
+    let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
+    assert_eq!(post(&url, JSON, b"{}").status, 200);
+    assert_eq!(dev.stop(), Some(0));
+}

@@ -1,0 +1,15 @@
+//! `routeto dev`: the real binary, real HTTP in both versions, and its own S3 and SQS to read back from.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod bytes;
+mod fidelity;
+mod harness;
+mod hostile;
+mod http2;
+mod life;
+mod recipes;
+mod reload;

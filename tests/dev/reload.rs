@@ -1,0 +1,88 @@
+//! The stack file and its templates change while it serves.
+
+use crate::harness::{Dev, JSON, Place};
+use crate::support::http::post;
+use crate::support::query;
+use serde_json::Value;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const YAML: &str = r#"
+stack: change
+routes:
+  /one:
+    s3: { bucket: "change-${stage}" }
+    templates: { application/json: own.vtl }
+stages:
+  dev: {}
+"#;
+
+const TEMPLATE: &str = r#"{"token": "$input.params().querystring.get('token')", "validToken": "$stageVariables.validToken", "app": "APP", "destination": "$destination", "body": "$util.base64Encode($input.body)"}"#;
+
+fn place() -> Place {
+    let place = Place::new(YAML);
+    place.file("own.vtl", TEMPLATE.replace("APP", "first"));
+    place
+}
+
+fn key(dev: &Dev) -> String {
+    let key = dev.object(&dev.store("dev", "/one", JSON, b"{}")).0;
+    key.split('_').next().unwrap().to_owned()
+}
+
+/// Until it is so: a change takes a moment to be seen.
+fn until(what: &str, dev: &Dev, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}:\n{}", dev.log());
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_changed_template_and_a_new_route_and_stage_are_served_without_a_restart() {
+    let place = place();
+    let dev = place.dev();
+    assert_eq!(key(&dev), "first");
+    place.file("own.vtl", TEMPLATE.replace("APP", "second"));
+    until("the new template", &dev, || key(&dev) == "second");
+    place.file(
+        "stack.yaml",
+        YAML.replace("/one:", "/two:\n    token: none\n    sqs: { queue: \"two-${stage}\" }\n  /one:") + "  prod: {}\n",
+    );
+    let two = format!("{}/prod/two", dev.base());
+    until("the new stage", &dev, || post(&two, JSON, b"{}").status == 200);
+    assert_eq!(dev.receive("two-prod").len(), 1);
+    // The new stage has a token of its own, and the old one keeps its.
+    let tokens: Value = serde_json::from_slice(&std::fs::read(place.path().join(".routeto/tokens.json")).unwrap()).unwrap();
+    let prod = format!("{}/prod/one{}", dev.base(), query(&[("token", tokens["prod"].as_str().unwrap())]));
+    assert_eq!(post(&prod, JSON, b"{}").status, 200);
+    assert_eq!(key(&dev), "second");
+}
+
+#[test]
+fn while_the_file_is_broken_the_last_good_one_goes_on_and_what_is_wrong_is_told() {
+    let place = place();
+    let dev = place.dev();
+    place.file("stack.yaml", YAML.replace("routes:", "rutes:"));
+    let told = dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("rutes")));
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("unknown key `rutes`") && text.contains("stack.yaml:3:1") && text.contains("did you mean `routes`"), "{text}");
+    assert_eq!(key(&dev), "first");
+    let overview = || crate::support::http::get(&format!("{}/_routeto/api/overview", dev.base())).unwrap().json();
+    assert!(overview()["problem"].as_str().unwrap().contains("rutes"), "{}", overview());
+    place.file("own.vtl", "#if(");
+    place.file("stack.yaml", YAML);
+    let refused = |event: &Value| {
+        event["text"].as_str().is_some_and(|text| text.contains("own.vtl:1:") && text.contains("the last good one goes on"))
+    };
+    dev.event("warning of the template", refused);
+    assert_eq!(key(&dev), "first");
+    std::fs::remove_file(place.path().join("own.vtl")).unwrap();
+    dev.event("warning of the missing file", |event| {
+        event["text"].as_str().is_some_and(|text| text.contains("there is no mapping template"))
+    });
+    place.file("own.vtl", TEMPLATE.replace("APP", "third"));
+    until("the mended template", &dev, || key(&dev) == "third");
+    assert_eq!(overview()["problem"], Value::Null);
+}

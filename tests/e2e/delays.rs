@@ -1,0 +1,283 @@
+//! What AWS needs time for, and what answers in its stead: each is waited out with its reason told, up to a limit, and an error names call, resource and
+//! what to do.
+
+use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which};
+use std::time::Duration;
+
+/// routeto's clock goes this much faster than the world's, and so do the delays.
+const SPEED: u32 = 20;
+
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}" }
+  /events:
+    sqs: { queue: "NAME-${stage}" }
+stages:
+  prod: {}
+"#;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_millis(seconds * 1000 / SPEED as u64)
+}
+
+fn deploy(stack: &Stack, proxy: &Proxy) -> Routeto {
+    stack.routeto("deploy", "").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).env("ROUTETO_INVOKE_URL", proxy.invoke_url())
+}
+
+fn told(output: &Output, reason: &str) {
+    assert!(output.stderr.contains(reason), "{reason:?} is missing in:\n{}", output.stderr);
+}
+
+/// Deploys with this in the way, once for a first deploy and once for a change; the reason is told and the deploy goes on.
+fn waited_out(which: Which, what: What, reason: &str) {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(which, what);
+    let output = deploy(&stack, &proxy).check();
+    assert!(proxy.calls().iter().any(|call| call.faulty), "nothing was in the way: {:?}", proxy.calls());
+    told(&output, reason);
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+}
+
+/// As `waited_out`, for something that only a change meets.
+fn waited_out_by_a_change(which: Which, what: What, reason: &str) {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    deploy(&stack, &proxy).check();
+    stack.rewrite(&YAML.replace("routes:", "function: { memory: 256 }\nroutes:"));
+    proxy.fault(which, what);
+    told(&deploy(&stack, &proxy).check(), reason);
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+fn answer(status: u16, code: &'static str, message: &'static str) -> What {
+    What::Answer { status, code, message }
+}
+
+#[test]
+fn a_role_that_can_not_be_assumed_for_thirty_seconds() {
+    let refused = answer(400, "InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.");
+    waited_out(Which::During("lambda:CreateFunction", seconds(30)), refused, "the new role can't be assumed by Lambda yet");
+}
+
+#[test]
+fn a_role_that_shows_no_tags_yet_when_its_deploy_was_cut_off() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    // the reply is lost, the SDK's own second try is told that the role exists, and who looks sees no tags
+    proxy.fault(Which::Operation("iam:CreateRole", 1), What::CutAfter);
+    let role = format!("{}-prod-us-east-1", stack.name);
+    let text = format!(
+        "<GetRoleResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><GetRoleResult><Role><Path>/</Path><RoleName>{role}</RoleName>\
+         <RoleId>AROATEST</RoleId><Arn>arn:aws:iam::000000000000:role/{role}</Arn><CreateDate>{}</CreateDate>\
+         <Description>of a routeto function</Description></Role></GetRoleResult></GetRoleResponse>",
+        now()
+    );
+    let read = Which::After { change: "iam:CreateRole", read: "iam:GetRole", time: seconds(10) };
+    proxy.fault(read, What::Body { status: 200, kind: "text/xml", text });
+    deploy(&stack, &proxy).check();
+    assert!(proxy.calls().iter().filter(|call| call.faulty && call.name() == "iam:GetRole").count() > 1, "{:?}", proxy.calls());
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+/// The time in UTC, as IAM writes it.
+fn now() -> String {
+    let date = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
+    String::from_utf8(date.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_function_that_is_pending_before_it_is_active() {
+    let text = r#"{"FunctionName":"x","State":"Pending","LastUpdateStatus":"Successful"}"#.to_owned();
+    let pending = What::Body { status: 200, kind: "application/json", text };
+    waited_out(Which::During("lambda:GetFunctionConfiguration", seconds(40)), pending, "version 1 is Pending");
+}
+
+#[test]
+fn an_update_of_the_function_that_is_in_progress() {
+    let busy = "The operation cannot be performed at this time. An update is in progress for resource";
+    for operation in ["lambda:UpdateFunctionConfiguration", "lambda:PublishVersion"] {
+        let refused = answer(409, "ResourceConflictException", busy);
+        waited_out_by_a_change(Which::During(operation, seconds(30)), refused, "Lambda is still busy with the function");
+    }
+}
+
+#[test]
+fn a_bucket_whose_name_s3_is_still_deleting() {
+    let refused = answer(409, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource.");
+    waited_out(Which::During("s3:CreateBucket", seconds(60)), refused, "S3 is still deleting a bucket of this name");
+}
+
+#[test]
+fn a_queue_whose_name_sqs_keeps_for_sixty_seconds() {
+    let refused = answer(400, "QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another.");
+    waited_out(Which::During("sqs:CreateQueue", seconds(60)), refused, "SQS keeps the name of a deleted queue for 60 s");
+}
+
+#[test]
+fn an_api_whose_making_got_no_answer_and_that_is_not_listed_yet() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::CutAfter);
+    let unlisted = Which::After { change: "apigateway:CreateRestApi", read: "apigateway:GetRestApis", time: seconds(5) };
+    proxy.fault(unlisted, What::Body { status: 200, kind: "application/json", text: r#"{"item":[]}"#.into() });
+    told(&deploy(&stack, &proxy).check(), "CreateRestApi got no answer; looking whether it was carried out");
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+    assert_eq!(proxy.mutations().iter().filter(|call| *call == "apigateway:CreateRestApi").count(), 1);
+}
+
+#[test]
+fn a_second_api_that_nobody_lists_until_it_is_too_late_is_removed_by_the_next_change() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::CutAfter);
+    let unlisted = Which::After { change: "apigateway:CreateRestApi", read: "apigateway:GetRestApis", time: seconds(60) };
+    proxy.fault(unlisted, What::Body { status: 200, kind: "application/json", text: r#"{"item":[]}"#.into() });
+    let first = deploy(&stack, &proxy).args("--output json").check();
+    proxy.heal();
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 2);
+    // the one that serves stays, though it is the younger: its URL is known to the providers
+    let second = deploy(&stack, &proxy).args("--output json").check();
+    let url = |output: &Output| serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap()["stages"]["prod"]["url"].clone();
+    assert_eq!(url(&first), url(&second));
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+#[test]
+fn another_change_of_the_api_under_way() {
+    let reason = "another change of the API is under way";
+    let during = |operation| Which::During(operation, seconds(20));
+    let modified = "Unable to complete operation due to concurrent modification. Please try again later.";
+    waited_out(during("apigateway:PutRestApi"), answer(409, "ConflictException", modified), reason);
+    let deploying = "Unable to deploy API because another deployment is in progress: Another Deployment is in progress";
+    waited_out(during("apigateway:CreateDeployment"), answer(409, "ConflictException", deploying), reason);
+    let updating = answer(400, "BadRequestException", "There is already an update in progress");
+    waited_out_by_a_change(during("apigateway:UpdateStage"), updating, reason);
+}
+
+#[test]
+fn a_stage_that_answers_403_and_500_for_a_minute_after_it_was_made_or_moved() {
+    for (status, text) in [(403, r#"{"message":"Missing Authentication Token"}"#), (500, r#"{"message":"Internal server error"}"#)] {
+        let wrong = || What::Body { status, kind: "application/json", text: text.into() };
+        let reason = format!("probing: /input answers {status}");
+        waited_out(Which::During("execute-api:Invoke", seconds(60)), wrong(), &reason);
+        waited_out_by_a_change(Which::During("execute-api:Invoke", seconds(60)), wrong(), &reason);
+    }
+}
+
+#[test]
+fn what_takes_longer_than_the_limit_is_an_error_with_the_reason_and_what_to_do() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let refused = answer(409, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource.");
+    proxy.fault(Which::Every("s3:CreateBucket"), refused);
+    let words = [
+        &format!("bucket {}-prod", stack.name),
+        "s3:CreateBucket",
+        "after 300 s still: S3 is still deleting a bucket of this name",
+        "later",
+    ];
+    deploy(&stack, &proxy).fails(1, &words.map(|word| word.as_ref()));
+    proxy.heal();
+    deploy(&stack, &proxy).check();
+}
+
+#[test]
+fn quotas_are_kept_with_any_number_of_routes_so_that_nothing_is_ever_throttled() {
+    for routes in [3, 30] {
+        let proxy = Proxy::start(Emulator::shared());
+        proxy.quotas(SPEED);
+        let paths: String =
+            (0..routes).map(|n| format!("  /route-{n}:\n    s3: {{ bucket: \"NAME-${{stage}}\", prefix: r{n}/ }}\n")).collect();
+        let stack = Stack::through(&proxy, &format!("stack: NAME\nroutes:\n{paths}stages:\n  dev: {{}}\n  prod: {{}}\n"));
+        // POSTs go directly: these quotas are the control plane's
+        stack.routeto("deploy", "").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check();
+        stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check();
+        let throttled: Vec<String> = proxy.calls().iter().filter(|call| call.status == Some(429)).map(|call| format!("{call:?}")).collect();
+        assert_eq!(throttled, [] as [String; 0], "{routes} routes");
+    }
+}
+
+#[test]
+fn a_call_that_is_throttled_all_the_same_is_made_again_when_aws_asks_for_it() {
+    for operation in ["apigateway:CreateRestApi", "apigateway:PutRestApi", "apigateway:CreateDeployment", "apigateway:CreateStage"] {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, YAML);
+        proxy.fault(Which::First(operation, 5), answer(429, "TooManyRequestsException", "Too Many Requests"));
+        deploy(&stack, &proxy).check();
+        let world = stack.world();
+        assert_eq!((world.0["apis"].as_array().unwrap().len(), &world.api()["deployments"]), (1, &serde_json::json!(1)), "{operation}");
+    }
+}
+
+/// One deploy with this in place of AWS's answers: an error with these words, and nothing was changed.
+fn refused(what: What, words: &[&str]) {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::From(1), what);
+    let url = proxy.url();
+    let words: Vec<&str> = words.iter().map(|word| if *word == "URL" { url.as_str() } else { *word }).collect();
+    let error = deploy(&stack, &proxy).fails(1, &words);
+    // of the first calls, which go out at once, the one whose answer came first
+    let first = ["sts:GetCallerIdentity", "apigateway:GET", "apigateway:GetRestApis", "logs:", "iam:Get", "lambda:"];
+    assert!(first.iter().any(|call| error.contains(call)), "no call is named in {error}");
+    proxy.heal();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_clock_that_is_ten_minutes_off() {
+    let expired = "Signature expired: 20260101T000000Z is now earlier than 20260101T000500Z (20260101T001000Z - 5 min.)";
+    refused(answer(403, "SignatureDoesNotMatch", expired), &["looking at stack", "clock is off: set it"]);
+    let skewed = "The difference between the request time and the current time is too large.";
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Every("s3:CreateBucket"), answer(403, "RequestTimeTooSkewed", skewed));
+    deploy(&stack, &proxy).fails(1, &[&format!("bucket {}-prod", stack.name), "s3:CreateBucket", "clock is off: set it"]);
+}
+
+#[test]
+fn a_proxy_that_answers_html() {
+    let page = || "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>".to_owned();
+    for status in [200, 403, 407, 502] {
+        let html = What::Body { status, kind: "text/html", text: page() };
+        refused(html, &["looking at stack", &status.to_string(), "something else than AWS answers", "URL"]);
+    }
+    // in the middle of a deploy
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Every("apigateway:CreateRestApi"), What::Body { status: 407, kind: "text/html", text: page() });
+    deploy(&stack, &proxy)
+        .fails(1, &[&format!("api {}", stack.name), "apigateway:CreateRestApi", "407", "something else than AWS answers"]);
+}
+
+#[test]
+fn an_endpoint_that_is_no_aws() {
+    for status in [200, 404, 405] {
+        let nothing = What::Body { status, kind: "application/json", text: r#"{"hello":"world"}"#.into() };
+        refused(nothing, &["looking at stack", "URL"]);
+    }
+}
+
+#[test]
+fn an_answer_that_ends_in_its_middle() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    // once is nothing
+    for operation in ["sts:GetCallerIdentity", "lambda:CreateFunction", "apigateway:CreateRestApi", "apigateway:CreateStage"] {
+        proxy.fault(Which::Operation(operation, 1), What::Truncate);
+    }
+    deploy(&stack, &proxy).check();
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+    proxy.heal();
+    proxy.fault(Which::Every("apigateway:GetResources"), What::Truncate);
+    stack.rewrite(&YAML.replace("/input:", "/other:"));
+    deploy(&stack, &proxy).fails(1, &["looking at stack", "apigateway:GetResources", "run the same command"]);
+}

@@ -1,0 +1,202 @@
+//! A stage goes back to what it was, by hand or because its new state answers wrongly; what nobody can go back to is pruned.
+
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}", prefix: in/ }
+  /events:
+    sqs: { queue: "NAME-${stage}" }
+stages:
+  prod: { variables: { team: payments } }
+"#;
+
+/// Code (its memory), API (what it accepts), destinations and a variable are others; a route goes and one comes.
+fn changed() -> String {
+    YAML.replace("prefix: in/", "prefix: other/")
+        .replace("routes:", "function: { memory: 256 }\nroutes:")
+        .replace("/input:", "/input:\n    accept: [application/json, text/plain]")
+        .replace("team: payments", "team: refunds")
+        .replace("  /events:\n    sqs: { queue: \"NAME-${stage}\" }", "  /more:\n    sqs: { queue: \"NAME-${stage}\" }")
+}
+
+const JSON: &str = "application/json";
+
+/// Mutations but for the lock's and the history's.
+fn mutations(proxy: &Proxy) -> Vec<String> {
+    proxy.mutations().into_iter().filter(|call| !call.starts_with("logs:")).collect()
+}
+
+fn prefixes(stack: &Stack) -> Vec<String> {
+    let keys = aws::keys(&format!("{}-prod", stack.name)).unwrap();
+    keys.iter().map(|key| key.split('/').next().unwrap().to_owned()).collect()
+}
+
+fn variables(stack: &Stack) -> Value {
+    stack.world().stage("prod")["variables"].clone()
+}
+
+fn rollback(stack: &Stack) -> Routeto {
+    stack.routeto("rollback", "--stage prod")
+}
+
+#[test]
+fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_second_one_returns() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let first = stack.deploy();
+    let old = variables(&stack);
+    stack.rewrite(&changed());
+    let second = stack.deploy();
+    let new = variables(&stack);
+    assert_ne!(old, new);
+    second.store("prod", "/input", JSON, b"{}");
+
+    proxy.clear();
+    let back = rollback(&stack).json();
+    assert_eq!(mutations(&proxy), ["apigateway:UpdateStage"]);
+    assert_eq!(variables(&stack), old);
+    let serving = |deployed: &Deployed| {
+        let stage = &deployed.0["stages"]["prod"];
+        json!({"deployment_id": stage["deployment_id"], "function_version": stage["function_version"]})
+    };
+    assert_eq!((&back["from"], &back["to"], &back["stage"]), (&serving(&second), &serving(&first), &json!("prod")));
+    // the old state works: its bucket's prefix, its route to the queue, what it accepts
+    first.store("prod", "/input", JSON, b"{}");
+    assert_eq!(first.post("prod", "/input", "text/plain", b"x").status, 415);
+    first.store("prod", "/events", JSON, b"{}");
+    assert_eq!(prefixes(&stack), ["in", "other"]);
+    assert_eq!(second.post("prod", "/more", JSON, b"{}").status, 403);
+    stack.routeto("plan", "--exit-code").status(2).check();
+
+    rollback(&stack).check();
+    assert_eq!(variables(&stack), new);
+    second.store("prod", "/more", JSON, b"{}");
+    second.store("prod", "/input", "text/plain", b"x");
+    stack.routeto("plan", "--exit-code").status(0).check();
+
+    let status = stack.routeto("status", "").check().stdout;
+    let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
+    let what: Vec<&str> = history.iter().map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap()).collect();
+    assert_eq!(what, ["rolled back", "rolled back", "deployed", "deployed"], "{status}");
+    assert!(history.iter().all(|line| line.trim_start().starts_with("20") && line.contains("Z ") && line.contains(" by ")), "{status}");
+    assert!(history[2].contains("(version 2)") && history[2].contains(", code ") && history[2].contains(", API "), "{status}");
+    // and all of it goes
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_rollback_that_would_not_work_says_why_and_changes_nothing() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    rollback(&stack).fails(1, &["stage prod", "deploy it first"]);
+    stack.deploy();
+    proxy.clear();
+    rollback(&stack).fails(1, &["stage prod", "nothing to go back to"]);
+    // the queue of before was empty, so it went with its route
+    stack.rewrite(&YAML.replace("queue: \"NAME-${stage}\"", "queue: \"NAME-new-${stage}\""));
+    stack.deploy();
+    assert!(aws::queue_url(&format!("{}-prod", stack.name)).is_none());
+    proxy.clear();
+    rollback(&stack).fails(1, &["stage prod", &format!("queue {}-prod is gone", stack.name), "routeto status"]);
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    stack.routeto("rollback", "--stage prd").fails(64, &["prod"]);
+}
+
+#[test]
+fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_still_changes_nothing() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let rewrite = |round: u32| {
+        let accept = format!("/input:\n    accept: [application/json, text/x-{round}]");
+        stack.rewrite(&YAML.replace("/input:", &accept).replace("routes:", &format!("function: {{ memory: {} }}\nroutes:", 128 + round)));
+    };
+    for round in 1..=6 {
+        rewrite(round);
+        stack.deploy();
+    }
+    rewrite(7);
+    let plan = stack.routeto("plan", "").check().stdout;
+    assert!(plan.contains("- old versions: 2\n") && plan.contains("old versions and deployments to prune"), "{plan}");
+    let deployed = stack.deploy();
+    let world = stack.world();
+    let function = world.function(&format!("{}-prod", stack.name)).clone();
+    assert_eq!(function["versions"], json!(["$LATEST", "3", "4", "5", "6", "7"]));
+    assert_eq!(world.api()["deployments"], 5);
+    deployed.store("prod", "/input", JSON, b"{}");
+    proxy.clear();
+    stack.deploy();
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    rollback(&stack).check();
+    deployed.store("prod", "/input", "text/x-6", b"{}");
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// As fast as the tests can wait: 90 seconds take 3.
+fn hurried(routeto: Routeto, proxy: &Proxy) -> Routeto {
+    routeto.env("ROUTETO_TEST_CLOCK", "30").env("ROUTETO_INVOKE_URL", proxy.invoke_url())
+}
+
+fn wrong(proxy: &Proxy) {
+    let text = json!({"message": "Internal server error"}).to_string();
+    proxy.fault(Which::Every("execute-api:Invoke"), What::Body { status: 500, kind: "application/json", text });
+}
+
+#[test]
+fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let first = stack.deploy();
+    let old = variables(&stack);
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("routes:", "function: { memory: 256 }\nroutes:"));
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    for words in [
+        "error: probe of /input as application/json: after 90 s still: /input answers 500",
+        "error: stage prod: its new state gave wrong answers, so it was rolled back to deployment ",
+        "function version 1",
+    ] {
+        assert!(output.stderr.contains(words), "{words}:\n{}", output.stderr);
+    }
+    assert_eq!(variables(&stack), old);
+    first.store("prod", "/input", JSON, b"{}");
+    assert_eq!(prefixes(&stack), ["in"]);
+    // the cause is gone: the next deploy goes forward again
+    proxy.heal();
+    hurried(stack.routeto("deploy", ""), &proxy).check();
+    first.store("prod", "/input", JSON, b"{}");
+    assert_eq!(prefixes(&stack), ["in", "other"]);
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+#[test]
+fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard_of_it() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("stage prod: it is new, so there is nothing to go back to"), "{}", output.stderr);
+    proxy.heal();
+    let other = YAML.replace("prefix: in/", "prefix: other/");
+    stack.rewrite(&other);
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", "--no-rollback"), &proxy).status(1).check();
+    assert!(output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"), "{}", output.stderr);
+    assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
+    proxy.heal();
+    // a network without answers says nothing about the new state
+    stack.rewrite(YAML);
+    proxy.fault(Which::Every("execute-api:Invoke"), What::CutBefore);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("gives no answer") && !output.stderr.contains("rolled back"), "{}", output.stderr);
+    assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/in/", stack.name));
+    proxy.heal();
+    proxy.latency(Duration::ZERO);
+    hurried(stack.routeto("deploy", ""), &proxy).check();
+}

@@ -1,0 +1,106 @@
+//! What a person sees: the plan, the status, and what only a terminal shows.
+
+use crate::support::{Stack, http};
+
+const YAML: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}", prefix: SendGrid/ }
+stages:
+  prod: {}
+"#;
+
+/// Control sequences out, `\r\n` and overwritten lines as lines.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => {
+                // CSI: parameters, then a letter
+                if rest.next() == Some('[') {
+                    rest.by_ref().find(|c| c.is_ascii_alphabetic());
+                }
+            }
+            '\r' => out.push('\n'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[test]
+fn on_a_terminal_deploy_shows_the_new_token_once_and_it_works() {
+    let stack = Stack::new(YAML);
+    let deploy = || stack.routeto("deploy", "").without("ROUTETO_TOKEN_PROD").without("ROUTETO_TOKEN_DEV").terminal(80).check();
+    let shown = plain(&deploy().stdout);
+    let url = shown.split_whitespace().find(|word| word.contains("/input?token=")).unwrap_or_else(|| panic!("no URL in:\n{shown}"));
+    let token = url.split_once("?token=").unwrap().1;
+    assert_eq!(token.len(), 43, "256 bits as base64url: {shown}");
+    assert_eq!(http::post(url, "application/json", b"{}").status, 200, "{shown}");
+    assert_eq!(shown.matches(token).count(), shown.lines().filter(|line| line.contains(token)).count());
+    let again = plain(&deploy().stdout);
+    assert!(!again.contains(token) && again.contains("/input?token=…"), "{again}");
+}
+
+#[test]
+fn on_a_terminal_a_deploy_leaves_a_line_per_resource_within_eighty_columns() {
+    for term in ["xterm-256color", "dumb"] {
+        let stack = Stack::new(YAML);
+        let shown = plain(&stack.routeto("deploy", "").env("TERM", term).terminal(80).shows_secrets().check().stdout);
+        let made =
+            ["bucket NAME-prod", "role NAME-prod-us-east-1", "function NAME-prod", "api NAME", "stage prod"].map(|name| stack.fill(name));
+        for name in made {
+            let line = format!("created   {name} (");
+            assert_eq!(shown.matches(&line).count(), 1, "{term}: {line}\n{shown}");
+        }
+        // where it draws, lines are filled up to the terminal's edge and follow one another without an end
+        let long: Vec<&str> = shown.lines().filter(|line| line.chars().count() > 80 && !line.contains("http")).collect();
+        assert!(term != "dumb" || long.is_empty(), "{term}: {shown}");
+    }
+}
+
+#[test]
+fn on_a_terminal_teardown_asks_and_only_yes_is_yes() {
+    let stack = Stack::new(YAML);
+    let deployed = stack.deploy();
+    for answer in ["n\n", "\n", "nonsense\n"] {
+        let kept = stack.routeto("teardown", "").terminal(80).stdin(answer).output();
+        let shown = plain(&kept.stdout);
+        assert!(shown.contains('?') && shown.contains(&stack.name), "{shown}");
+        assert_eq!(deployed.post("prod", "/input", "application/json", b"{}").status, 200, "{shown}");
+    }
+    let gone = stack.routeto("teardown", "--delete-data").terminal(80).stdin("y\n").check();
+    assert_eq!(stack.world().names(), [] as [String; 0], "{}", gone.stdout);
+}
+
+#[test]
+fn a_plan_and_a_status_read_like_this() {
+    let stack = Stack::new(YAML);
+    let text = |verb: &str| stack.routeto(verb, "").check().stdout.replace(&stack.name, "NAME");
+    assert_eq!(
+        text("plan"),
+        "+ bucket NAME-prod\n+ log group /aws/lambda/NAME-prod\n+ log group /routeto/NAME\n+ role NAME-prod-us-east-1\n+ function NAME-prod\n\
+         + api NAME\n+ stage prod\n7 to create, 0 unchanged\n"
+    );
+    let deployed = stack.deploy();
+    stack.rewrite(&YAML.replace("SendGrid/", "Mail/").replace("prod: {}", "prod: { throttle: { rate: 7, burst: 9 } }"));
+    assert_eq!(
+        text("plan"),
+        "~ role NAME-prod-us-east-1\n    policy:\n      -s3:PutObject on arn:aws:s3:::NAME-prod/SendGrid/* in account 000000000000\n      \
+         +s3:PutObject on arn:aws:s3:::NAME-prod/Mail/* in account 000000000000\n       logs:CreateLogStream, logs:PutLogEvents on \
+         arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/NAME-prod:*\n~ stage prod\n  + throttle: 7 a second, burst 9\n    \
+         variable destination_input: s3://NAME-prod/SendGrid/ → s3://NAME-prod/Mail/\n2 to update, 5 unchanged\n"
+    );
+    let second = stack.deploy();
+    let url = deployed.url("prod", "/input");
+    let api = url.strip_suffix("/prod/input").unwrap().rsplit('/').next().unwrap();
+    let deployment = second.0["stages"]["prod"]["deployment_id"].as_str().unwrap();
+    let status = text("status").replace(&url, "URL").replace(deployment, "DEPLOYMENT").replace(api, "API-ID");
+    assert_eq!(
+        status.split("history\n").next().unwrap(),
+        "stack NAME in account 000000000000, us-east-1, API API-ID\nprod\n  URL → s3://NAME-prod/Mail/\n  function version 1, deployment \
+         DEPLOYMENT, token set\neverything is as the stack file says\n"
+    );
+}

@@ -1,0 +1,84 @@
+//! Two deploys of one stack at the same moment: one after the other, whatever the moment.
+
+use crate::support::proxy::Gate;
+use crate::support::{Emulator, Output, Proxy, Stack, What, Which};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const ONE: &str = r#"
+stack: NAME
+routes:
+  /input:
+    s3: { bucket: "NAME-${stage}", prefix: one/ }
+stages:
+  prod: {}
+"#;
+
+/// A whole number below `n`, from the clock's last digits.
+fn random(n: u64) -> u64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    ((nanos ^ nanos >> 17).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % n
+}
+
+/// It did its work, or said that another was at it.
+fn fine(output: &Output) -> bool {
+    output.status == 0 || output.status == 1 && output.stderr.contains("another deploy of this stack has been running")
+}
+
+/// Rounds: some in an ordinary run, `ROUTETO_ROUNDS` for more.
+#[test]
+fn two_deploys_at_once_of_different_files_end_as_one_of_them_and_never_as_a_mixture() {
+    let rounds: u64 = std::env::var("ROUTETO_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let two = ONE.replace("one/", "two/").replace("/input:", "/other:").replace("routes:", "function: { memory: 256 }\nroutes:");
+    let mut refused = 0;
+    for round in 0..rounds {
+        let first = Stack::new(ONE);
+        let second = first.twin(&two);
+        let mut delays = [random(1500), random(1500)];
+        if round % 3 == 0 {
+            delays = [0, 0]; // the very same moment
+        }
+        if round % 2 == 1 {
+            first.deploy(); // it stands already, and both change it or one does
+        }
+        let outputs = thread::scope(|scope| {
+            [(&first, delays[0]), (&second, delays[1])]
+                .map(|(stack, delay)| {
+                    scope.spawn(move || {
+                        thread::sleep(Duration::from_millis(delay));
+                        stack.routeto("deploy", "").output()
+                    })
+                })
+                .map(|running| running.join().unwrap())
+        });
+        assert!(outputs.iter().all(fine) && outputs.iter().any(|output| output.status == 0), "round {round}, {delays:?}: {outputs:#?}");
+        refused += outputs.iter().filter(|output| output.status != 0).count();
+        let world = first.world();
+        assert_eq!(world.0["apis"].as_array().unwrap().len(), 1, "round {round}: {:#?}", world.names());
+        // the end is one file's: nothing is to be done for it, and something for the other
+        let codes = [&first, &second].map(|stack| stack.routeto("plan", "--exit-code").output().status);
+        assert!(codes == [0, 2] || codes == [2, 0], "round {round}, {delays:?}: {codes:?}");
+        first.teardown();
+        assert_eq!(first.world().names(), [] as [String; 0], "round {round}");
+    }
+    println!("{rounds} rounds, {refused} deploys told that another was running");
+}
+
+#[test]
+fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
+    let proxy = Proxy::start(Emulator::shared());
+    let slow = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:PutRestApi", 1), What::Hold(gate.clone()));
+    let running = slow.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
+    other.routeto("deploy", "--break-lock").check();
+    // it signs the lock every five seconds, and finds it gone
+    let output = running.wait();
+    gate.open();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("error: lock: another deploy took it while this one was at work, so this one stopped"), "{output:?}");
+    other.routeto("plan", "--exit-code").status(0).check();
+    other.routeto("teardown", "--yes").check();
+}
