@@ -19,7 +19,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let shown = context.report.shows_tokens(args.show_token);
     let token = if args.token_stdin {
-        from_stdin(&format!("printf %s \"$TOKEN\" | {} --stage {} --token-stdin", args.stack.command("set-token"), args.stage))?
+        from_stdin(&format!("{} --stage {} --token-stdin", args.stack.command("set-token"), args.stage))?
     } else if shown {
         token::random().map_err(|what| Failure::new("token", what))?
     } else {
@@ -92,9 +92,9 @@ fn words(seconds: u64) -> String {
     }
 }
 
-/// The token that `--token-stdin` reads; `example` is what to write instead of what went wrong.
-pub fn from_stdin(example: &str) -> Result<Secret> {
-    let wrong = |what: String| Error::Usage(Failure::new("--token-stdin", what).now(example));
+/// The token that `--token-stdin` reads; `command` is how to give it.
+pub fn from_stdin(command: &str) -> Result<Secret> {
+    let wrong = |what: String| Error::Usage(Failure::new("--token-stdin", what).now(format!("printf %s \"$TOKEN\" | {command}")));
     let mut text = String::new();
     std::io::stdin()
         .take(LONGEST_INPUT)

@@ -88,8 +88,8 @@ pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
         Err(what) => return Err(Error::Usage(Failure::new("--stage", what))),
     };
     let cases = cases(&stack, &stages, &args)?;
-    let target = target(context, &stack, args.deployed).await?;
-    let tokens = tokens(&target, &stages, args.token_stdin)?;
+    let target = target(context, &stack, &args).await?;
+    let tokens = tokens(&target, &stages, &args)?;
     let needs = cases.iter().find(|case| case.route.token == TokenRule::Query && !tokens.contains_key(case.stage));
     if let Some(Case { stage, .. }) = needs {
         return Err(Error::Usage(
@@ -99,7 +99,7 @@ pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
     }
     let urls = match &target {
         Target::Dev { running, .. } => stages.iter().map(|stage| ((*stage).to_owned(), format!("{}/{stage}", running.url))).collect(),
-        Target::Deployed { aws, account, api } => deployed_urls(&stack, aws, account, api, &stages).await?,
+        Target::Deployed { aws, account, api } => deployed_urls(&stack, aws, account, api, &stages, &args).await?,
     };
 
     let http = Http::new().map_err(|error| Failure::new("test", format!("{error:#}")))?;
@@ -156,8 +156,8 @@ fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<V
 }
 
 /// The `dev` of this directory, if it serves this stack and answers; the account otherwise.
-async fn target(context: &Context, stack: &Stack, deployed: bool) -> Result<Target> {
-    let running = if deployed { None } else { Running::read(Path::new(running::DIRECTORY))? };
+async fn target(context: &Context, stack: &Stack, args: &cli::Test) -> Result<Target> {
+    let running = if args.deployed { None } else { Running::read(Path::new(running::DIRECTORY))? };
     if let Some(running) = running.filter(|running| running.stack == stack.name)
         && answers(&running).await
     {
@@ -179,7 +179,7 @@ async fn target(context: &Context, stack: &Stack, deployed: bool) -> Result<Targ
         futures_util::future::try_join(aws.account(), apigateway::find(&aws, &stack.name)).await.map_err(|error| error.about("test"))?;
     let api = api.and_then(|api| api.id).ok_or_else(|| {
         Failure::new(format!("stack {}", stack.name), format!("it isn't deployed in {}, and no `routeto dev` of it runs here", aws.region))
-            .now("start `routeto dev` in this directory, or deploy first: routeto deploy")
+            .now(format!("start `{}` in this directory, or deploy first: {}", args.stack.command("dev"), args.stack.command("deploy")))
     })?;
     context.report.note(&format!("testing what is deployed in account {}, {}", account.id, account.region));
     Ok(Target::Deployed { aws: Box::new(aws), account, api })
@@ -194,12 +194,12 @@ async fn answers(running: &Running) -> bool {
     overview.is_some_and(|overview| overview["stack"] == running.stack.as_str())
 }
 
-fn tokens(target: &Target, stages: &[&str], from_stdin: bool) -> Result<BTreeMap<String, Secret>> {
-    if from_stdin {
+fn tokens(target: &Target, stages: &[&str], args: &cli::Test) -> Result<BTreeMap<String, Secret>> {
+    if args.token_stdin {
         let [stage] = stages else {
             return Err(Error::Usage(Failure::new("--token-stdin", "it is one stage's token").now("say which stage with --stage")));
         };
-        let token = set_token::from_stdin("printf %s \"$TOKEN\" | routeto test --stage prod --token-stdin")?;
+        let token = set_token::from_stdin(&format!("{} --stage {stage} --token-stdin", args.stack.command("test")))?;
         return Ok(BTreeMap::from([((*stage).to_owned(), token)]));
     }
     if let Target::Dev { .. } = target {
@@ -213,13 +213,22 @@ fn tokens(target: &Target, stages: &[&str], from_stdin: bool) -> Result<BTreeMap
     Ok(by_stage)
 }
 
-async fn deployed_urls(stack: &Stack, aws: &Aws, account: &Account, api: &str, stages: &[&str]) -> Result<BTreeMap<String, String>> {
+async fn deployed_urls(
+    stack: &Stack,
+    aws: &Aws,
+    account: &Account,
+    api: &str,
+    stages: &[&str],
+    args: &cli::Test,
+) -> Result<BTreeMap<String, String>> {
     let mut urls = BTreeMap::new();
     for stage in stages {
         let found = apigateway::find_stage(aws, api, stage).await.map_err(|error| error.about(format!("stage {stage}")))?;
         if found.is_none() {
             let what = format!("stack {} has no such stage in {} yet", stack.name, aws.region);
-            return Err(Failure::new(format!("stage {stage}"), what).now("deploy it first: routeto deploy").into());
+            return Err(Failure::new(format!("stage {stage}"), what)
+                .now(format!("deploy it first: {}", args.stack.command("deploy")))
+                .into());
         }
         urls.insert((*stage).to_owned(), invoke_url(account, api, stage));
     }
