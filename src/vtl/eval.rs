@@ -260,7 +260,7 @@ impl<'a> Eval<'a> {
     fn explain_error(&self, flow: Flow, reference: &Reference, value: &Value<'a>) -> Flow {
         match flow {
             Flow::Raised(mut raised) => {
-                if raised.error.variables.is_empty() {
+                if raised.error.variables.is_empty() && !matches!(value, Value::Input | Value::Util) {
                     let name = reference.literal.of(&self.tree.pool);
                     let root = self.tree.names.get(reference.slot as usize).map_or("", |name| name);
                     let mut shown = String::new();
