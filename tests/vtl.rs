@@ -2,6 +2,9 @@
 //!
 //! The cases are data, one JSON object a line, in `tests/vtl/`; each has its source.
 
+#[path = "vtl/cases.rs"]
+mod cases;
+
 use std::fmt::Write as _;
 
 use routeto::vtl::{
@@ -294,7 +297,31 @@ fn the_gateways_own_answers_are_as_recorded_on_aws() {
     assert_eq!(restricted(true), [true, true, true, true, true, true, true, false]);
 }
 
-/// Not rendered here: the log lines of a test invocation, and a description of `$context`.
+/// Test invocations: their logs tell the path parameters and the rendered answer.
+///
+/// Two of them were recorded beside another method's template; what rendered them is the one with `petId`.
+#[test]
+fn test_invocations_recorded_on_aws_render_what_their_logs_show() {
+    const OF_ANOTHER_METHOD: [&str; 2] =
+        ["ls-testinvoke/test-invoke-method-get-with-qs", "ls-testinvoke/test-invoke-method-post-with-body"];
+    let mut report = Report::default();
+    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "test-invoke-log") {
+        let lines: Vec<&str> = case["log"].as_object().expect("a log").values().filter_map(Value::as_str).collect();
+        let line = |name: &str| lines.iter().find_map(|line| Some(line.split_once(name)?.1)).expect("the log has this line");
+        let path = line("Method request path: ").trim_start_matches('{');
+        let path = path.strip_suffix('}').unwrap_or(path);
+        let path: Pairs = path.split_once('=').map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect();
+        let template = match id(case) {
+            other if OF_ANOTHER_METHOD.contains(&other) => "{\"petId\": \"$input.params('petId')\"}",
+            _ => case["template"].as_str().expect("a template"),
+        };
+        let got = render(template, &Request { path, ..request(case) }, &Limits::GATEWAY).map(|rendered| rendered.text);
+        let expected = line("Method response body after transformations: ");
+        report.check(id(case), got.as_deref().is_ok_and(|got| got == expected), expected, got);
+    }
+    report.finish(7);
+}
+
 #[test]
 fn every_case_recorded_on_aws_is_of_a_known_kind() {
     let mut kinds = std::collections::BTreeMap::new();
@@ -316,6 +343,26 @@ fn every_case_recorded_on_aws_is_of_a_known_kind() {
     assert_eq!(kinds, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
 }
 
+/// `$context` as it was recorded: every key in its order, and the maps in it as empty texts.
+#[test]
+fn the_context_recorded_on_aws_prints_as_it_was_recorded() {
+    let all = cases("aws_recorded.jsonl");
+    let case = all.iter().find(|case| case["kind"] == "facts").expect("the recorded context");
+    let template = case["template"].as_str().and_then(|text| text.strip_suffix(" etc (see source)")).expect("a template");
+    let expected = &case["expected"]["context"];
+    let context: Pairs = pairs(expected)
+        .into_iter()
+        .map(|(name, value)| {
+            let inner = &case["expected"][&name];
+            let value = if inner.is_object() { data(inner) } else { value };
+            (name, value)
+        })
+        .collect();
+    let got = render(template, &Request { context, ..Request::new() }, &Limits::GATEWAY).expect("it renders").text;
+    // As text, so that the order counts.
+    assert_eq!(serde_json::from_str::<Value>(&got).expect("JSON").to_string(), expected.to_string());
+}
+
 /// Recorded as `ls-sqs/context-dump`.
 #[test]
 fn maps_in_the_context_print_as_nothing_but_have_their_keys() {
@@ -328,37 +375,6 @@ fn maps_in_the_context_print_as_nothing_but_have_their_keys() {
         render(template, &sent, &Limits::GATEWAY).expect("it renders").text,
         "[||1.2.3.4|dev]identity=;stage=dev;requestOverride=;responseOverride=; header,path,querystring,"
     );
-}
-
-#[test]
-fn the_core_of_the_language_renders_as_velocity_does() {
-    let path = format!("{}/tests/vtl/engine_core_context.json", env!("CARGO_MANIFEST_DIR"));
-    let variables: Value = serde_json::from_str(&std::fs::read_to_string(path).expect("the variables")).expect("JSON");
-    let sent = Request { variables: pairs(&variables), ..Request::new() };
-    let mut report = Report::default();
-    for case in cases("engine_core.jsonl") {
-        let got = render(case["template"].as_str().expect("a template"), &sent, &Limits::ENGINE).map(|rendered| rendered.text);
-        let good = match case["expected"].as_str() {
-            Some(expected) => got.as_deref().is_ok_and(|got| got == expected),
-            None => got.is_err(),
-        };
-        report.check(id(&case), good, (&case["expected"], &case["error"]), got);
-    }
-    report.finish(320);
-}
-
-#[test]
-fn the_gateways_objects_render_as_velocity_does() {
-    let mut report = Report::default();
-    for case in cases("engine_gateway.jsonl") {
-        let got = render(case["template"].as_str().expect("a template"), &request(&case), &Limits::ENGINE).map(|rendered| rendered.text);
-        let good = match case["expected"].as_str() {
-            Some(expected) => got.as_deref().is_ok_and(|got| got == expected),
-            None => got.is_err(),
-        };
-        report.check(id(&case), good, (&case["expected"], &case["error"]), got);
-    }
-    report.finish(120);
 }
 
 /// Beliefs that AWS or its documents contradict.
@@ -485,6 +501,27 @@ fn a_callers_value_inside_a_json_string_is_remarked_with_the_safe_form() {
             r#"3:36 Unescaped $d -> $util.escapeJavaScript($d).replaceAll("\\'","'")"#,
             r#"3:104 Rewritten $input.json('$') -> "$util.base64Encode($input.body)""#,
             r#"3:151 Unescaped $context.requestId -> $util.escapeJavaScript($context.requestId).replaceAll("\\'","'")"#,
+        ]
+    );
+}
+
+#[test]
+fn what_is_unknown_of_api_gateway_is_told_once() {
+    let template = Template::parse(
+        "#foreach($i in [1..3])#if($i == 2)#break#end$i#end#foreach($i in [1..3])#break#end $util.toJson($i) $util.toJson(1) $util.base64encode('x') #literal()$x#end $util.urlEncode('x')",
+    )
+    .expect("it parses");
+    let shown: Vec<String> = routeto::vtl::lint(&template)
+        .into_iter()
+        .map(|lint| format!("{}:{} {:?} {} -> {}", lint.place.line, lint.place.column, lint.kind, lint.message, lint.help))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "1:35 Unknown what API Gateway does with #break isn't known; here it does what Velocity 1.7 does -> try it on a deployed stage before relying on it, or do without #break",
+            "1:84 Unknown API Gateway's documents don't name $util.toJson; here it prints nothing -> API Gateway has $util.escapeJavaScript, $util.parseJson, $util.urlEncode, $util.urlDecode, $util.base64Encode, $util.base64Decode; AppSync's functions aren't there",
+            "1:117 Unknown API Gateway's documents don't name $util.base64encode; here it prints nothing -> did you mean $util.base64Encode?",
+            "1:141 Unknown what API Gateway does with #literal isn't known; here it does what Velocity 1.7 does -> try it on a deployed stage before relying on it, or do without #literal",
         ]
     );
 }

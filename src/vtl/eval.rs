@@ -71,6 +71,8 @@ pub(crate) struct Eval<'a> {
     document: Option<Value<'a>>,
     /// What `$input.params()` returns.
     pub params: Option<Value<'a>>,
+    /// Whether a map may have a null key, which json-smart can't print.
+    pub null_keys: bool,
     /// What stopped a print from inside.
     pending: Option<Flow>,
     pub seen: Option<Vec<Seen>>,
@@ -135,6 +137,7 @@ impl<'a> Eval<'a> {
             depth: 0,
             document: None,
             params: None,
+            null_keys: false,
             pending: None,
             seen: None,
         };
@@ -257,7 +260,7 @@ impl<'a> Eval<'a> {
     fn explain_error(&self, flow: Flow, reference: &Reference, value: &Value<'a>) -> Flow {
         match flow {
             Flow::Raised(mut raised) => {
-                if raised.error.variables.is_empty() {
+                if raised.error.variables.is_empty() && !matches!(value, Value::Input | Value::Util) {
                     let name = reference.literal.of(&self.tree.pool);
                     let root = self.tree.names.get(reference.slot as usize).map_or("", |name| name);
                     let mut shown = String::new();
@@ -566,7 +569,7 @@ impl<'a> Eval<'a> {
     }
 
     /// Java's `toString`, which is null for a block made by `#define` that is nested in itself too often.
-    fn java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
+    pub fn java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
         if let Value::Block(block) = value {
             let block = block.clone();
             let mut out = String::new();
@@ -920,6 +923,7 @@ impl<'a> Eval<'a> {
                     let key = self.value(key)?;
                     let value = self.value(value)?;
                     self.check_key(&key)?;
+                    self.null_keys |= key.is_null();
                     map.put(key, value);
                 }
                 self.depth -= 1;
@@ -1020,7 +1024,7 @@ impl<'a> Eval<'a> {
 
     /// Velocity asks a value for its text to see whether it is true, which matters for blocks made by `#define`.
     fn has_text(&mut self, value: &Value<'a>) -> Run<bool> {
-        if !self.tree.defines {
+        if !self.tree.defines && !self.null_keys {
             return Ok(true);
         }
         match value {
@@ -1029,7 +1033,13 @@ impl<'a> Eval<'a> {
                 self.render_defined(&block, &mut String::new())
             }
             Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) => {
-                self.print(value, &mut String::new())?;
+                self.print(value, &mut String::new()).map_err(|flow| match flow {
+                    Flow::Raised(mut raised) if raised.error.class == "NullPointerException" => {
+                        raised.error.class = "VelocityException".into();
+                        Flow::Raised(raised)
+                    }
+                    other => other,
+                })?;
                 Ok(true)
             }
             _ => Ok(true),

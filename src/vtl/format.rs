@@ -1,6 +1,6 @@
-//! Java's `String.format`: `%s %S %d %x %X %o %c %b %h %e %f %g %n %%`, with flags, width, precision and argument indexes.
+//! Java's `String.format`: `%s %S %d %x %X %o %c %b %h %e %f %g %a %n %%`, with flags, width, precision and argument indexes.
 //!
-//! Dates (`%t`) and hexadecimal floats (`%a`) are refused.
+//! Dates (`%t`) are refused: nothing that a template can get hold of is one.
 
 use super::{
     eval::Eval,
@@ -85,19 +85,39 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
         }
         let (directive, length) = directive(&chars[at + 1..])?;
         at += 1 + length;
+        if directive.index == Some(0) {
+            return Err(java("IllegalFormatArgumentIndexException", "arguments are counted from 1"));
+        }
+        if directive.again && matches!(directive.conversion, 'n' | '%') {
+            return Err(java("IllegalFormatFlagsException", "Flags = '<'"));
+        }
         match directive.conversion {
             'n' => {
+                if let Some(width) = directive.width {
+                    return Err(java("IllegalFormatWidthException", width.to_string()));
+                }
+                if let Some(precision) = directive.precision {
+                    return Err(java("IllegalFormatPrecisionException", precision.to_string()));
+                }
+                if !directive.flags.is_empty() {
+                    return Err(java("IllegalFormatFlagsException", format!("Flags = '{}'", directive.flags)));
+                }
                 out.push('\n');
                 continue;
             }
             '%' => {
+                if let Some(precision) = directive.precision {
+                    return Err(java("IllegalFormatPrecisionException", precision.to_string()));
+                }
+                if directive.flags.chars().any(|c| c != '-') {
+                    return Err(java("IllegalFormatFlagsException", format!("Flags = '{}'", directive.flags)));
+                }
                 pad(&mut out, "%", &directive)?;
                 continue;
             }
             _ => {}
         }
         let index = match directive.index {
-            Some(0) => return Err(java("IllegalFormatArgumentIndexException", "arguments are counted from 1")),
             Some(index) => index - 1,
             None if directive.again => last.ok_or_else(|| java("MissingFormatArgumentException", "`%<` without an argument before it"))?,
             None => {
@@ -141,6 +161,15 @@ fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>,
         })
     };
     let kind = directive.conversion.to_ascii_lowercase();
+    let refused_flag = match kind {
+        'b' | 'h' | 'c' | 's' | 'd' | 'g' if directive.flags.contains('#') => Some('#'),
+        'e' | 'a' if directive.flags.contains(',') => Some(','),
+        'a' if directive.flags.contains('(') => Some('('),
+        _ => None,
+    };
+    if let Some(flag) = refused_flag {
+        return Err(java("FormatFlagsConversionMismatchException", format!("Conversion = {kind}, Flags = {flag}")));
+    }
     let mut made = match kind {
         's' | 'b' | 'h' => {
             no_numeric_flags()?;
@@ -182,7 +211,7 @@ fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>,
                 return whole(directive, argument, upper, out, mismatch);
             }
         }
-        'f' | 'e' | 'g' => {
+        'f' | 'e' | 'g' | 'a' => {
             if argument.is_null() {
                 "null".to_owned()
             } else {
@@ -296,16 +325,36 @@ fn float(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
         Number::Float(n) => n.is_sign_negative(),
         _ => decimal.unscaled.sign() == num_bigint::Sign::Minus,
     };
+    if directive.conversion.eq_ignore_ascii_case(&'a') {
+        let Number::Double(value) = number else { return Err(mismatch()) };
+        let digits = super::number::hexadecimal(value.abs(), directive.precision.map(|precision| precision.max(1)));
+        let padded = directive.flags.contains('0').then(|| directive.width.unwrap_or(0).saturating_sub(digits.len()));
+        let digits = match padded {
+            Some(fill) => format!("0x{}{}", "0".repeat(fill), &digits[2..]),
+            None => digits,
+        };
+        return finish(directive, negative, digits, upper, out);
+    }
     let precision = directive.precision.unwrap_or(6);
     let digits = decimal.unscaled.magnitude().to_string();
     match directive.conversion.to_ascii_lowercase() {
         'f' => {
             let (whole, fraction) = fixed(&digits, decimal.scale, precision);
             let whole = if directive.flags.contains(',') { grouped(&whole) } else { whole };
-            let text = if precision > 0 { format!("{whole}.{fraction}") } else { whole };
+            let text = match precision {
+                0 if directive.flags.contains('#') => format!("{whole}."),
+                0 => whole,
+                _ => format!("{whole}.{fraction}"),
+            };
             finish(directive, negative, text, upper, out)
         }
-        'e' => finish(directive, negative, scientific(&digits, decimal.scale, precision), upper, out),
+        'e' => {
+            let mut text = scientific(&digits, decimal.scale, precision);
+            if precision == 0 && directive.flags.contains('#') {
+                text.insert(1, '.');
+            }
+            finish(directive, negative, text, upper, out)
+        }
         _ => {
             let precision = if precision == 0 { 1 } else { precision };
             let zero = digits == "0";
@@ -313,6 +362,7 @@ fn float(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
             if zero || (exponent >= -4 && exponent < precision as i64) {
                 let places = if zero { precision as i64 - 1 } else { precision as i64 - 1 - exponent };
                 let (whole, fraction) = fixed(&digits, decimal.scale, places.max(0) as usize);
+                let whole = if directive.flags.contains(',') { grouped(&whole) } else { whole };
                 let text = if fraction.is_empty() { whole } else { format!("{whole}.{fraction}") };
                 finish(directive, negative, text, upper, out)
             } else {

@@ -114,7 +114,7 @@ fn decode(body: &[u8]) -> Result<Payload, NotBase64> {
 }
 
 fn as_text(body: &[u8]) -> Payload {
-    Payload::Text(String::from_utf8_lossy(body).into_owned())
+    Payload::Text(super::text::decode(body))
 }
 
 fn encoded(body: &[u8]) -> Payload {
@@ -170,7 +170,8 @@ pub struct IntegrationResponse {
 /// `None`: no response fits, and API Gateway answers 500. Source: AWS API reference, `IntegrationResponse.selectionPattern`.
 pub fn select_response<'r>(responses: &'r [IntegrationResponse], value: Option<&str>) -> Option<&'r IntegrationResponse> {
     let pattern = |response: &'r IntegrationResponse| response.selection_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-    let matches = |source: &str, value: &str| Regex::new(source, false).and_then(|regex| regex.matches(value)).unwrap_or(false);
+    let matches =
+        |source: &str, value: &str| Regex::new(source, false).and_then(|regex| regex.matches(value, &mut 10_000_000)).unwrap_or(false);
     value
         .filter(|value| !value.is_empty())
         .and_then(|value| responses.iter().find(|response| pattern(response).is_some_and(|source| matches(source, value))))

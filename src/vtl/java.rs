@@ -11,7 +11,7 @@ use super::{
     eval::{Eval, Flow, from_pairs},
     format, jsonpath,
     number::{BigDecimal, Number},
-    regex::{Regex, RegexError},
+    regex::{Regex, RegexError, Subject},
     request::Data,
     text,
     value::{List, ListKind, Map, PrintBlock, Scope, Text, Value, View, check_key, equals, hash_code, print_json, push_unicode},
@@ -213,7 +213,7 @@ impl<'a> Eval<'a> {
         }
         // What every object has.
         match (name, &*arguments) {
-            ("toString", []) => Ok(Some(Value::Text(self.printed(object)?))),
+            ("toString", []) => Ok(Some(self.java_text(object)?.map_or(Value::Null, Value::Text))),
             ("hashCode", []) => some(hash_code(object, 0).map_err(|_| too_deep())?),
             ("equals", [other]) => some(equals(object, other, 0).map_err(|_| too_deep())?),
             ("getClass", []) => Ok(Some(Value::Class(object.class()))),
@@ -389,7 +389,7 @@ impl<'a> Eval<'a> {
             "urlDecode" => url_decode(argument)?,
             "base64Encode" => base64_encode(text::leave(argument.to_string()).as_bytes()),
             _ => match base64_decode(argument) {
-                Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Some(bytes) => text::decode(&bytes),
                 None => return Err(java("IllegalArgumentException", "the text is not base64")),
             },
         };
@@ -405,6 +405,7 @@ impl<'a> Eval<'a> {
             && let Some(key) = arguments.first()
         {
             check_key(key).map_err(|_| too_deep())?;
+            self.null_keys |= key.is_null();
         }
         match (name, arguments) {
             ("get", [key]) => old(match key {
@@ -432,6 +433,16 @@ impl<'a> Eval<'a> {
                 _ => old(map.put(key.clone(), value.clone())),
             },
             ("replace", [key, value]) => old(if map.contains(key) { map.put(key.clone(), value.clone()) } else { None }),
+            ("replace", [key, from, to]) => {
+                let same = match map.get(key) {
+                    Some(known) => equals(&known, from, 0).map_err(|_| too_deep())?,
+                    None => false,
+                };
+                if same {
+                    map.put(key.clone(), to.clone());
+                }
+                some(same)
+            }
             ("remove", [key]) => {
                 self.spend_steps(map.len() as u64)?;
                 old(map.remove(key))
@@ -517,11 +528,34 @@ impl<'a> Eval<'a> {
                 some(true)
             }
             ("remove", [key]) if view == View::Keys => some(map.remove(key).is_some()),
+            ("remove", [item]) => {
+                self.spend_steps(map.len() as u64)?;
+                let key = match position(&map.view(view), item)? {
+                    Some(at) => map.view_at(View::Keys, at),
+                    None => None,
+                };
+                some(key.is_some_and(|key| map.remove(&key).is_some()))
+            }
+            ("removeAll" | "retainAll", [other]) => {
+                if other.is_null() {
+                    return Err(null());
+                }
+                let Some(others) = self.elements(other) else { return Ok(None) };
+                self.spend_steps((map.len() * others.len().max(1)) as u64)?;
+                let mut gone = Vec::new();
+                for (at, item) in map.view(view).iter().enumerate() {
+                    if contains(&others, item)? != (name == "retainAll") {
+                        gone.extend(map.view_at(View::Keys, at));
+                    }
+                }
+                gone.iter().for_each(|key| drop(map.remove(key)));
+                some(!gone.is_empty())
+            }
             ("iterator", []) => {
                 let steps = self.iterator(&Value::View(view, map.clone()));
                 Ok(steps.map(Value::Iterator))
             }
-            ("toArray", []) => Ok(Some(Value::list(ListKind::Objects, map.view(view)))),
+            ("toArray", _) => Ok(Some(Value::list(ListKind::Objects, map.view(view)))),
             ("clear", []) => {
                 map.clear();
                 nothing()
@@ -721,8 +755,10 @@ impl<'a> Eval<'a> {
                 let steps = self.iterator(&Value::List(list.clone()));
                 Ok(steps.map(Value::Iterator))
             }
-            ("toArray", [_]) if !array => Ok(Some(Value::list(ListKind::Objects, list.items.borrow().clone()))),
-            ("toArray", []) => {
+            ("toArray", [Value::List(into)]) if into.kind == ListKind::Strings && !list.items.borrow().iter().all(is_text) => {
+                Err(java("ArrayStoreException", "the array holds texts only"))
+            }
+            ("toArray", _) => {
                 self.make(length * size_of::<Value>())?;
                 Ok(Some(Value::list(ListKind::Objects, list.items.borrow().clone())))
             }
@@ -730,6 +766,17 @@ impl<'a> Eval<'a> {
                 self.make(length * size_of::<Value>())?;
                 Ok(Some(Value::list(list.kind, list.items.borrow().clone())))
             }
+            ("merge", [other]) if list.kind == ListKind::JsonArray => match other {
+                Value::Null => nothing(),
+                Value::List(others) if others.kind == ListKind::JsonArray => {
+                    let items = others.items.borrow().clone();
+                    self.make(items.len() * size_of::<Value>())?;
+                    list.items.borrow_mut().extend(items);
+                    changed(list);
+                    nothing()
+                }
+                _ => Err(java("ClassCastException", "only a list from JSON can be merged")),
+            },
             ("toJSONString", []) if list.kind == ListKind::JsonArray => Ok(Some(Value::Text(self.printed(&Value::List(list.clone()))?))),
             ("replaceAll" | "removeIf" | "forEach", [Value::Null]) if !array => Err(null()),
             ("trimToSize", []) | ("ensureCapacity", [Value::Int(_)]) if matches!(list.kind, ListKind::ArrayList | ListKind::JsonArray) => {
@@ -864,15 +911,16 @@ impl<'a> Eval<'a> {
                 let (from, to) = (text_of(from)?, text_of(to)?);
                 self.replaced(s, from, to)
             }
-            ("matches", [regex]) if is_text(regex) => some(pattern(text_of(regex)?)?.matches(s).map_err(regex_thrown)?),
+            ("matches", [regex]) if is_text(regex) => {
+                let regex = pattern(text_of(regex)?)?;
+                some(regex.matches(s, self.steps_left()).map_err(regex_thrown)?)
+            }
             ("replaceAll" | "replaceFirst", [regex, to]) if is_text(regex) && is_text(to) => {
                 let regex = pattern(text_of(regex)?)?;
                 let to = text_of(to)?;
-                let found = if name == "replaceAll" {
-                    regex.find_all(s).map_err(regex_thrown)?
-                } else {
-                    Vec::from_iter(regex.find(s, 0).map_err(regex_thrown)?)
-                };
+                let subject = regex.subject(s);
+                let most = if name == "replaceAll" { usize::MAX } else { 1 };
+                let found = regex.find_all(&subject, most, self.steps_left()).map_err(regex_thrown)?;
                 self.spend_steps(found.len() as u64)?;
                 if found.is_empty() {
                     return Ok(Some(Value::Text(own.clone())));
@@ -881,14 +929,14 @@ impl<'a> Eval<'a> {
                 let mut copied = 0;
                 for groups in &found {
                     let (start, end) = groups[0].unwrap_or((0, 0));
-                    out.push_str(&s[copied..start]);
-                    append_replacement(s, &regex, groups, to, &mut out)?;
+                    subject.push(copied, start, &mut out);
+                    append_replacement(&subject, &regex, groups, to, &mut out)?;
                     copied = end;
                     if out.len() > 2 * self.limits.output {
                         self.make(out.len())?;
                     }
                 }
-                out.push_str(&s[copied..]);
+                subject.push(copied, subject.len(), &mut out);
                 self.made(out)
             }
             ("split", [regex]) if is_text(regex) => {
@@ -898,6 +946,23 @@ impl<'a> Eval<'a> {
             ("split", [regex, Value::Int(limit)]) if is_text(regex) => {
                 let regex = pattern(text_of(regex)?)?;
                 self.split(own, &regex, *limit)
+            }
+            ("stripIndent", []) => self.made(strip_indent(s)),
+            ("indent", [Value::Int(by)]) => {
+                self.make(s.len().saturating_add((s.matches(['\n', '\r']).count() + 1).saturating_mul(by.unsigned_abs() as usize)))?;
+                self.made(indent(s, *by))
+            }
+            ("translateEscapes", []) => self.made(translate_escapes(s)?),
+            ("codePointBefore", [Value::Int(index)]) => {
+                let length = text::length(s);
+                let at = usize::try_from(*index)
+                    .ok()
+                    .filter(|at| (1..=length).contains(at))
+                    .ok_or_else(|| string_bounds(i64::from(*index), length))?;
+                let low = text::unit_at(s, at - 1).unwrap_or(0);
+                let high = at.checked_sub(2).and_then(|at| text::unit_at(s, at)).unwrap_or(0);
+                let pair = (0xD800..0xDC00).contains(&high) && (0xDC00..0xE000).contains(&low);
+                some(if pair { 0x10000 + ((i32::from(high) - 0xD800) << 10) + (i32::from(low) - 0xDC00) } else { i32::from(low) })
             }
             ("repeat", [Value::Int(count)]) => {
                 let count = usize::try_from(*count).map_err(|_| java("IllegalArgumentException", "count is negative"))?;
@@ -1053,37 +1118,32 @@ impl<'a> Eval<'a> {
     }
 
     fn split(&mut self, own: &Text<'a>, regex: &Regex, limit: i32) -> Called<'a> {
-        let s: &str = own;
         let most = usize::try_from(limit).unwrap_or(0);
-        if regex.is_empty() && !s.is_ascii() && most == 0 {
-            // Java splits surrogate pairs too.
-            self.make(s.len() * size_of::<Value>())?;
-            let mut parts: Vec<Value<'a>> = text::units(s).map(|unit| Value::text(text::from_units(&[unit]))).collect();
-            if limit < 0 {
-                parts.push(Value::empty());
-            }
-            return Ok(Some(Value::list(ListKind::Strings, parts)));
-        }
+        let subject = regex.subject(own);
+        let found = regex.find_all(&subject, usize::MAX, self.steps_left()).map_err(regex_thrown)?;
+        self.make((found.len() + 1) * size_of::<Value>())?;
+        let part = |eval: &Self, from: usize, to: usize| match &subject {
+            Subject::Bytes(text) => eval.part(own, &text[from..to]),
+            Subject::Units(units) => Value::text(text::from_units(&units[from..to])),
+        };
         let mut parts: Vec<Value<'a>> = Vec::new();
         let mut copied = 0;
-        let found = regex.find_all(s).map_err(regex_thrown)?;
-        self.make(found.len() * size_of::<Value>())?;
         for groups in &found {
             let (start, end) = groups[0].unwrap_or((0, 0));
             if most > 0 && parts.len() == most - 1 {
                 break;
             }
             // A match of nothing at the very start makes no part.
-            if end == 0 || (start == end && start == s.len()) {
+            if end == 0 {
                 continue;
             }
-            parts.push(self.part(own, &s[copied..start]));
+            parts.push(part(self, copied, start));
             copied = end;
         }
         if copied == 0 && parts.is_empty() {
             return Ok(Some(Value::list(ListKind::Strings, vec![Value::Text(own.clone())])));
         }
-        parts.push(self.part(own, &s[copied..]));
+        parts.push(part(self, copied, subject.len()));
         if limit == 0 {
             while matches!(parts.last(), Some(Value::Text(last)) if last.is_empty()) {
                 parts.pop();
@@ -1101,8 +1161,8 @@ impl<'a> Eval<'a> {
             ("longValue", []) => return Ok(Some(Value::Long(number.to_long()))),
             ("doubleValue", []) => return Ok(Some(Value::Double(number.to_double()))),
             ("floatValue", []) => return Ok(Some(Value::Float(number.to_float()))),
-            ("shortValue", []) => return some(i32::from(number.to_long() as i16)),
-            ("byteValue", []) => return some(i32::from(number.to_long() as i8)),
+            ("shortValue", []) => return some(i32::from(number.to_int() as i16)),
+            ("byteValue", []) => return some(i32::from(number.to_int() as i8)),
             ("compareTo", [other]) => {
                 if other.is_null() {
                     return Err(null());
@@ -1122,7 +1182,11 @@ impl<'a> Eval<'a> {
         match number {
             Number::Int(_) => Ok(integer(name, arguments)?),
             Number::Long(_) => Ok(long(name, arguments)?),
-            Number::Double(_) => Ok(double(name, arguments)?),
+            Number::Double(n) => match (name, arguments) {
+                ("isNaN", []) => some(n.is_nan()),
+                ("isInfinite", []) => some(n.is_infinite()),
+                _ => Ok(double(name, arguments)?),
+            },
             Number::Float(n) => Ok(match (name, arguments) {
                 ("isNaN", []) => Some(Value::Bool(n.is_nan())),
                 ("isInfinite", []) => Some(Value::Bool(n.is_infinite())),
@@ -1147,6 +1211,59 @@ impl<'a> Eval<'a> {
             ("negate", []) => made(-n),
             ("signum", []) => some(n.sign() as i32 - num_bigint::Sign::NoSign as i32),
             ("bitLength", []) => some(n.bits() as usize),
+            (_, [Value::Null]) if operator.is_some() => Err(null()),
+            ("bitCount", []) => {
+                // Of a negative number those bits that differ from its sign.
+                let bits = if n.sign() == num_bigint::Sign::Minus { -n.clone() - 1i32 } else { n.clone() };
+                some(bits.magnitude().iter_u64_digits().map(|digit| digit.count_ones() as usize).sum::<usize>())
+            }
+            ("getLowestSetBit", []) => some(n.trailing_zeros().map_or(-1, |bits| bits as i32)),
+            ("shiftLeft" | "shiftRight", [Value::Int(by)]) => {
+                let left = (name == "shiftLeft") == (*by >= 0);
+                let by = by.unsigned_abs();
+                if left && by > 200_000 {
+                    return Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true }));
+                }
+                made(if left { n << by } else { n >> by })
+            }
+            ("pow", [Value::Int(power)]) => match u32::try_from(*power) {
+                Ok(power) if n.bits().saturating_mul(u64::from(power)) <= 200_000 => made(n.pow(power)),
+                Ok(_) => Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true })),
+                Err(_) => Err(java("ArithmeticException", "Negative exponent")),
+            },
+            ("not", []) => made(-n.clone() - 1i32),
+            ("sqrt", []) if n.sign() == num_bigint::Sign::Minus => Err(java("ArithmeticException", "Negative BigInteger")),
+            ("sqrt", []) => made(n.sqrt()),
+            ("intValueExact" | "longValueExact" | "shortValueExact" | "byteValueExact", []) => {
+                let value = i64::try_from(n).ok();
+                let fits = |bits: u32| value.filter(|value| value.checked_shr(bits - 1).is_none_or(|high| high == 0 || high == -1));
+                let found = match name {
+                    "longValueExact" => value.map(Value::Long),
+                    "intValueExact" => fits(32).map(|value| Value::Int(value as i32)),
+                    "shortValueExact" => fits(16).map(|value| Value::Int(value as i32)),
+                    _ => fits(8).map(|value| Value::Int(value as i32)),
+                };
+                found.map(Some).ok_or_else(|| java("ArithmeticException", "BigInteger out of range"))
+            }
+            ("divide" | "remainder" | "mod" | "gcd" | "min" | "max", [Value::Null]) => Err(null()),
+            ("divide" | "remainder" | "mod", [Value::Big(other)]) if other.sign() == num_bigint::Sign::NoSign => {
+                Err(java("ArithmeticException", "BigInteger divide by zero"))
+            }
+            ("divide", [Value::Big(other)]) => made(n / &**other),
+            ("remainder", [Value::Big(other)]) => made(n % &**other),
+            ("mod", [Value::Big(other)]) if other.sign() == num_bigint::Sign::Minus => {
+                Err(java("ArithmeticException", "BigInteger: modulus not positive"))
+            }
+            ("mod", [Value::Big(other)]) => {
+                let rest = n % &**other;
+                made(if rest.sign() == num_bigint::Sign::Minus { rest + &**other } else { rest })
+            }
+            ("min", [Value::Big(other)]) => made(n.min(other).clone()),
+            ("max", [Value::Big(other)]) => made(n.max(other).clone()),
+            ("testBit", [Value::Int(bit)]) => match u64::try_from(*bit) {
+                Ok(bit) => some(n.bit(bit)),
+                Err(_) => Err(java("ArithmeticException", "Negative bit address")),
+            },
             (_, [Value::Big(other)]) if operator.is_some() => {
                 let result = super::number::calculate(
                     operator.unwrap_or(super::ast::Operator::Add),
@@ -1170,6 +1287,7 @@ impl<'a> Eval<'a> {
             _ => None,
         };
         match (name, arguments) {
+            (_, [Value::Null]) if operator.is_some() => Err(null()),
             (_, [Value::Decimal(other)]) if operator.is_some() => {
                 let operator = operator.unwrap_or(super::ast::Operator::Add);
                 match super::number::calculate(operator, &Number::Decimal(n.clone()), &Number::Decimal((**other).clone())) {
@@ -1283,6 +1401,94 @@ fn java_whitespace(c: char) -> bool {
     matches!(c, '\t'..='\r' | '\u{1c}'..='\u{1f}') || (c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}' | '\u{85}'))
 }
 
+/// Java's `String.lines`.
+fn lines(text: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['\n', '\r']) {
+        lines.push(&rest[..at]);
+        rest = rest[at..].strip_prefix("\r\n").unwrap_or(&rest[at + 1..]);
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+/// Java's `String.indent`.
+fn indent(text: &str, by: i32) -> String {
+    let mut out = String::new();
+    for line in lines(text) {
+        let most = if by < 0 { by.unsigned_abs() as usize } else { 0 };
+        let blanks: usize = line.chars().take_while(|c| java_whitespace(*c)).take(most).map(char::len_utf8).sum();
+        out.extend(std::iter::repeat_n(' ', by.max(0) as usize));
+        out.push_str(&line[blanks..]);
+        out.push('\n');
+    }
+    out
+}
+
+/// Java's `String.stripIndent`.
+fn strip_indent(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let ends = text.ends_with(['\n', '\r']);
+    let lines = lines(text);
+    let blank = |line: &str| line.chars().all(java_whitespace);
+    let leading = |line: &str| line.chars().take_while(|c| java_whitespace(*c)).count();
+    let counted = lines.iter().enumerate().filter(|(at, line)| !blank(line) || at + 1 == lines.len());
+    let least = if ends { 0 } else { counted.map(|(_, line)| leading(line)).min().unwrap_or(0) };
+    let stripped: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            if blank(line) {
+                String::new()
+            } else {
+                line.chars().skip(least).collect::<String>().trim_end_matches(java_whitespace).to_owned()
+            }
+        })
+        .collect();
+    format!("{}{}", stripped.join("\n"), if ends { "\n" } else { "" })
+}
+
+/// Java's `String.translateEscapes`.
+fn translate_escapes(text: &str) -> Result<String, Thrown> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let wrong = || java("IllegalArgumentException", "Invalid escape sequence");
+        match chars.next().ok_or_else(wrong)? {
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'n' => out.push('\n'),
+            'r' => out.push('\r'),
+            's' => out.push(' '),
+            't' => out.push('\t'),
+            c @ ('\'' | '"' | '\\') => out.push(c),
+            c @ '0'..='7' => {
+                let mut code = c as u32 - '0' as u32;
+                for _ in 0..if c <= '3' { 2 } else { 1 } {
+                    let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)) else { break };
+                    code = code * 8 + digit;
+                    chars.next();
+                }
+                out.push(char::from_u32(code).unwrap_or('?'));
+            }
+            '\n' => {}
+            '\r' => {
+                chars.next_if_eq(&'\n');
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(out)
+}
+
 fn upper(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_uppercase() } else { text.to_uppercase() }
 }
@@ -1331,7 +1537,13 @@ fn region_matches(s: &str, at: i64, other: &str, from: i64, length: i64, ignore_
 }
 
 /// Java's `Matcher.appendReplacement`.
-fn append_replacement(s: &str, regex: &Regex, groups: &[Option<(usize, usize)>], to: &str, out: &mut String) -> Result<(), Thrown> {
+fn append_replacement(
+    subject: &Subject,
+    regex: &Regex,
+    groups: &[Option<(usize, usize)>],
+    to: &str,
+    out: &mut String,
+) -> Result<(), Thrown> {
     let illegal = |message: &str| java("IllegalArgumentException", message);
     let mut chars = to.chars().peekable();
     while let Some(c) = chars.next() {
@@ -1373,7 +1585,7 @@ fn append_replacement(s: &str, regex: &Regex, groups: &[Option<(usize, usize)>],
                     }
                 };
                 if let Some((start, end)) = groups.get(group).copied().flatten() {
-                    out.push_str(&s[start..end]);
+                    subject.push(start, end, out);
                 }
             }
             c => out.push(c),
@@ -1540,6 +1752,7 @@ fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("booleanValue", []) => Value::Bool(value),
         ("compareTo", [Value::Bool(other)]) => Value::Int(value.cmp(other) as i32),
         ("compareTo", [other]) => return Err(uncomparable(other)),
+        ("getBoolean", [Value::Text(_) | Value::Null]) => Value::Bool(false),
         ("parseBoolean" | "valueOf", [Value::Text(text)]) => Value::Bool(text.eq_ignore_ascii_case("true")),
         ("valueOf", [Value::Bool(other)]) => Value::Bool(*other),
         ("logicalAnd", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a && *b),
@@ -1560,6 +1773,18 @@ fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("charValue", []) => Value::Char(unit),
         ("compareTo", [Value::Char(other)]) => Value::Int(i32::from(unit) - i32::from(*other)),
         ("compareTo", [other]) => return Err(uncomparable(other)),
+        (_, [Value::Int(code)]) if name.starts_with("is") && name != "isSurrogate" => {
+            let c = u32::try_from(*code).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+            Value::Bool(match name {
+                "isDigit" => c.is_ascii_digit(),
+                "isLetter" | "isAlphabetic" => c.is_alphabetic(),
+                "isLetterOrDigit" => c.is_alphanumeric(),
+                "isUpperCase" => c.is_uppercase(),
+                "isLowerCase" => c.is_lowercase(),
+                "isWhitespace" => java_whitespace(c),
+                _ => return Ok(None),
+            })
+        }
         ("isDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_ascii_digit()),
         ("isLetter" | "isAlphabetic", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphabetic()),
         ("isLetterOrDigit", [Value::Char(c)]) => Value::Bool(char_of(*c).is_alphanumeric()),
@@ -1635,6 +1860,15 @@ fn integer<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("signum", [Value::Int(n)]) => some(n.signum()),
         ("bitCount", [Value::Int(n)]) => some(n.count_ones() as i32),
         ("reverse", [Value::Int(n)]) => some(n.reverse_bits()),
+        ("reverseBytes", [Value::Int(n)]) => some(n.swap_bytes()),
+        ("highestOneBit", [Value::Int(n)]) => some(if *n == 0 { 0 } else { (0x8000_0000u32 >> n.leading_zeros()) as i32 }),
+        ("lowestOneBit", [Value::Int(n)]) => some(n & n.wrapping_neg()),
+        ("numberOfLeadingZeros", [Value::Int(n)]) => some(n.leading_zeros() as i32),
+        ("numberOfTrailingZeros", [Value::Int(n)]) => some(n.trailing_zeros() as i32),
+        ("toUnsignedString", [Value::Int(n)]) => some((*n as u32).to_string()),
+        ("toUnsignedLong", [Value::Int(n)]) => Ok(Some(Value::Long(i64::from(*n as u32)))),
+        ("rotateLeft", [Value::Int(n), Value::Int(by)]) => some(n.rotate_left((by & 31) as u32)),
+        ("rotateRight", [Value::Int(n), Value::Int(by)]) => some(n.rotate_right((by & 31) as u32)),
         ("hashCode", [Value::Int(n)]) => some(*n),
         _ => Ok(None),
     }
@@ -1653,6 +1887,16 @@ fn long<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Long(n), 0).unwrap_or(0))),
         ("toString", [n]) => of(n).map_or(Ok(None), |n| some(n.to_string())),
         ("toHexString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:x}"))),
+        ("toOctalString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:o}"))),
+        ("toBinaryString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:b}"))),
+        ("bitCount", [n]) => of(n).map_or(Ok(None), |n| some(n.count_ones() as i32)),
+        ("reverse", [n]) => of(n).map_or(Ok(None), |n| made(n.reverse_bits())),
+        ("reverseBytes", [n]) => of(n).map_or(Ok(None), |n| made(n.swap_bytes())),
+        ("highestOneBit", [n]) => of(n).map_or(Ok(None), |n| made(if n == 0 { 0 } else { ((1u64 << 63) >> n.leading_zeros()) as i64 })),
+        ("lowestOneBit", [n]) => of(n).map_or(Ok(None), |n| made(n & n.wrapping_neg())),
+        ("numberOfLeadingZeros", [n]) => of(n).map_or(Ok(None), |n| some(n.leading_zeros() as i32)),
+        ("numberOfTrailingZeros", [n]) => of(n).map_or(Ok(None), |n| some(n.trailing_zeros() as i32)),
+        ("toUnsignedString", [n]) => of(n).map_or(Ok(None), |n| some((n as u64).to_string())),
         ("signum", [n]) => of(n).map_or(Ok(None), |n| some(n.signum() as i32)),
         ("max", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a.max(b))),
         ("min", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a.min(b))),
@@ -1680,6 +1924,19 @@ fn double<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
             some(out)
         }),
         ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Double(n), 0).unwrap_or(0))),
+        ("toHexString", [n]) => of(n).map_or(Ok(None), |n| {
+            some(match n {
+                n if n.is_nan() => "NaN".to_owned(),
+                n => {
+                    let sign = if n.is_sign_negative() { "-" } else { "" };
+                    let digits = if n.is_infinite() { "Infinity".to_owned() } else { super::number::hexadecimal(n.abs(), None) };
+                    format!("{sign}{digits}")
+                }
+            })
+        }),
+        ("doubleToLongBits" | "doubleToRawLongBits", [n]) => {
+            of(n).map_or(Ok(None), |n| Ok(Some(Value::Long(if n.is_nan() { 0x7ff8_0000_0000_0000 } else { n.to_bits() as i64 }))))
+        }
         ("isNaN", [n]) => of(n).map_or(Ok(None), |n| some(n.is_nan())),
         ("isInfinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_infinite())),
         ("isFinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_finite())),
@@ -1775,7 +2032,7 @@ fn url_decode(text: &str) -> Result<String, Thrown> {
                     decoded.push(byte as u8);
                     at += 3;
                 }
-                out.push_str(&String::from_utf8_lossy(&decoded));
+                out.push_str(&text::decode(&decoded));
             }
             _ => {
                 let run = memchr::memchr2(b'+', b'%', &bytes[at..]).unwrap_or(bytes.len() - at);

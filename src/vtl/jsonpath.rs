@@ -815,7 +815,7 @@ impl<'a> Reading<'_, '_, 'a> {
                     Err(PathError::NotFound) => return Ok(false),
                     other => other?,
                 };
-                compare_sides(*operator, &left, &right)
+                compare_sides(*operator, &left, &right, self.budget)
             }
         }
     }
@@ -829,7 +829,7 @@ impl<'a> Reading<'_, '_, 'a> {
     }
 }
 
-fn compare_sides<'a>(operator: Operator, left: &Side<'_, 'a>, right: &Side<'_, 'a>) -> Compiled<bool> {
+fn compare_sides<'a>(operator: Operator, left: &Side<'_, 'a>, right: &Side<'_, 'a>, budget: &mut u64) -> Compiled<bool> {
     if operator == Operator::Matches {
         let (pattern, target) = match (left, right) {
             (Side::Pattern(pattern, _), Side::Value(target)) | (Side::Value(target), Side::Pattern(pattern, _)) => {
@@ -839,7 +839,9 @@ fn compare_sides<'a>(operator: Operator, left: &Side<'_, 'a>, right: &Side<'_, '
             _ => return invalid("`=~` needs a pattern between slashes"),
         };
         return match target {
-            Some(target) => pattern.matches(&target).map_err(|error| PathError::Invalid(error.message)),
+            Some(target) => pattern
+                .matches(&target, budget)
+                .map_err(|error| if error.limit { PathError::Budget } else { PathError::Invalid(error.message) }),
             None => Ok(false),
         };
     }

@@ -27,16 +27,22 @@ pub enum LintKind {
     Apostrophe,
     /// The body is read and written again: numbers change (`1.50` becomes `1.5`), blanks go.
     Rewritten,
+    /// Nobody has recorded what API Gateway does with it; here it does what Velocity does.
+    Unknown,
 }
 
 /// Parts of `$context` that a caller chooses.
 const CALLERS_CONTEXT: [&str; 5] = ["requestId", "path", "domainName", "domainPrefix", "protocol"];
 
-/// Looks a template over. In order of place.
+/// What API Gateway's documents name of `$util`. Source: API Gateway Developer Guide, "$util variables".
+const UTIL: [&str; 6] = ["escapeJavaScript", "parseJson", "urlEncode", "urlDecode", "base64Encode", "base64Decode"];
+
+/// Looks a template over. In order of place; what is unknown of API Gateway is told once each.
 pub fn lint(template: &Template) -> Vec<Lint> {
     let mut linter =
         Linter { template, in_string: false, escaped: false, tainted: vec![None; template.tree.names.len()], lints: Vec::new() };
     linter.block(&template.tree.body);
+    template.tree.unverified.iter().for_each(|span| linter.unverified(*span));
     linter.lints.sort_by_key(|lint| (lint.place, lint.message.clone()));
     linter.lints.dedup();
     linter.lints
@@ -229,8 +235,47 @@ impl Linter<'_> {
             && matches!(&reference.steps[..], [step] if matches!(&step.kind, StepKind::Method(name, _) if self.text(*name) == "json"))
     }
 
+    fn unverified(&mut self, span: Span) {
+        let directive = self.text(span).trim().to_owned();
+        self.unknown(
+            span,
+            &directive,
+            format!("what API Gateway does with {directive} isn't known; here it does what Velocity 1.7 does"),
+            format!("try it on a deployed stage before relying on it, or do without {directive}"),
+        );
+    }
+
+    fn unknown(&mut self, span: Span, what: &str, message: String, help: String) {
+        if self.lints.iter().any(|lint| lint.kind == LintKind::Unknown && lint.reference == what) {
+            return;
+        }
+        let at = main_offset(&self.template.tree.regions, span.start).0;
+        let place = place(self.template.source(), at);
+        self.lints.push(Lint { kind: LintKind::Unknown, place, reference: what.to_owned(), message, help });
+    }
+
+    /// `$util.toJson(…)` and the like: AppSync has them, API Gateway's documents don't name them.
+    fn functions(&mut self, reference: &Reference) {
+        if reference.slot != ast::UTIL {
+            return;
+        }
+        let Some(StepKind::Method(name, _) | StepKind::Property(name)) = reference.steps.first().map(|step| &step.kind) else { return };
+        let name = self.text(*name).to_owned();
+        if UTIL.contains(&name.as_str()) {
+            return;
+        }
+        let near = UTIL.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
+        let help = match near {
+            Some(near) => format!("did you mean $util.{near}?"),
+            None => format!("API Gateway has {}; AppSync's functions aren't there", UTIL.map(|name| format!("$util.{name}")).join(", ")),
+        };
+        let message = format!("API Gateway's documents don't name $util.{name}; here it prints nothing");
+        self.unknown(reference.literal, &format!("$util.{name}"), message, help);
+    }
+
     /// Looks into the arguments of a reference's methods.
     fn expressions(&mut self, reference: &Reference) {
+        self.functions(reference);
         for step in &reference.steps {
             match &step.kind {
                 StepKind::Method(_, arguments) => arguments.iter().for_each(|argument| self.expression(argument)),
@@ -280,6 +325,7 @@ impl Linter<'_> {
                 format!("{written} reads the body and writes it again: 1.50 becomes 1.5, 1e5 becomes 100000.0, blanks and doubled keys go"),
                 "\"$util.base64Encode($input.body)\"".to_owned(),
             ),
+            LintKind::Unknown => return,
         };
         let at = main_offset(&self.template.tree.regions, reference.literal.start).0;
         self.lints.push(Lint { kind, place: place(self.template.source(), at), reference: written, message, help });

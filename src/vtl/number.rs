@@ -666,3 +666,47 @@ pub(crate) fn compare(left: &Number, right: &Number) -> Result<Ordering, MathErr
         Base::Decimal => left.to_decimal()?.compare(&right.to_decimal()?),
     })
 }
+
+/// Java's `Double.toHexString` of a positive number, rounded to so many hexadecimal digits behind the point if that is asked for.
+pub(crate) fn hexadecimal(value: f64, digits: Option<usize>) -> String {
+    let bits = value.to_bits();
+    let (mut exponent, mut fraction) = ((bits >> 52 & 0x7FF) as i64, bits & ((1 << 52) - 1));
+    let mut whole = u64::from(exponent != 0);
+    if exponent == 0 {
+        exponent = if fraction == 0 { 0 } else { -1022 };
+        if let (Some(_), true) = (digits, fraction != 0) {
+            // Formatting shows a number that is too small for a whole part as if it had one.
+            let shift = fraction.leading_zeros() - 11;
+            fraction = (fraction << shift) & ((1 << 52) - 1);
+            exponent -= i64::from(shift);
+            whole = 1;
+        }
+    } else {
+        exponent -= 1023;
+    }
+    let mut shown = format!("{fraction:013x}");
+    match digits {
+        Some(digits) if digits < 13 => {
+            let dropped = 4 * (13 - digits as u32);
+            let mut all = whole << 52 | fraction;
+            let (half, rest) = (1u64 << (dropped - 1), all & ((1 << dropped) - 1));
+            all >>= dropped;
+            if rest > half || (rest == half && all & 1 == 1) {
+                all += 1;
+            }
+            let kept = 4 * digits as u32;
+            whole = all >> kept;
+            if whole > 1 {
+                whole = 1;
+                exponent += 1;
+            }
+            shown = format!("{:0digits$x}", all & ((1 << kept) - 1));
+        }
+        Some(digits) => shown.extend(std::iter::repeat_n('0', digits - 13)),
+        None => {
+            let kept = shown.trim_end_matches('0').len().max(1);
+            shown.truncate(kept);
+        }
+    }
+    format!("0x{whole}.{shown}p{exponent}")
+}

@@ -41,6 +41,8 @@ pub(crate) struct Tree {
     pub strings: Vec<Interpolated>,
     /// Where the text of each string that is a template starts in the pool, and the range it was written at.
     pub regions: Vec<Region>,
+    /// Directives of which nobody has said what API Gateway does with them, by the first place of each.
+    pub unverified: Vec<Span>,
     /// Whether `#define` occurs at all.
     pub defines: bool,
     /// Whether anything in the template may change a list or map.
@@ -103,6 +105,7 @@ struct Shared {
     macros: Vec<Box<str>>,
     strings: Vec<Interpolated>,
     regions: Vec<Region>,
+    unverified: Vec<(&'static str, Span)>,
     foreachs: u32,
     defines: bool,
     changes_values: bool,
@@ -140,6 +143,7 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
         macros: Vec::new(),
         strings: Vec::new(),
         regions: Vec::new(),
+        unverified: Vec::new(),
         foreachs: 0,
         defines: false,
         changes_values: false,
@@ -151,6 +155,7 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
         tree.names = shared.names.list;
         tree.strings = shared.strings;
         tree.regions = shared.regions;
+        tree.unverified = shared.unverified.into_iter().map(|(_, span)| span).collect();
         tree.defines = shared.defines;
         tree.changes_values = shared.changes_values;
     }
@@ -323,6 +328,9 @@ impl<'s> Parser<'s> {
                             }
                             '&' => "write `&&`",
                             '|' => "write `||`",
+                            '+' | '-' | '*' | '/' | '%' => {
+                                "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
+                            }
                             _ => "check for a parenthesis or a quote that is missing before it",
                         },
                     )
@@ -416,7 +424,30 @@ impl<'s> Parser<'s> {
             Kind::Blank => "a blank".to_owned(),
             _ => format!("`{}`", head(image.trim_end())),
         };
+        let start = self.tokens[token].start as usize;
+        let before = self.source.get(..start).unwrap_or("");
+        // The line up to here, without the argument that is being looked at.
+        let line = before.rsplit('\n').next().unwrap_or("");
+        let directive = line.rfind('#').and_then(|at| line.get(at..)).unwrap_or("");
         let help = match kind {
+            _ if line.ends_with("$.")
+                || (line.contains("($.") && kind != Kind::Eof && !line.contains("('$.") && !line.contains("(\"$.")) =>
+            {
+                "a JSONPath stands in quotes: `$input.json('$.name')`"
+            }
+            _ if directive.starts_with("#elsif") || directive.starts_with("#elif") || directive.starts_with("#else if") => {
+                "did you mean `#elseif`?"
+            }
+            Kind::Word if before.ends_with("\\\"") || before.ends_with("\\'") => {
+                "the string ended at the quote before it: there are no backslash escapes, inside a string its quote is written twice"
+            }
+            Kind::Word if before.ends_with(['"', '\'']) => {
+                "the string ended at the quote before it; inside a string its quote is written twice, as in 'it''s'"
+            }
+            Kind::Word if directive.starts_with("#set(") && directive.len() < 8 => "what is assigned to is a reference: `#set($name = …)`",
+            Kind::ReferenceRightBrace | Kind::Text if self.source.get(start..start + 1) == Some("\"") && line.contains("${") => {
+                "a `${` is not closed; write `}` behind the name or the last `)`"
+            }
             Kind::Eof => {
                 "a directive, a parenthesis or a bracket that was opened is not closed; every #if, #foreach and #define needs its #end"
             }
@@ -640,6 +671,12 @@ impl<'s> Parser<'s> {
             image.get(1..).unwrap_or("")
         };
         let known = is_directive(name);
+        if let Some(name) = ["break", "literal", "include", "parse"].into_iter().find(|unverified| *unverified == name)
+            && !self.shared.unverified.iter().any(|(seen, _)| *seen == name)
+        {
+            let span = self.span(token, token);
+            self.shared.unverified.push((name, span));
+        }
         let is_macro = name == "macro";
         let has_block = matches!(name, "foreach" | "macro" | "literal" | "define") || (!known && name.starts_with('@'));
         self.lexer.switch_to_directive();

@@ -183,3 +183,20 @@ pub(crate) fn pop_unit(text: &mut String) {
         push_unit(text, buffer[0]);
     }
 }
+
+/// Java's UTF-8 decoder: like Rust's, but half of a surrogate pair, encoded by itself, is one replacement character.
+pub(crate) fn decode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    loop {
+        let half = rest.windows(2).position(|pair| pair[0] == 0xED && (0xA0..0xC0).contains(&pair[1]));
+        let Some(at) = half else {
+            out.push_str(&String::from_utf8_lossy(rest));
+            return out;
+        };
+        out.push_str(&String::from_utf8_lossy(&rest[..at]));
+        out.push('\u{fffd}');
+        let third = rest.get(at + 2).is_some_and(|byte| (0x80..0xC0).contains(byte));
+        rest = &rest[at + 2 + usize::from(third)..];
+    }
+}

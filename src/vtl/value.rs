@@ -382,6 +382,21 @@ impl<'a> Steps<'a> {
         Steps::Map { view, map, at: 0, more, changes }
     }
 
+    /// The name of the iterator's class in Java.
+    fn class(&self) -> &'static str {
+        match self {
+            Steps::List { list, .. } => match list.kind {
+                ListKind::SubList => "java.util.ArrayList$SubList$1",
+                ListKind::Fixed => "java.util.ImmutableCollections$ListItr",
+                kind if kind.is_array() => "java.util.AbstractList$Itr",
+                _ => "java.util.ArrayList$Itr",
+            },
+            Steps::Map { view: View::Keys, .. } => "java.util.LinkedHashMap$LinkedKeyIterator",
+            Steps::Map { view: View::Values, .. } => "java.util.LinkedHashMap$LinkedValueIterator",
+            Steps::Map { view: View::Entries, .. } => "java.util.LinkedHashMap$LinkedEntryIterator",
+        }
+    }
+
     pub fn has_next(&self) -> bool {
         match self {
             Steps::List { list, at, .. } => *at != list.items.borrow().len(),
@@ -462,7 +477,7 @@ impl<'a> Value<'a> {
             Value::View(View::Values, _) => "java.util.LinkedHashMap$LinkedValues",
             Value::View(View::Entries, _) => "java.util.LinkedHashMap$LinkedEntrySet",
             Value::Entry(_) => "java.util.LinkedHashMap$Entry",
-            Value::Iterator(_) => "java.util.Iterator",
+            Value::Iterator(steps) => steps.borrow().class(),
             Value::Block(_) => "org.apache.velocity.runtime.directive.Block$Reference",
             Value::Scope(_) => "org.apache.velocity.runtime.directive.ForeachScope",
             Value::Class(_) => "java.lang.Class",
@@ -595,12 +610,7 @@ pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, block
             print(&entry.1, out, depth + 1, blocks)?;
         }
         Value::Iterator(steps) => {
-            let class = match &*steps.borrow() {
-                Steps::List { .. } => "java.util.ArrayList$Itr",
-                Steps::Map { view: View::Keys, .. } => "java.util.LinkedHashMap$LinkedKeyIterator",
-                Steps::Map { view: View::Values, .. } => "java.util.LinkedHashMap$LinkedValueIterator",
-                Steps::Map { view: View::Entries, .. } => "java.util.LinkedHashMap$LinkedEntryIterator",
-            };
+            let class = steps.borrow().class();
             write!(out, "{class}@{:x}", identity(Rc::as_ptr(steps).cast())).unwrap_or(());
         }
         Value::Block(block) => {
