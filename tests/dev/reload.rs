@@ -71,7 +71,7 @@ fn while_the_file_is_broken_the_last_good_one_goes_on_and_what_is_wrong_is_told(
     assert_eq!(key(&dev), "first");
     let overview = || crate::support::http::get(&format!("{}/_routeto/api/overview", dev.base())).unwrap().json();
     assert!(overview()["problem"].as_str().unwrap().contains("rutes"), "{}", overview());
-    place.file("own.vtl", "#if(");
+    place.file("own.vtl", TEMPLATE.to_owned() + "#if(");
     place.file("stack.yaml", YAML);
     let refused = |event: &Value| {
         event["text"].as_str().is_some_and(|text| text.contains("own.vtl:1:") && text.contains("the last good one goes on"))
