@@ -1898,7 +1898,8 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
                 if at == length {
                     return true;
                 }
-                if !lines && !(at + 1 == length || (!unix && at + 2 == length && unit(at) == 0x0D && unit(at + 1) == 0x0A)) {
+                let last = at + 1 == length || (!unix && at + 2 == length && unit(at) == 0x0D && unit(at + 1) == 0x0A);
+                if !(lines || last) {
                     return false;
                 }
                 line_end(unit(at), unix) && (unix || unit(at) != 0x0A || at == 0 || unit(at - 1) != 0x0D)

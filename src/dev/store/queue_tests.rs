@@ -77,7 +77,9 @@ fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
                 }
                 13..=16 => {
                     let at = usize::try_from(dice.roll(1000)).unwrap_or_default() % model.in_flight.len().max(1);
-                    let Some((body, handle)) = model.in_flight.iter().nth(at).map(|(body, handle)| (body.clone(), *handle)) else { continue };
+                    let Some((body, handle)) = model.in_flight.iter().nth(at).map(|(body, handle)| (body.clone(), *handle)) else {
+                        continue;
+                    };
                     assert_eq!(queue.delete(handle).expect("deleted"), Changed::Done);
                     assert_eq!(queue.delete(handle).expect("nothing to do"), Changed::Gone);
                     model.in_flight.remove(&body);
@@ -126,7 +128,8 @@ fn of_a_file_that_is_cut_off_anywhere_the_whole_messages_are_there() {
         let mut queue = Queue::open(&path).expect("opened");
         let left = ends.iter().filter(|end| **end != 0 && **end <= cut as u64).count();
         queue.send(text("after", 0)).expect("sent");
-        let bodies: Vec<String> = queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        let bodies: Vec<String> =
+            queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
         let mut expected = ["first", "second, longer", "th\u{1f980}rd"][..left].to_vec();
         expected.push("after");
         assert_eq!(bodies, expected, "cut at {cut}");
@@ -148,7 +151,8 @@ fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
     for cut in 0..=state.len() {
         fs::write(path.join("state"), &state[..cut]).expect("written");
         let mut queue = Queue::open(&path).expect("opened");
-        let mut bodies: Vec<String> = queue.receive(10, now(), None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        let mut bodies: Vec<String> =
+            queue.receive(10, now(), None).expect("received").received.into_iter().map(|r| r.message.body).collect();
         bodies.sort();
         let all: &[&str] = if cut < state.len() { &["0", "1", "2", "3"] } else { &["0", "2", "3"] };
         assert_eq!(bodies, all, "cut at {cut}");
@@ -184,6 +188,7 @@ fn old_messages_are_gone_when_their_time_is_over() {
     queue.about.attributes.insert("MessageRetentionPeriod".into(), "60".into());
     queue.send(Message { sent: now() - 61_000, ..text("old", 0) }).expect("sent");
     queue.send(text("new", 0)).expect("sent");
-    let bodies: Vec<String> = queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+    let bodies: Vec<String> =
+        queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
     assert_eq!((bodies, queue.counts()), (vec!["new".to_owned()], Counts { visible: 0, in_flight: 1, delayed: 0 }));
 }
