@@ -369,7 +369,7 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
          `stacks/routeto.yaml` (two stages, three routes), deployed, changed, deployed again, given a token and torn down through a proxy that does something\n\
          to one call of one of these commands; then the same command again. The state must be a clean run's: all resources, names, tags, versions,\n\
          policies; after a teardown nothing.\n\n\
-         Run on {}, seed {seed}, in {} minutes: {} of {all} cells, each call of each command times each fault, in a random order; {converged} of {} converged.\n\
+         Run on {}, seed {seed}, in {} minutes: {} of {all} cells, each call of each command times each fault, in a random order, writes first; {converged} of {} converged.\n\
          `tests/e2e/faults.rs` runs 60 of them each time; `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` writes this file.\n\n\
          A cell: calls struck of those that the clean run has, first those that may change something, then those that read.\n\n",
         date.trim(),
