@@ -46,6 +46,7 @@ const LONGEST: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let Loaded { stack, warnings } = context.load_quietly(&args.stack)?;
+    let seen = contents(&args, &stack, BTreeMap::new());
     context.report.diagnostics(&warnings);
     let mut home = Home::open(Path::new(running::DIRECTORY))?;
     let given = given_tokens(&stack)?;
@@ -102,7 +103,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     served.tell();
     tokio::select! {
         signal = crate::interrupted() => context.report.note(&format!("{signal}: finishing what is under way; once more stops at once")),
-        () = served.watch() => {}
+        () = served.watch(seen) => {}
     }
     let _ = stop.send(true);
     if let Some(store) = ready.store() {
@@ -287,6 +288,23 @@ impl Destinations for OfAccount {
     }
 }
 
+/// What the stack file and its templates hold; one that can't be read holds nothing.
+type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+fn files(args: &cli::Dev, stack: &Stack) -> Vec<PathBuf> {
+    let templates = stack.routes.values().flat_map(|route| route.templates.values()).map(|template| template.file.clone());
+    std::iter::once(stack_path(&args.stack.stack)).chain(templates).collect()
+}
+
+/// Of the files that a stack has; those that are `known` already are not read.
+fn contents(args: &cli::Dev, stack: &Stack, mut known: Contents) -> Contents {
+    let read = |file: PathBuf| {
+        let held = known.remove(&file).unwrap_or_else(|| std::fs::read(&file).ok());
+        (file, held)
+    };
+    files(args, stack).into_iter().map(read).collect()
+}
+
 /// A server at work.
 struct Served<'a> {
     context: &'a Context,
@@ -346,8 +364,8 @@ impl Served<'_> {
         report.result(&lines.join("\n"));
     }
 
-    /// Follows the stack file and its templates; never returns.
-    async fn watch(&self) {
+    /// Follows the stack file and its templates, which held this when they were read; never returns.
+    async fn watch(&self, mut seen: Contents) {
         let report = &self.context.report;
         let (send, mut changes) = mpsc::unbounded_channel();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -364,37 +382,29 @@ impl Served<'_> {
             }
         };
         let mut directories = BTreeSet::new();
-        let mut seen = self.contents(&self.server.live().stack);
         loop {
             let stack = &self.server.live().stack;
-            for file in self.files(stack) {
+            for file in files(self.args, stack) {
                 // Editors put a new file in the old one's place, so the directory is what is watched.
                 let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
                 if !directories.contains(&directory) && watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok() {
                     directories.insert(directory);
                 }
             }
+            // Looked at before it waits: a change may have come before there was a watcher.
+            let now = contents(self.args, stack, BTreeMap::new());
+            if now != seen {
+                self.reload();
+                // What it read may be newer than `now`; then there is another event.
+                seen = contents(self.args, &self.server.live().stack, now);
+                continue;
+            }
             if changes.recv().await.is_none() {
                 return std::future::pending().await;
             }
             // A log that is written beside the stack file would else put it off for ever.
             let _ = timeout(LONGEST, async { while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {} }).await;
-            let now = self.contents(stack);
-            if now != seen {
-                self.reload();
-                seen = self.contents(&self.server.live().stack);
-            }
         }
-    }
-
-    fn files(&self, stack: &Stack) -> Vec<PathBuf> {
-        let templates = stack.routes.values().flat_map(|route| route.templates.values()).map(|template| template.file.clone());
-        std::iter::once(stack_path(&self.args.stack.stack)).chain(templates).collect()
-    }
-
-    /// What the files hold; one that can't be read holds nothing.
-    fn contents(&self, stack: &Stack) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-        self.files(stack).into_iter().map(|file| (file.clone(), std::fs::read(file).ok())).collect()
     }
 
     /// The new one is served from the next request on; if it is broken, the last good one goes on.

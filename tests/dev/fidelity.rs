@@ -35,8 +35,11 @@ stages:
   prod: {}
 "#;
 
+/// Why, and for which requests.
+type Difference = (&'static str, fn(&Sent) -> bool);
+
 /// What the emulator does otherwise than API Gateway, and how that is known. Each must turn up, and whatever else differs fails the test.
-const KNOWN: [(&str, fn(&Sent) -> bool); 4] = [
+const KNOWN: [Difference; 4] = [
     (
         "the emulator's validator lets a blank parameter through; AWS refuses a missing or blank one (developer guide, request validation)",
         |sent| sent.token == Token::Blank,
