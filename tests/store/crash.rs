@@ -122,7 +122,7 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
                 while let Ok(got) = sqs(&agent, &endpoint, "ReceiveMessage", receive.clone()) {
                     for message in got["Messages"].as_array().into_iter().flatten() {
                         let number = number(message["Body"].as_str().unwrap());
-                        if number % 2 == 0 {
+                        if number.is_multiple_of(2) {
                             known.lock().unwrap().tried_to_delete.insert(number);
                             if sqs(&agent, &endpoint, "DeleteMessage", json!({"ReceiptHandle": message["ReceiptHandle"]})).is_err() {
                                 return;

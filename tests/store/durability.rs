@@ -79,7 +79,7 @@ fn dev_killed_in_the_middle_of_load_has_each_post_that_it_answered_once() {
                         if number >= posts {
                             return;
                         }
-                        let path = if number % 2 == 0 { "input" } else { "events" };
+                        let path = if number.is_multiple_of(2) { "input" } else { "events" };
                         let post = agent.post(format!("{url}/{path}?token={TOKEN}")).header("content-type", "application/json");
                         let Ok(mut answer) = post.send(body(number)) else { continue };
                         let status = answer.status().as_u16();

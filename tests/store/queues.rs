@@ -320,7 +320,7 @@ fn workers_that_poll_get_each_message_and_what_fails_again_until_it_is_dead() {
                             let number: usize = message["Body"].as_str().unwrap().parse().unwrap();
                             let count: usize = message["Attributes"]["ApproximateReceiveCount"].as_str().unwrap().parse().unwrap();
                             let handle = message["ReceiptHandle"].as_str().unwrap();
-                            if number % 7 != 0 && (number % 5 != 0 || count > 1) {
+                            if !number.is_multiple_of(7) && (!number.is_multiple_of(5) || count > 1) {
                                 queue.delete(handle);
                                 *worked.entry(number).or_default() += 1;
                             } else {
