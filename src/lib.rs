@@ -52,6 +52,8 @@ pub fn run() -> ExitCode {
             signal = interrupted, if !stops_itself => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
+                context.progress.clear();
+                context.show_tokens();
                 Err(Error::Interrupted(
                     Failure::new(signal, "stopped in the middle").now("run the same command again: it goes on from there"),
                 ))

@@ -76,6 +76,10 @@ impl Work<'_> {
             .map(|change| change.key.id.name.clone())
             .collect();
         let clear = tokens.of(&new, context.report.shows_tokens(args.show_token))?;
+        let unshown = || context.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if context.report.shows_tokens(args.show_token) {
+            unshown().clone_from(&clear);
+        }
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let account = planned.account.clone();
         let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
@@ -85,6 +89,7 @@ impl Work<'_> {
         let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).await;
         let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
+        unshown().retain(|stage, _| tokens.contains_key(stage));
         let mut done = Deployed { planned, applied, tokens };
         // What the former state needs goes only when the new one is known to work.
         let outcome = match self.prove(&done, args).await {
@@ -96,7 +101,9 @@ impl Work<'_> {
         };
         self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }).await;
         // A token that was made is shown all the same: the next run won't make it again.
-        outcome.inspect_err(|_| show_tokens(context, &done.tokens, args.show_token))?;
+        outcome.inspect_err(|_| context.show_tokens())?;
+        // the report has them
+        unshown().clear();
         Ok(done)
     }
 
@@ -273,20 +280,6 @@ fn api_id(done: &Deployed) -> Option<String> {
     }
     let key = done.planned.plan.with(Verb::Create).find(|change| change.key.id.kind == Kind::Api)?.key.clone();
     done.applied.outputs.get(&Late::From(key))
-}
-
-fn show_tokens(context: &Context, tokens: &BTreeMap<String, Secret>, show: bool) {
-    if !context.report.shows_tokens(show) {
-        return;
-    }
-    if context.report.json && !tokens.is_empty() {
-        let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
-        context.report.result(&json!({"version": json::VERSION, "stages": stages}).to_string());
-    } else {
-        for (stage, token) in tokens {
-            context.report.result(&format!("token of the new stage {stage}: {}", token.0));
-        }
-    }
 }
 
 /// Deployment and version that a stage has now.

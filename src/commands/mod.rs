@@ -24,16 +24,17 @@ use crate::{
     desired::{self, Inputs},
     diagnostic::{Diagnostic, Severity},
     error::{Error, Failure, Result},
-    observed::{Account, Observed},
+    observed::{Account, Observed, Secret},
     package::{Artifact, Event, Options, build},
     plan::{Plan, plan},
-    report::{Progress, Report},
+    report::{Progress, Report, json::VERSION},
     resource::{LogGroup, Resources},
     spec::{self, Loaded, Source, Stack, World},
 };
 use clap::CommandFactory;
+use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -48,6 +49,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
+    /// Tokens of new stages, in clear, that are yet to be shown: an interrupted command shows them, since the next one won't make them again.
+    pub unshown: Mutex<BTreeMap<String, Secret>>,
     /// Is told when the lock was taken from us.
     lost: Arc<Notify>,
 }
@@ -79,7 +82,14 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
 impl Context {
     pub fn new(global: Global) -> Self {
         let report = Report::new(&global);
-        Self { global, report, progress: Arc::new(Progress::new(report)), lock: Mutex::default(), lost: Arc::default() }
+        Self {
+            global,
+            report,
+            progress: Arc::new(Progress::new(report)),
+            lock: Mutex::default(),
+            lost: Arc::default(),
+            unshown: Mutex::default(),
+        }
     }
 
     /// Reads and checks the stack file; warnings are told.
@@ -171,6 +181,19 @@ impl Context {
         Failure::new("lock", "another deploy took it while this one was at work, so this one stopped")
             .now("wait until the other ends, then run the same command again: it goes on from there")
             .into()
+    }
+
+    /// Shows the new stages' tokens, if that is allowed and was not done.
+    pub fn show_tokens(&self) {
+        let tokens = std::mem::take(&mut *self.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if self.report.json && !tokens.is_empty() {
+            let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
+            self.report.result(&json!({"version": VERSION, "stages": stages}).to_string());
+        } else {
+            for (stage, token) in &tokens {
+                self.report.result(&format!("token of the new stage {stage}: {}", token.0));
+            }
+        }
     }
 
     /// Gives the lock back, if one is held.

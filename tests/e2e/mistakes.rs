@@ -1,7 +1,7 @@
 //! What goes wrong before or while a command works: one error of at most five lines, the right exit code, and the next deploy goes on from there.
 
 use crate::support::proxy::Gate;
-use crate::support::{Emulator, Proxy, Routeto, Stack, What, Which, aws, target};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws, http, target};
 use serde_json::json;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -260,6 +260,28 @@ fn ctrl_c_in_the_middle_ends_with_130_and_the_next_deploy_goes_on() {
         proxy.heal();
         goes_on(&stack);
     }
+}
+
+/// The next run finds the stage and makes no token for it.
+#[test]
+fn ctrl_c_once_a_new_stage_stands_shows_its_token() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:CreateStage", 1), What::HoldAfter(gate.clone()));
+    let deploy =
+        |options: &str| stack.routeto("deploy", options).without("ROUTETO_TOKEN_PROD").without("ROUTETO_TOKEN_DEV").shows_secrets();
+    let running = deploy("--show-token").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    running.interrupt();
+    let output = running.wait();
+    gate.open();
+    assert_eq!(output.status, 130, "{output:?}");
+    let token = output.stdout.trim().strip_prefix("token of the new stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
+    proxy.heal();
+    let deployed = Deployed(deploy("").json());
+    let url = format!("{}?token={token}", deployed.url("prod", "/input"));
+    assert_eq!(http::post(&url, "application/json", b"{}").status, 200);
 }
 
 #[test]
