@@ -59,6 +59,9 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
             .report
             .warning(&format!("--host {}: other machines can reach the stages, and S3 and SQS, which ask for no credentials", args.host));
     }
+    if args.port != 0 && args.aws_port == Some(args.port) {
+        return Err(Error::Usage(Failure::new("--aws-port", "it is --port's, too").now("give another, or leave it out for the next one")));
+    }
     let listener = bind(args.host, args.port, "--port").await?;
     let port = listener.local_addr().map_err(|error| Failure::new("--port", error.to_string()))?.port();
     let url = url(args.host, port);
@@ -88,7 +91,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), stopping.clone()))];
     if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
-        serving.push(tokio::spawn(serve(listener, store.router(), server.clone(), stopping)));
+        serving.push(tokio::spawn(serve(listener, inspector::no_websites(store.router(), args.host), server.clone(), stopping)));
     }
     let served = Served {
         context,

@@ -45,13 +45,22 @@ pub fn run(context: &Context, args: cli::Render) -> Result<()> {
             .map(|seen| json!({"reference": seen.reference, "value": seen.value, "line": seen.place.line, "column": seen.place.column}))
             .collect();
         context.report.result(&json!({"version": 1, "event": rendered.text, "references": references}).to_string());
+        warn_of_no_json(context, &rendered.text);
         return Ok(());
     }
     context.report.result(&rendered.text);
     for seen in &rendered.references {
         context.report.note(&format!("{:>4}:{:<3} {} = {}", seen.place.line, seen.place.column, seen.reference, short(&seen.value)));
     }
+    warn_of_no_json(context, &rendered.text);
     Ok(())
+}
+
+/// An event that isn't JSON is shown all the same: what is wrong with it can be seen.
+fn warn_of_no_json(context: &Context, event: &str) {
+    let Err(wrong) = serde_json::from_str::<serde::de::IgnoredAny>(event) else { return };
+    let line = event.lines().nth(wrong.line().saturating_sub(1)).unwrap_or_default();
+    context.report.warning(&format!("this event isn't JSON ({wrong}); Lambda refuses it, and API Gateway answers 400: {}", short(line)));
 }
 
 fn short(value: &str) -> String {

@@ -76,7 +76,12 @@ async fn tail(context: &Context, stack: &Stack, wanted: &Wanted, from: Option<Fr
             let what = format!("no `routeto dev` of stack `{}` runs in this directory", stack.name);
             Err(Failure::new("--from dev", what).now("start one here, or leave --from out to see what arrives in AWS").into())
         }
-        _ => aws(context, stack, wanted).await,
+        _ => {
+            if from.is_none() && context.global.endpoint_url.is_none() {
+                context.report.note("no `routeto dev` of this stack runs in this directory: this is what arrives in AWS");
+            }
+            aws(context, stack, wanted).await
+        }
     }
 }
 
@@ -149,10 +154,11 @@ fn print(context: &Context, arrived: &Arrived) -> bool {
     context.report.line(&format!("{time}  {stage}  {route}  {place}  {bytes} bytes"))
 }
 
-/// `2026-11-22T04:20:45.123Z`.
+/// `2026-11-22T04:20:45.120Z`: always three digits, so that lines stand under one another.
 fn rfc3339(millis: i64) -> String {
     use aws_smithy_types::{DateTime, date_time::Format};
-    DateTime::from_millis(millis).fmt(Format::DateTime).unwrap_or_default()
+    let seconds = DateTime::from_secs(millis.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default();
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis.rem_euclid(1000))
 }
 
 #[cfg(test)]

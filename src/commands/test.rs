@@ -168,6 +168,9 @@ async fn target(context: &Context, stack: &Stack, args: &cli::Test) -> Result<Ta
         };
         return Ok(Target::Dev { running, aws: Box::new(aws) });
     }
+    if !args.deployed {
+        context.report.note("no `routeto dev` of this stack runs in this directory, so the deployed stages are tested");
+    }
     let aws = context.connect(stack).await?;
     if !can_invoke(&aws) {
         return Err(Error::Usage(

@@ -29,6 +29,9 @@ impl Home {
                 .now("dev keeps its data in the working directory: start it where you may write")
         };
         fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+        // It holds tokens and what callers sent: for this user alone.
+        #[cfg(unix)]
+        fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(|error| failed(directory, error))?;
         let ignore = directory.join(".gitignore");
         if !ignore.exists() {
             fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, error))?;

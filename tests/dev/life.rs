@@ -189,3 +189,30 @@ fn with_no_argument_it_serves_the_stack_file_that_comes_with_routeto() {
     assert_eq!(post(&url, JSON, b"{}").status, 200);
     assert_eq!(dev.stop(), Some(0));
 }
+
+#[test]
+fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone() {
+    let place = Place::new(YAML);
+    let dev = place.dev();
+    let address = dev.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let port = address.rsplit_once(':').unwrap().1.to_owned();
+    let get = |host: &str, more: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for host in ["127.0.0.1", "localhost", "[::1]", "bucket.localhost"] {
+        assert_eq!(get(&format!("{host}:{port}"), ""), "200", "{host}");
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
+        assert_eq!(get(&format!("{host}:{port}"), ""), "421", "{host}");
+    }
+    assert_eq!(get(&address, "Origin: http://evil.example\r\n"), "421");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(directory(&place)).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -58,6 +58,28 @@ fn check(
     Ok(())
 }
 
+/// Keeps web pages out of a server that asks for no credentials: no browser's request of another origin, and no name of a site that was made to point
+/// to this machine. Clients of S3 and SQS name an address or `localhost`, and no origin. On `host` that other machines reach, names are let in.
+pub fn no_websites(router: axum::Router, host: IpAddr) -> axum::Router {
+    let check = move |request: Request, next: Next| async move {
+        let named =
+            text(request.headers(), header::HOST.as_str()).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+        let name = named.map(|named| named.rsplit_once(':').map_or(named, |(name, port)| if port.contains(']') { named } else { name }));
+        let here = |name: &str| {
+            let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+            name.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+        };
+        if request.headers().contains_key(header::ORIGIN) || (host.is_loopback() && !name.is_some_and(here)) {
+            return failure(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the local S3 and SQS answer no web page, and only at 127.0.0.1, [::1] and localhost",
+            );
+        }
+        next.run(request).await
+    };
+    router.layer(axum::middleware::from_fn(check))
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -7,6 +7,8 @@
 
 mod guard;
 
+pub use guard::no_websites;
+
 use super::{
     exchange::{Exchange, Stored},
     journal::{Journal, News, Summary},
