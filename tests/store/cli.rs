@@ -5,15 +5,11 @@ use std::{fs, process::Command};
 
 fn aws(place: &Place, arguments: &[&str]) -> String {
     let output = Command::new(emulator::python())
-        .args(["-m", "awscli"])
+        // AWS_ENDPOINT_URL alone doesn't turn version 1 of the CLI away from SQS's old host names.
+        .args(["-m", "awscli", "--endpoint-url", &place.endpoint])
         .args(arguments)
         .env_clear()
-        .envs([
-            ("AWS_ENDPOINT_URL", place.endpoint.as_str()),
-            ("AWS_ACCESS_KEY_ID", "any"),
-            ("AWS_SECRET_ACCESS_KEY", "thing"),
-            ("AWS_DEFAULT_REGION", "eu-west-1"),
-        ])
+        .envs([("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "thing"), ("AWS_DEFAULT_REGION", "eu-west-1")])
         .envs([
             ("AWS_CONFIG_FILE", "/nonexistent"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
