@@ -244,7 +244,7 @@ fn a_file_that_is_no_text_or_too_large_gets_one_error() {
     );
     assert_eq!(
         one(b""),
-        "error: the stack file is empty\n  --> a.yaml\n  = help: a stack file begins with `stack: NAME`; `routeto init` writes one"
+        "error: the stack file is empty\n  --> a.yaml\n  = help: a stack file begins with `stack: NAME`; README.md has a whole one"
     );
     assert_eq!(
         one(&vec![b'a'; spec::MAX_BYTES + 1]),
