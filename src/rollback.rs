@@ -29,7 +29,7 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
         return Err(one(format!("it isn't this stack's ({whose})"), "routeto never touches what doesn't carry its tag"));
     }
     let (Some(api), Some(state)) = (&observed.api, observed.stages.get(stage)) else {
-        return Err(one(format!("stack {stack} has no such stage yet"), "deploy the stack first"));
+        return Err(one(format!("stack {stack} has no such stage yet"), "deploy it first"));
     };
     let Some(previous) = Previous::read(&state.variables) else {
         return Err(one("there is nothing to go back to: it never moved since it was made".into(), "change the stack file and deploy"));
