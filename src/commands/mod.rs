@@ -31,6 +31,7 @@ use crate::{
     resource::{LogGroup, Resources},
     spec::{self, Loaded, Source, Stack, World},
 };
+use aws_smithy_types::date_time::{DateTime, Format};
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 use std::{
@@ -281,6 +282,11 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
 /// Milliseconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `2026-11-22T03:15:00Z`; milliseconds since the epoch.
+pub fn moment(time: i64) -> String {
+    DateTime::from_secs(time.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default()
 }
 
 /// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.

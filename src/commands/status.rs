@@ -1,6 +1,6 @@
 //! `routeto status`: what stands where, and what was changed by hand.
 
-use super::{Context, invoke_url};
+use super::{Context, invoke_url, moment};
 use crate::{
     aws::{logs, observe},
     cli,
@@ -13,7 +13,6 @@ use crate::{
     spec::Stack,
     token,
 };
-use aws_smithy_types::date_time::{DateTime, Format};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -158,11 +157,6 @@ fn text(
         lines.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
     }
     lines.join("\n")
-}
-
-/// `2026-11-22T03:15:00Z`; milliseconds since the epoch.
-fn moment(time: i64) -> String {
-    DateTime::from_secs(time.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default()
 }
 
 /// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests.

@@ -3,7 +3,7 @@
 //! Nothing is taken from anybody: SQS can't show a message without hiding it from its workers and counting toward its dead-letter queue, and a bucket would have
 //! to be listed again and again. So what a stage in AWS stored is read from its function's log, which has a line for each; what `dev` stored, from its journal.
 
-use super::Context;
+use super::{Context, moment};
 use crate::{
     aws::logs::{Follow, Logged},
     cli::{self, From},
@@ -156,9 +156,7 @@ fn print(context: &Context, arrived: &Arrived) -> bool {
 
 /// `2026-11-22T04:20:45.120Z`: always three digits, so that lines stand under one another.
 fn rfc3339(millis: i64) -> String {
-    use aws_smithy_types::{DateTime, date_time::Format};
-    let seconds = DateTime::from_secs(millis.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default();
-    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis.rem_euclid(1000))
+    format!("{}.{:03}Z", moment(millis).trim_end_matches('Z'), millis.rem_euclid(1000))
 }
 
 #[cfg(test)]

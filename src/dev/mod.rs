@@ -23,3 +23,16 @@ pub mod running;
 pub mod server;
 pub mod store;
 mod tape;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// As UUIDs are written: `8-4-4-4-12` hexadecimal digits.
+pub(crate) fn uuid_text(id: [u8; 16]) -> String {
+    let hex = crate::resource::hex(&id);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

@@ -8,7 +8,9 @@ use super::{
     inspector::{Backend, Outgoing, Overview, RouteInfo},
     journal::Journal,
     lanes::Lanes,
+    now,
     tape::{self, Tape, Taped},
+    uuid_text,
 };
 use crate::{
     error::Failure,
@@ -36,7 +38,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     net::TcpListener,
@@ -275,9 +277,10 @@ impl Server {
                 stored: None,
                 why: Some(answered.why),
             },
-            Verdict::Invoke(pending) => {
-                let (route, template, event) = (pending.route().to_owned(), used(pending.template), pending.event.clone());
-                let (outcome, function, stored) = self.invoke(&live, &pending.event).await;
+            Verdict::Invoke(mut pending) => {
+                let (route, template) = (pending.route().to_owned(), used(pending.template));
+                let event = std::mem::take(&mut pending.event);
+                let (outcome, function, stored) = self.invoke(&live, &event).await;
                 let (reply, why) = live.gateway.respond(pending, &outcome);
                 Made { reply, route: Some(route), template: Some(template), event: Some(event), function, stored, why }
             }
@@ -593,18 +596,13 @@ fn ids(time: u64) -> Result<Ids, String> {
     // A random UUID: version 4, variant 1. Source: RFC 9562.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = crate::resource::hex(&bytes[..16]);
+    let (id, rest) = bytes.split_first_chunk::<16>().expect("38 bytes");
     use base64::{Engine, prelude::BASE64_STANDARD};
     Ok(Ids {
-        request: format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
-        extended: BASE64_STANDARD.encode(&bytes[16..27]),
-        trace: format!("1-{:08x}-{}", time / 1000, crate::resource::hex(&bytes[26..38])),
+        request: uuid_text(*id),
+        extended: BASE64_STANDARD.encode(&rest[..11]),
+        trace: format!("1-{:08x}-{}", time / 1000, crate::resource::hex(&rest[10..])),
     })
-}
-
-/// Milliseconds since the epoch.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// `12:34:56`, UTC.

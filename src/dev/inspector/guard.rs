@@ -14,12 +14,9 @@ pub const OURS: &str = "x-routeto-inspector";
 
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    // HTTP/2 has its host in the URI.
-    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let host = host.or_else(|| text(request.headers(), header::HOST.as_str()).map(str::to_owned));
     // Within the nest the path lacks its root.
     let page = matches!(request.uri().path().strip_prefix(ROOT).unwrap_or(request.uri().path()), "" | "/");
-    match check(request.method(), request.headers(), host.as_deref(), peer, page) {
+    match check(request.method(), request.headers(), host(&request), peer, page) {
         Ok(()) => next.run(request).await,
         Err((status, what)) => failure(status, what),
     }
@@ -59,17 +56,14 @@ fn check(
 }
 
 /// Keeps web pages out of a server that asks for no credentials: no browser's request of another origin, and no name of a site that was made to point
-/// to this machine. Clients of S3 and SQS name an address or `localhost`, and no origin. On `host` that other machines reach, names are let in.
-pub fn no_websites(router: axum::Router, host: IpAddr) -> axum::Router {
+/// to this machine. Clients of S3 and SQS name an address or `localhost`, and no origin. On an address that other machines reach, names are let in.
+pub fn no_websites(router: axum::Router, bound: IpAddr) -> axum::Router {
     let check = move |request: Request, next: Next| async move {
-        let named =
-            text(request.headers(), header::HOST.as_str()).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-        let name = named.map(|named| named.rsplit_once(':').map_or(named, |(name, port)| if port.contains(']') { named } else { name }));
-        let here = |name: &str| {
-            let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+        let here = |host: &str| {
+            let name = split(host).0.trim_matches(['[', ']']).to_ascii_lowercase();
             name.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
         };
-        if request.headers().contains_key(header::ORIGIN) || (host.is_loopback() && !name.is_some_and(here)) {
+        if request.headers().contains_key(header::ORIGIN) || (bound.is_loopback() && !host(&request).is_some_and(here)) {
             return failure(
                 StatusCode::MISDIRECTED_REQUEST,
                 "the local S3 and SQS answer no web page, and only at 127.0.0.1, [::1] and localhost",
@@ -84,12 +78,22 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// `127.0.0.1`, `[::1]` or `localhost`, with any port or none.
-fn is_local(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
+/// HTTP/2 has its host in the URI.
+fn host(request: &Request) -> Option<&str> {
+    request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(request.headers(), header::HOST.as_str()))
+}
+
+/// Name and port.
+fn split(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
-    };
+    }
+}
+
+/// `127.0.0.1`, `[::1]` or `localhost`, with any port or none.
+fn is_local(host: &str) -> bool {
+    let (name, port) = split(host);
     let port_is_one = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
     port_is_one && (name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost"))
 }

@@ -72,13 +72,6 @@ fn hex(out: &mut String, bytes: &[u8], before: &str) {
     }
 }
 
-/// Lower-case hexadecimal.
-pub fn to_hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    hex(&mut out, bytes, "");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@
 //! ```
 
 use super::names::{self, Named};
+use crate::{dev::now, resource::hex};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -24,7 +25,6 @@ use std::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The last bytes of an object's file.
@@ -344,7 +344,7 @@ impl Objects {
         self.expect_bucket(bucket)?;
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(io::Error::other)?;
-        let id = names::to_hex(&id);
+        let id = hex(&id);
         let directory = self.uploads(bucket).join(&id);
         fs::create_dir_all(&directory)?;
         let meta = Meta { modified: now(), ..meta.clone() };
@@ -452,7 +452,7 @@ impl Objects {
             draft.copy(&mut part.file, part.meta.size)?;
             sums.update(draft.md5());
         }
-        meta.etag = format!("{}-{}", names::to_hex(&sums.finalize()), parts.len());
+        meta.etag = format!("{}-{}", hex(&sums.finalize()), parts.len());
         let meta = self.put(bucket, draft, meta, condition)?;
         // The object is there; what is left of its upload is nobody's concern.
         let _ = fs::remove_file(directory.join(UPLOAD));
@@ -514,7 +514,7 @@ impl Draft {
     fn finish(mut self, mut meta: Meta) -> Result<(Temporary, Meta), Problem> {
         meta.size = self.size;
         if meta.etag.is_empty() {
-            meta.etag = names::to_hex(&self.md5());
+            meta.etag = hex(&self.md5());
         }
         meta.modified = now();
         let mut tail = serde_json::to_vec(&meta).map_err(io::Error::from)?;
@@ -554,9 +554,4 @@ fn open(path: &Path) -> io::Result<Opened> {
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(Opened { meta, file })
-}
-
-/// Milliseconds since the epoch.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

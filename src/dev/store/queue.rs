@@ -12,7 +12,7 @@
 //! Both files are appended to and each entry carries its checksum. A process that is killed leaves half an entry at worst, which was not answered yet
 //! and is cut off at the next start. Nothing is synced to the platters for every message, so a power cut may take the last ones.
 
-use super::{names, objects::now};
+use crate::dev::now;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -648,12 +648,6 @@ fn number_of(id: [u8; 16]) -> u64 {
     let mut number = [0; 8];
     number[2..].copy_from_slice(&id[..6]);
     u64::from_be_bytes(number)
-}
-
-/// `8-4-4-4-12`.
-pub fn id_text(id: [u8; 16]) -> String {
-    let hex = names::to_hex(&id);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 pub fn parse_id(text: &str) -> Option<[u8; 16]> {

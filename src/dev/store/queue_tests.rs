@@ -1,9 +1,9 @@
 //! A queue against a model of it, through reopenings and torn ends.
 
-use super::{
-    names,
-    objects::now,
-    queue::{About, Changed, Counts, Handle, Message, Queue},
+use super::queue::{About, Changed, Counts, Handle, Message, Queue};
+use crate::{
+    dev::{now, uuid_text},
+    resource::hex,
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -167,7 +167,7 @@ fn a_message_is_found_by_its_id_and_looking_changes_nothing() {
     let ids: Vec<_> = (0..50).map(|n| queue.send(text(&format!("body {n}"), 0)).expect("sent")).collect();
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(queue.look(*id).expect("looked").map(|message| message.body), Some(format!("body {n}")));
-        let id_text = super::queue::id_text(*id);
+        let id_text = uuid_text(*id);
         assert_eq!((id_text.len(), super::queue::parse_id(&id_text)), (36, Some(*id)));
     }
     assert_eq!(queue.counts(), Counts { visible: 50, in_flight: 0, delayed: 0 });
@@ -175,7 +175,7 @@ fn a_message_is_found_by_its_id_and_looking_changes_nothing() {
     other[15] ^= 1;
     assert_eq!(queue.look(other).expect("looked"), None);
     assert_eq!(queue.look([0xff; 16]).expect("looked"), None);
-    for wrong in ["", "x", "00000000-0000-4000-8000-00000000000g", &names::to_hex(&ids[0])] {
+    for wrong in ["", "x", "00000000-0000-4000-8000-00000000000g", &hex(&ids[0])] {
         assert_eq!(super::queue::parse_id(wrong), None, "{wrong}");
     }
 }

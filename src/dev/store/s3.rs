@@ -366,6 +366,32 @@ fn prefixes(prefixes: Vec<String>, encoding: Option<&EncodingType>) -> Option<Ve
 /// The service: s3s hands it what it read.
 pub struct Service(pub Arc<Store>);
 
+/// What a GET and a HEAD both say of an object, in their own types; `$sums`: its checksums, too.
+macro_rules! described {
+    ($Output:ident, $meta:expr, $sums:expr) => {{
+        let meta = &$meta;
+        let header = |name: &str| meta.headers.get(name).cloned();
+        let sum = |name: &str| meta.checksums.get(name).filter(|_| $sums).cloned();
+        $Output {
+            accept_ranges: Some("bytes".into()),
+            cache_control: header("cache-control"),
+            checksum_crc32: sum("crc32"),
+            checksum_crc32c: sum("crc32c"),
+            checksum_crc64nvme: sum("crc64nvme"),
+            checksum_sha1: sum("sha1"),
+            checksum_sha256: sum("sha256"),
+            content_disposition: header("content-disposition"),
+            content_encoding: header("content-encoding"),
+            content_language: header("content-language"),
+            content_type: Some(header("content-type").unwrap_or_else(|| NO_TYPE.into())),
+            e_tag: etag(meta),
+            last_modified: Some(timestamp(meta.modified)),
+            metadata: (!meta.user.is_empty()).then(|| meta.user.clone().into_iter().collect()),
+            ..$Output::default()
+        }
+    }};
+}
+
 #[async_trait]
 impl S3 for Service {
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
@@ -437,27 +463,12 @@ impl S3 for Service {
             Some(range) => (within(&range, meta.size)?, false),
         };
         let body = body(opened, part.start, part.end).map_err(Problem::from)?;
-        let header = |name: &str| meta.headers.get(name).cloned();
-        let sum = |name: &str| meta.checksums.get(name).filter(|_| whole && checksum_mode.is_some()).cloned();
+        let sums = whole && checksum_mode.is_some();
         let output = GetObjectOutput {
-            accept_ranges: Some("bytes".into()),
             body: Some(body),
-            cache_control: header("cache-control"),
-            checksum_crc32: sum("crc32"),
-            checksum_crc32c: sum("crc32c"),
-            checksum_crc64nvme: sum("crc64nvme"),
-            checksum_sha1: sum("sha1"),
-            checksum_sha256: sum("sha256"),
-            content_disposition: header("content-disposition"),
-            content_encoding: header("content-encoding"),
-            content_language: header("content-language"),
             content_length: long(part.end - part.start),
             content_range: (!whole).then(|| format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), meta.size)),
-            content_type: Some(header("content-type").unwrap_or_else(|| NO_TYPE.into())),
-            e_tag: etag(&meta),
-            last_modified: Some(timestamp(meta.modified)),
-            metadata: (!meta.user.is_empty()).then(|| meta.user.clone().into_iter().collect()),
-            ..GetObjectOutput::default()
+            ..described!(GetObjectOutput, meta, sums)
         };
         Ok(S3Response::with_headers(output, expires(&meta)))
     }
@@ -474,26 +485,11 @@ impl S3 for Service {
         };
         reading.check(&meta)?;
         let part = range.map(|range| within(&range, meta.size)).transpose()?;
-        let header = |name: &str| meta.headers.get(name).cloned();
-        let sum = |name: &str| meta.checksums.get(name).filter(|_| part.is_none() && checksum_mode.is_some()).cloned();
+        let sums = part.is_none() && checksum_mode.is_some();
         let output = HeadObjectOutput {
-            accept_ranges: Some("bytes".into()),
-            cache_control: header("cache-control"),
-            checksum_crc32: sum("crc32"),
-            checksum_crc32c: sum("crc32c"),
-            checksum_crc64nvme: sum("crc64nvme"),
-            checksum_sha1: sum("sha1"),
-            checksum_sha256: sum("sha256"),
-            content_disposition: header("content-disposition"),
-            content_encoding: header("content-encoding"),
-            content_language: header("content-language"),
             content_length: long(part.as_ref().map_or(meta.size, |part| part.end - part.start)),
             content_range: part.map(|part| format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), meta.size)),
-            content_type: Some(header("content-type").unwrap_or_else(|| NO_TYPE.into())),
-            e_tag: etag(&meta),
-            last_modified: Some(timestamp(meta.modified)),
-            metadata: (!meta.user.is_empty()).then(|| meta.user.clone().into_iter().collect()),
-            ..HeadObjectOutput::default()
+            ..described!(HeadObjectOutput, meta, sums)
         };
         Ok(S3Response::with_headers(output, expires(&meta)))
     }

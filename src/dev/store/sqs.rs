@@ -4,11 +4,13 @@
 //! header.
 
 use super::{
-    Store, names,
-    objects::now,
-    queue::{self, About, Changed, Handle, MAX_IN_FLIGHT, Message, Queue, Received, Taken},
+    Store,
+    queue::{About, Changed, Handle, MAX_IN_FLIGHT, Message, Queue, Received, Taken},
 };
-use crate::dev::exchange::Stored;
+use crate::{
+    dev::{exchange::Stored, now, uuid_text},
+    resource::hex,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -120,7 +122,7 @@ fn respond(status: u16, body: &Value) -> Response<Bytes> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
     let mut id = [0; 16];
     let _ = getrandom::fill(&mut id);
-    if let Ok(id) = HeaderValue::from_str(&queue::id_text(id)) {
+    if let Ok(id) = HeaderValue::from_str(&uuid_text(id)) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }
     response
@@ -743,7 +745,7 @@ fn empty_attribute(name: &str, kind: &str) -> Fault {
 }
 
 fn md5(bytes: &[u8]) -> String {
-    names::to_hex(&Md5::digest(bytes))
+    hex(&Md5::digest(bytes))
 }
 
 /// Source: the SQS Developer Guide, "Calculating the MD5 message digest for message attributes".
@@ -781,7 +783,7 @@ fn put(store: &Store, line: &Line, entry: Entry) -> Result<Ready, Fault> {
     let mut queue = line.lock();
     let mut ready = prepare(&queue.about, entry)?;
     let bytes = ready.message.body.len() as u64;
-    let id = queue::id_text(queue.send(std::mem::take(&mut ready.message))?);
+    let id = uuid_text(queue.send(std::mem::take(&mut ready.message))?);
     let name = queue.about.name.clone();
     drop(queue);
     ready.answer.insert("MessageId".into(), id.clone().into());
@@ -965,7 +967,7 @@ fn message(received: Received, system: &BTreeSet<&str>, wanted: &[&str]) -> Valu
     let Received { message, handle, count, first, identity } = received;
     let extras = Extras::read(&message.extras);
     let mut shown = Map::new();
-    shown.insert("MessageId".into(), queue::id_text(message.id).into());
+    shown.insert("MessageId".into(), uuid_text(message.id).into());
     shown.insert("ReceiptHandle".into(), write_handle(identity, handle).into());
     shown.insert("MD5OfBody".into(), md5(message.body.as_bytes()).into());
     let mut known = vec![
