@@ -17,6 +17,7 @@ pub struct Cli {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// AWS region; else the stack file's, AWS_REGION's, the profile's
     #[arg(long, global = true, value_name = "REGION")]

@@ -92,6 +92,12 @@ pub(crate) async fn interrupted() -> &'static str {
 }
 
 fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
+    let outcome = outcome.and_then(|code| match report::lost_result() {
+        Some(error) => Err(Failure::new("stdout", format!("the result couldn't be written: {error}"))
+            .now("what the command was to do is done; run it again with its output going elsewhere")
+            .into()),
+        None => Ok(code),
+    });
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

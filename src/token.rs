@@ -47,6 +47,12 @@ pub fn is_shut(valid_token: &Secret) -> bool {
     valid_token.0.is_empty() || valid_token.0 == NO_TOKEN
 }
 
+/// Until when a token before the newest still works, epoch seconds; `None` where none does.
+pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
+    let expiries = valid_token.0.split(',').filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
+    expiries.filter(|expiry| *expiry > now).max()
+}
+
 /// `validToken` with a new token; those before it go on until `until` (epoch seconds), or not at all.
 pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>) -> Secret {
     let new = hash(&token.0);
@@ -107,6 +113,15 @@ mod tests {
         let later = rotate(&again, &secret("newest"), 6000, Some(9500));
         assert_eq!(later.0, format!("{},{}:9500,{}:9000", hash("newest"), hash("newer"), hash("new")));
         assert_eq!(rotate(&later, &secret("alone"), 6000, None).0, hash("alone"));
+    }
+
+    #[test]
+    fn the_last_moment_of_an_old_token_is_known_until_it_is_over() {
+        let old = first(&secret("old"));
+        assert_eq!(old_until(&old, 1000), None);
+        let rotated = rotate(&rotate(&old, &secret("new"), 1000, Some(5000)), &secret("newer"), 2000, Some(4000));
+        assert_eq!([1000, 3999, 4000].map(|now| old_until(&rotated, now)), [Some(4000), Some(4000), None]);
+        assert_eq!(old_until(&secret("sha256:x:y,plain:9"), 1), None);
     }
 
     #[test]

@@ -93,13 +93,14 @@ impl Context {
         }
     }
 
-    /// Reads and checks the stack file; warnings are told.
+    /// Reads and checks the stack file; warnings are told. For the commands that a changed file goes through.
     pub fn load(&self, arg: &StackArg) -> Result<Stack> {
         let Loaded { stack, warnings } = self.load_quietly(arg)?;
         self.report.diagnostics(&warnings);
         Ok(stack)
     }
 
+    /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
     pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
         let path = stack_path(&arg.stack);
         let bytes = read_stack(&path)?;

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{cli, error::Result};
 
 pub async fn run(context: &Context, args: cli::Package) -> Result<()> {
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     let artifact = context.artifact(&stack, &args.zip).await?;
     let package = match &args.out {
         Some(out) => artifact.write(out)?,

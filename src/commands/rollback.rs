@@ -21,7 +21,7 @@ use std::{
 
 pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let start = Instant::now();
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;

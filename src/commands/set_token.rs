@@ -15,7 +15,7 @@ use std::io::Read;
 const LONGEST_INPUT: u64 = 4096;
 
 pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let shown = context.report.shows_tokens(args.show_token);
     let token = if args.token_stdin {

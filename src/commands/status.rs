@@ -1,12 +1,12 @@
 //! `routeto status`: what stands where, and what was changed by hand.
 
-use super::{Context, invoke_url, moment};
+use super::{Context, invoke_url, moment, now};
 use crate::{
     aws::{logs, observe},
     cli,
     desired::{self, Inputs, name},
     error::{Error, Result},
-    observed::Observed,
+    observed::{Observed, Secret},
     plan::{Options, Plan, plan},
     report::Style,
     resource::{Id, Kind, Resource, Resources},
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 const HISTORY: i32 = 10;
 
 pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
     let aws = context.connect(&stack).await?;
     let look = observe::Look { stack: &stack, stages: stages.clone(), whole: args.stages.stages.is_empty() };
@@ -98,8 +98,14 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
     let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
     json!({
         "deployed": true, "url": url, "routes": routes, "function_version": state.version, "deployment_id": state.deployment,
-        "has_token": !token::is_shut(&state.valid_token),
+        "has_token": !token::is_shut(&state.valid_token), "old_token_until": old_token_until(&state.valid_token),
     })
+}
+
+/// The moment at which the last of the tokens before the newest stops working; none where none works.
+fn old_token_until(valid_token: &Secret) -> Option<String> {
+    let until = token::old_until(valid_token, u64::try_from(now() / 1000).unwrap_or(0))?;
+    i64::try_from(until).ok().and_then(|until| until.checked_mul(1000)).map(moment)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -136,7 +142,10 @@ fn text(
         let token = if token::is_shut(&state.valid_token) {
             format!("none yet: {} --stage {stage}", arg.command("set-token"))
         } else {
-            "set".to_owned()
+            match old_token_until(&state.valid_token) {
+                Some(until) => format!("set (an older one works until {until})"),
+                None => "set".to_owned(),
+            }
         };
         lines.push(format!(
             "  function version {}, deployment {}, token {token}",

@@ -21,7 +21,7 @@ use std::{
 
 pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let start = Instant::now();
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
     let aws = context.connect(&stack).await?;
     let whole = args.stages.stages.is_empty();

@@ -82,7 +82,7 @@ struct Arrived {
 }
 
 pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
-    let stack = context.load(&args.stack)?;
+    let stack = context.load_quietly(&args.stack)?.stack;
     let stages: Vec<&str> = match stack.select_stages(&args.stages.stages) {
         Ok(stages) => stages.into_iter().map(|stage| stage.name.as_str()).collect(),
         Err(what) => return Err(Error::Usage(Failure::new("--stage", what))),

@@ -11,7 +11,18 @@ use crate::{
     cli::{Color, Global, Output},
     diagnostic::Diagnostic,
 };
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{ErrorKind, IsTerminal, Write},
+    sync::OnceLock,
+};
+
+/// Why a result didn't reach stdout, if one didn't: a full disk, say. A closed pipe is the reader's choice and doesn't count.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// What kept a result from being written. A command whose result is lost has failed.
+pub fn lost_result() -> Option<&'static std::io::Error> {
+    LOST.get()
+}
 
 /// How this command talks.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +87,12 @@ impl Report {
     /// A result.
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        // A closed pipe is the reader's choice.
-        let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
-        let _ = out.flush();
+        let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            let _ = LOST.set(error);
+        }
     }
 
     /// One line of many on stdout; false when nobody reads them any more.

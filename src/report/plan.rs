@@ -81,7 +81,10 @@ impl Report {
     }
 
     fn one_sided(&self, text: &mut String, sign: &str, style: Style, attribute: &str, value: &str) {
-        if value.contains('\n') {
+        if value.contains('\n') && !self.verbose {
+            // a text that comes or goes as a whole has nothing to compare
+            let _ = writeln!(text, "  {} {attribute}: {} lines (-v shows them)", self.paint(style, sign), value.lines().count());
+        } else if value.contains('\n') {
             let _ = writeln!(text, "  {} {attribute}:", self.paint(style, sign));
             for line in value.lines() {
                 let _ = writeln!(text, "      {}", self.paint(style, &format!("{sign}{line}")));

@@ -355,6 +355,17 @@ fn a_template_that_does_not_parse_is_65_with_its_place() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let stack = Stack::new(YAML);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_routeto"));
+    let output = command.args(["validate", "stack.yaml"]).current_dir(stack.path()).stdout(full).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: stdout: the result couldn't be written: No space left on device"), "{stderr}");
+}
+
+#[test]
 fn nothing_is_written_beside_the_stack_file() {
     let stack = Stack::new(YAML);
     stack.deploy();

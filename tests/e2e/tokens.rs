@@ -25,10 +25,15 @@ fn an_overlapping_token_works_beside_the_old_one_until_now_shuts_it() {
     let new = "second-Token_0123456789abcdef";
     stack.routeto("set-token", "--stage prod --token-stdin").stdin(format!("{new}\n")).secret(new).check();
     assert_eq!((with(&deployed, &old).status, with(&deployed, new).status), (200, 200));
+    let status = stack.routeto("status", "").check().stdout;
+    let until = stack.routeto("status", "").json()["stages"]["prod"]["old_token_until"].as_str().map(str::to_owned);
+    let until = until.unwrap_or_else(|| panic!("no end of the old token in {status}"));
+    assert!(status.contains(&format!("token set (an older one works until {until})")), "{status}");
     let third = "third-Token_0123456789abcdef";
     stack.routeto("set-token", "--stage prod --token-stdin --now").stdin(third).secret(third).check();
     let statuses = [&old, new, third].map(|token| with(&deployed, token).status);
     assert_eq!(statuses, [401, 401, 200]);
+    assert!(stack.routeto("status", "").check().stdout.contains("token set\n"));
 }
 
 #[test]
