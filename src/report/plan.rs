@@ -20,7 +20,11 @@ impl Report {
             // What a new resource consists of is what the stack file says; what differs is what a person has to see.
             if self.verbose || change.verb() == Some(Verb::Update) || change.verb().is_none() {
                 for difference in &change.differences {
-                    self.difference(&mut text, difference);
+                    match whole_method(difference, &change.differences) {
+                        Some(count) if !self.verbose => self.whole_method(&mut text, difference, count),
+                        _ if self.verbose || !of_whole_method(difference, &change.differences) => self.difference(&mut text, difference),
+                        _ => {}
+                    }
                 }
             }
         }
@@ -80,10 +84,17 @@ impl Report {
         }
     }
 
+    /// A method that comes or goes with all that belongs to it.
+    fn whole_method(&self, text: &mut String, Difference { attribute, observed, .. }: &Difference, count: usize) {
+        let (sign, style) = if observed.is_some() { ("-", Style::Bad) } else { ("+", Style::Good) };
+        let _ = writeln!(text, "  {} {}: {count} settings (-v shows)", self.paint(style, sign), self.paint(style, attribute));
+    }
+
     fn one_sided(&self, text: &mut String, sign: &str, style: Style, attribute: &str, value: &str) {
         if value.contains('\n') && !self.verbose {
             // a text that comes or goes as a whole has nothing to compare
-            let _ = writeln!(text, "  {} {attribute}: {} lines (-v shows them)", self.paint(style, sign), value.lines().count());
+            let count = value.lines().count();
+            let _ = writeln!(text, "  {} {attribute}: {count} line{} (-v shows)", self.paint(style, sign), if count == 1 { "" } else { "s" });
         } else if value.contains('\n') {
             let _ = writeln!(text, "  {} {attribute}:", self.paint(style, sign));
             for line in value.lines() {
@@ -110,6 +121,25 @@ impl Report {
             }
         }
     }
+}
+
+/// How many differences are those of this method, where the difference is the method itself, `POST /input`, which one side has and the other
+/// has not.
+fn whole_method(difference: &Difference, all: &[Difference]) -> Option<usize> {
+    let (verb, path) = difference.attribute.split_once(' ')?;
+    let is_method = verb.bytes().all(|byte| byte.is_ascii_uppercase()) && path.starts_with('/') && !path.contains(' ');
+    (is_method && difference.observed.is_some() != difference.desired.is_some())
+        .then(|| all.iter().filter(|other| belongs(&other.attribute, &difference.attribute)).count())
+}
+
+/// Whether it is one of the settings of a method that comes or goes as a whole.
+fn of_whole_method(difference: &Difference, all: &[Difference]) -> bool {
+    all.iter().any(|other| belongs(&difference.attribute, &other.attribute) && whole_method(other, all).is_some())
+}
+
+/// `POST /input` and `POST /input timeout` belong to `POST /input`; `POST /input-2` does not.
+fn belongs(attribute: &str, method: &str) -> bool {
+    attribute.strip_prefix(method).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 /// Steps that only serve another resource's change stay out of sight.

@@ -37,11 +37,20 @@ struct Checker<'c, 'a> {
 }
 
 /// What one destination asks of a bucket or queue that another may use too.
-#[derive(PartialEq)]
 struct Needs {
     existing: bool,
+    /// For how long objects are kept whose keys begin so.
+    prefix: String,
     expire_after: Option<u32>,
     dead_letter: Option<(Option<String>, Option<u32>)>,
+}
+
+impl Needs {
+    /// An expiry is a rule for a prefix, so two of them get along where neither prefix holds the other's objects.
+    fn contradicts(&self, other: &Needs) -> bool {
+        let overlap = self.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&self.prefix);
+        self.existing != other.existing || self.dead_letter != other.dead_letter || (overlap && self.expire_after != other.expire_after)
+    }
 }
 
 impl RouteDraft {
@@ -188,20 +197,22 @@ impl<'c> Checker<'c, '_> {
 
     /// A stage must stand alone, and two routes may not ask different things of one bucket or queue.
     fn sharing(&mut self) {
-        let mut first: BTreeMap<(&str, String), (&StageDraft, &RouteDraft)> = BTreeMap::new();
+        let mut users: BTreeMap<(&str, String), Vec<(&StageDraft, &RouteDraft)>> = BTreeMap::new();
         for (stage, route) in self.each() {
             let Some((kind, text)) = route.target() else { continue };
-            let key = (kind, self.on(stage, text));
-            let Some(&(other_stage, other_route)) = first.get(&key) else {
-                first.insert(key, (stage, route));
-                continue;
+            let others = users.entry((kind, self.on(stage, text))).or_default();
+            if let Some((other, _)) = others.iter().find(|(other, _)| other.name.value != stage.name.value) {
+                self.shared_by_stages(kind, text, route, other, stage);
+            }
+            let needs = self.needs(stage, route);
+            let contradicts = |(stage, other): &&(&StageDraft, &RouteDraft)| {
+                let theirs = self.needs(stage, other);
+                other.path.value != route.path.value && needs.as_ref().zip(theirs.as_ref()).is_some_and(|(one, two)| one.contradicts(two))
             };
-            if other_stage.name.value != stage.name.value {
-                self.shared_by_stages(kind, text, route, other_stage, stage);
+            if let Some((_, other)) = others.iter().find(contradicts) {
+                self.contradiction(kind, text, route, other);
             }
-            if route.path.value != other_route.path.value && self.needs(stage, route) != self.needs(other_stage, other_route) {
-                self.contradiction(kind, text, route, other_route);
-            }
+            others.push((stage, route));
         }
     }
 
@@ -221,9 +232,15 @@ impl<'c> Checker<'c, '_> {
 
     fn needs(&self, stage: &StageDraft, route: &RouteDraft) -> Option<Needs> {
         Some(match route.destination.as_ref()? {
-            DestinationDraft::S3(s3) => Needs { existing: s3.existing, expire_after: s3.expire_after, dead_letter: None },
+            DestinationDraft::S3(s3) => Needs {
+                existing: s3.existing,
+                prefix: s3.prefix.as_ref().map_or_else(String::new, |prefix| self.on(stage, prefix)),
+                expire_after: s3.expire_after,
+                dead_letter: None,
+            },
             DestinationDraft::Sqs(sqs) => Needs {
                 existing: sqs.existing,
+                prefix: String::new(),
                 expire_after: None,
                 dead_letter: sqs.dead_letter.as_ref().map(|dead| (dead.queue.as_ref().map(|queue| self.on(stage, queue)), dead.after)),
             },
@@ -231,14 +248,17 @@ impl<'c> Checker<'c, '_> {
     }
 
     fn contradiction(&mut self, kind: &str, text: &Text, route: &RouteDraft, other: &RouteDraft) {
-        let settings = if kind == "bucket" { "`existing` and `expire_after`" } else { "`existing` and `dead_letter`" };
+        let help = match kind {
+            "bucket" => "write the same `existing` and `expire_after` on both; where only the expiry is to differ, give each a `prefix` of its own",
+            _ => "write the same `existing` and `dead_letter` on both, or give each its own queue",
+        };
         let message = format!(
             "routes `{}` and `{}` share {kind} `{}` and say different things of it",
             other.path.value,
             route.path.value,
             super::shown(&text.written)
         );
-        self.reader.error(text.span, message, format!("write the same {settings} on both, or give each its own {kind}"));
+        self.reader.error(text.span, message, help);
     }
 
     fn dead_letters(&mut self) {

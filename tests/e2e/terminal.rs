@@ -102,4 +102,15 @@ fn a_plan_and_a_status_read_like_this() {
         "stack NAME in account 000000000000, us-east-1, API API-ID\nprod\n  URL → s3://NAME-prod/Mail/\n  function version 1, deployment \
          DEPLOYMENT, token set\neverything is as the stack file says\n"
     );
+    stack.rewrite(&YAML.replace("/input:", "/in:"));
+    let api = |text: &str| text.split("~ api NAME\n").nth(1).unwrap().split("~ stage prod\n").next().unwrap().to_owned();
+    assert_eq!(api(&text("plan")), "  + POST /in: 11 settings (-v shows)\n  - POST /input: 11 settings (-v shows)\n");
+    let whole = api(&stack.routeto("plan", "-v").check().stdout.replace(&stack.name, "NAME"));
+    let lines = [
+        "  + POST /in timeout: 29000 ms",
+        "  - POST /input timeout: 29000 ms",
+        "  + POST /in template application/json:",
+        "      +#set($destination = $stageVariables.destination_in)",
+    ];
+    assert!(lines.iter().all(|wanted| whole.lines().any(|line| line == *wanted)), "{whole}");
 }
