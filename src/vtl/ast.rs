@@ -117,7 +117,7 @@ pub(crate) enum ReferenceKind {
 pub(crate) struct Reference {
     pub kind: ReferenceKind,
     pub slot: Slot,
-    pub steps: Vec<Step>,
+    pub steps: Box<[Step]>,
     /// An odd number of backslashes stood before it.
     pub escaped: bool,
     /// How many backslashes are printed before the value.
@@ -142,7 +142,7 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) enum StepKind {
     Property(Span),
-    Method(Span, Vec<Expr>),
+    Method(Span, Box<[Expr]>),
     Index(Expr),
 }
 
@@ -200,7 +200,7 @@ pub(crate) enum Expr {
     Double(f64),
     Bool(bool),
     Reference(Box<Reference>),
-    Array(Vec<Expr>),
+    Array(Box<[Expr]>),
     Map(Vec<(Expr, Expr)>),
     Range(Box<(Expr, Expr)>),
     Chain(Box<Chain>),

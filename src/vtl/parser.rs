@@ -126,6 +126,9 @@ struct Parser<'s> {
     scanned: Option<HashMap<usize, Option<usize>>>,
     /// Whether the image of a token inside the current node was changed (escapes taken off).
     changed: bool,
+    /// Steps and arguments of what isn't finished yet: each is moved into a slice of its own size when it is.
+    steps: Vec<Step>,
+    arguments: Vec<Expr>,
 }
 
 pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
@@ -181,6 +184,8 @@ fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut Str
         later: Vec::new(),
         scanned: None,
         changed: false,
+        steps: Vec::new(),
+        arguments: Vec::new(),
     };
     let body = parser.process();
     let Parser { shared, later, .. } = parser;
@@ -293,70 +298,43 @@ impl<'s> Parser<'s> {
 
     /// The kind of the n-th token that isn't consumed yet, counted from 0.
     #[inline]
-    fn peek(&mut self, ahead: usize) -> Parsed<Kind> {
+    fn peek(&mut self, ahead: usize) -> Kind {
         let at = self.next + ahead;
-        if let Some(token) = self.tokens.get(at) {
-            return Ok(token.kind);
+        match self.tokens.get(at) {
+            Some(token) => token.kind,
+            None => self.read(at),
         }
-        while self.tokens.len() <= at {
-            self.read()?;
-        }
-        Ok(self.tokens[at].kind)
     }
 
-    fn read(&mut self) -> Parsed<()> {
-        match self.lexer.next() {
-            Ok(token) => {
-                self.tokens.push(token);
-                Ok(())
-            }
-            Err(error) => {
-                let at = error.at as usize;
-                let rest = &self.source[at.min(self.source.len())..];
-                let (message, help) = if error.at_end {
-                    (
-                        format!("the template ends in the middle of `{}`", head(rest)),
-                        "a `$` or `#` can't be the last character; write `#set($dollar = '$')` and `$dollar`, or put text behind it",
-                    )
-                } else {
-                    let wrong = rest.chars().next().unwrap_or(' ');
-                    (
-                        format!("`{wrong}` can't stand here"),
-                        match wrong {
-                            '"' | '\'' => {
-                                "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes"
-                            }
-                            '&' => "write `&&`",
-                            '|' => "write `||`",
-                            '+' | '-' | '*' | '/' | '%' => {
-                                "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
-                            }
-                            _ => "check for a parenthesis or a quote that is missing before it",
-                        },
-                    )
-                };
-                Err(self.raise_at(error.at, error.at + 1, message, Some(help)))
-            }
+    /// Reads tokens up to the one at `at`; where no token can start, the last one is repeated.
+    fn read(&mut self, at: usize) -> Kind {
+        while self.tokens.len() <= at {
+            let token = match self.tokens.last() {
+                Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => *last,
+                _ => self.lexer.next(),
+            };
+            self.tokens.push(token);
         }
+        self.tokens[at].kind
     }
 
     /// Consumes the next token, whatever it is.
-    fn take(&mut self) -> Parsed<usize> {
-        self.peek(0)?;
+    fn take(&mut self) -> usize {
+        self.peek(0);
         self.next += 1;
-        Ok(self.next - 1)
+        self.next - 1
     }
 
     fn expect(&mut self, kind: Kind, what: &str) -> Parsed<usize> {
-        if self.peek(0)? == kind { self.take() } else { Err(self.unexpected(what)) }
+        if self.peek(0) == kind { Ok(self.take()) } else { Err(self.unexpected(what)) }
     }
 
-    fn accept(&mut self, kind: Kind) -> Parsed<bool> {
-        let found = self.peek(0)? == kind;
+    fn accept(&mut self, kind: Kind) -> bool {
+        let found = self.peek(0) == kind;
         if found {
             self.next += 1;
         }
-        Ok(found)
+        found
     }
 
     fn image(&self, token: usize) -> &'s str {
@@ -414,8 +392,38 @@ impl<'s> Parser<'s> {
         self.raise_at(start, end, message, help)
     }
 
+    /// The lexer can't go on.
+    fn stuck(&self, Token { kind, start, .. }: Token) -> Raised {
+        let rest = self.source.get(start as usize..).unwrap_or("");
+        let (message, help) = if kind == Kind::Unfinished {
+            (
+                format!("the template ends in the middle of `{}`", head(rest)),
+                "a `$` or `#` can't be the last character; write `#set($dollar = '$')` and `$dollar`, or put text behind it",
+            )
+        } else {
+            let wrong = rest.chars().next().unwrap_or(' ');
+            (
+                format!("`{wrong}` can't stand here"),
+                match wrong {
+                    '"' | '\'' => "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes",
+                    '&' => "write `&&`",
+                    '|' => "write `||`",
+                    '+' | '-' | '*' | '/' | '%' => {
+                        "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
+                    }
+                    _ => "check for a parenthesis or a quote that is missing before it",
+                },
+            )
+        };
+        self.raise_at(start, start + 1, message, Some(help))
+    }
+
     /// The next token isn't what the grammar asks for.
+    #[cold]
     fn unexpected(&self, wanted: &str) -> Raised {
+        if let Some(last) = self.tokens.last().filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished)) {
+            return self.stuck(*last);
+        }
         let token = self.next.min(self.tokens.len() - 1);
         let kind = self.tokens[token].kind;
         let image = self.image(token);
@@ -488,7 +496,7 @@ impl<'s> Parser<'s> {
 
     fn process(&mut self) -> Parsed<Block> {
         let body = self.block()?;
-        if self.peek(0)? != Kind::Eof {
+        if self.peek(0) != Kind::Eof {
             return Err(self.unexpected("text, a reference or a directive"));
         }
         Ok(body)
@@ -497,7 +505,7 @@ impl<'s> Parser<'s> {
     fn block(&mut self) -> Parsed<Block> {
         self.enter()?;
         let mut nodes = Vec::new();
-        while starts_statement(self.peek(0)?) {
+        while starts_statement(self.peek(0)) {
             self.statement(&mut nodes)?;
         }
         self.leave();
@@ -518,32 +526,32 @@ impl<'s> Parser<'s> {
     }
 
     fn statement(&mut self, nodes: &mut Block) -> Parsed<()> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::If => {
                 let node = self.if_statement()?;
                 nodes.push(node);
             }
             Kind::Identifier => {
                 // Velocity looks one token further before it takes the reference.
-                self.peek(1)?;
+                self.peek(1);
                 let reference = self.reference()?;
                 nodes.push(Node::Reference(Box::new(reference)));
             }
-            Kind::ReferenceLeftBrace if self.peek(1)? == Kind::Identifier => {
+            Kind::ReferenceLeftBrace if self.peek(1) == Kind::Identifier => {
                 let reference = self.reference()?;
                 nodes.push(Node::Reference(Box::new(reference)));
             }
             Kind::LineCommentStart => {
-                let token = self.take()?;
-                self.accept(Kind::LineCommentEnd)?;
+                let token = self.take();
+                self.accept(Kind::LineCommentEnd);
                 self.comment(nodes, token);
             }
             Kind::BlockComment | Kind::FormalComment => {
-                let token = self.take()?;
+                let token = self.take();
                 self.comment(nodes, token);
             }
             Kind::Textblock => {
-                let token = self.take()?;
+                let token = self.take();
                 let span = self.span(token, token);
                 self.push_text(nodes, Span::new(span.start + 3, span.end - 3));
             }
@@ -552,13 +560,13 @@ impl<'s> Parser<'s> {
                 nodes.push(Node::Set(Box::new(set)));
             }
             Kind::EscapeDirective => {
-                let token = self.take()?;
+                let token = self.take();
                 self.escaped_directive(nodes, token);
             }
             Kind::DoubleEscape => self.double_escapes(nodes)?,
             Kind::Word | Kind::BracketedWord => self.directive(nodes)?,
             _ => {
-                let token = self.take()?;
+                let token = self.take();
                 let special = self.special(token);
                 let span = self.span(token, token);
                 // The passed-over `$` or `#` usually stands right before the token.
@@ -603,7 +611,7 @@ impl<'s> Parser<'s> {
 
     fn double_escapes(&mut self, nodes: &mut Block) -> Parsed<()> {
         let first = self.next;
-        while self.peek(0)? == Kind::DoubleEscape {
+        while self.peek(0) == Kind::DoubleEscape {
             self.next += 1;
         }
         let count = self.next - first;
@@ -622,19 +630,19 @@ impl<'s> Parser<'s> {
     }
 
     fn if_statement(&mut self) -> Parsed<Node> {
-        self.take()?;
+        self.take();
         let mut branches = vec![self.condition_and_block("`(` behind #if")?];
-        while self.peek(0)? == Kind::ElseIf {
-            self.take()?;
+        while self.peek(0) == Kind::ElseIf {
+            self.take();
             branches.push(self.condition_and_block("`(` behind #elseif")?);
         }
-        let otherwise = if self.accept(Kind::Else)? { Some(self.block()?) } else { None };
+        let otherwise = if self.accept(Kind::Else) { Some(self.block()?) } else { None };
         self.expect(Kind::End, "#end of an #if")?;
         Ok(Node::If(Box::new(If { branches, otherwise })))
     }
 
     fn condition_and_block(&mut self, wanted: &str) -> Parsed<(Expr, Block)> {
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, wanted)?;
         let condition = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
@@ -642,9 +650,9 @@ impl<'s> Parser<'s> {
     }
 
     fn set_directive(&mut self) -> Parsed<Set> {
-        self.take()?;
-        self.accept(Kind::Blank)?;
-        if !matches!(self.peek(0)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+        self.take();
+        self.accept(Kind::Blank);
+        if !matches!(self.peek(0), Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Err(self.unexpected("a reference to assign to"));
         }
         let target = self.next;
@@ -653,17 +661,17 @@ impl<'s> Parser<'s> {
         let image: String = self.image(target).chars().skip(1).collect();
         let slot = self.shared.names.slot(&image);
         self.shared.changes_values |= !left.steps.is_empty();
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::Assign, "`=`")?;
         let right = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
         self.lexer.in_set = false;
-        self.accept(Kind::Newline)?;
+        self.accept(Kind::Newline);
         Ok(Set { left, slot, right })
     }
 
     fn directive(&mut self, nodes: &mut Block) -> Parsed<()> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         let name: &'s str = if self.tokens[token].kind == Kind::BracketedWord {
             image.get(2..image.len() - 1).unwrap_or("")
@@ -693,18 +701,18 @@ impl<'s> Parser<'s> {
             return Ok(());
         }
         let outer_changed = std::mem::replace(&mut self.changed, false);
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, "`(`")?;
         let mut arguments: Vec<Expr> = Vec::new();
         let mut tokens: Vec<(usize, usize)> = Vec::new();
         loop {
-            let more = match self.peek(0)? {
+            let more = match self.peek(0) {
                 Kind::Blank => {
-                    let second = self.peek(1)?;
+                    let second = self.peek(1);
                     second == Kind::Comma || starts_argument(second)
                 }
                 Kind::Comma => {
-                    let second = self.peek(1)?;
+                    let second = self.peek(1);
                     second == Kind::Blank || starts_argument(second)
                 }
                 kind => starts_argument(kind),
@@ -712,9 +720,9 @@ impl<'s> Parser<'s> {
             if !more {
                 break;
             }
-            self.accept(Kind::Blank)?;
-            if self.accept(Kind::Comma)? {
-                self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
+            if self.accept(Kind::Comma) {
+                self.accept(Kind::Blank);
             }
             let first = self.next;
             let argument = self.directive_argument()?;
@@ -733,19 +741,19 @@ impl<'s> Parser<'s> {
             tokens.push((first, self.next - 1));
             arguments.push(argument);
         }
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::RightParen, "`)` or an argument")?;
         let mut body = Vec::new();
         let mut inner = (self.next, self.next);
         if has_block {
             let start = self.next;
-            self.peek(0)?;
+            self.peek(0);
             body = self.block()?;
             inner = (start, self.next);
-            if self.peek(0)? != Kind::End {
+            if self.peek(0) != Kind::End {
                 return Err(self.unexpected(&format!("#end of #{name}")));
             }
-            self.take()?;
+            self.take();
             if is_macro {
                 if arguments.is_empty() {
                     return Err(self.raise(token, "#macro needs a name", None));
@@ -861,9 +869,9 @@ impl<'s> Parser<'s> {
     }
 
     fn directive_argument(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::Word => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Word)
             }
             _ => self.value(),
@@ -874,86 +882,42 @@ impl<'s> Parser<'s> {
 
     fn expression(&mut self) -> Parsed<Expr> {
         self.enter()?;
-        let expression = self.or_expression()?;
+        let (expression, _) = self.operation(Precedence::Or)?;
         self.leave();
         Ok(expression)
     }
 
-    /// One level of precedence: operands of the next level, joined by the level's operators.
-    fn chain(&mut self, operand: fn(&mut Self) -> Parsed<(Expr, Span)>, operator: fn(Kind) -> Option<Operator>) -> Parsed<(Expr, Span)> {
-        let (first, first_literal) = operand(self)?;
-        let Some(mut next) = operator(self.peek(0)?) else {
-            return Ok((first, first_literal));
-        };
-        let mut rest = Vec::new();
-        let mut tail;
-        loop {
-            self.take()?;
-            let start = self.next;
-            let (right, literal) = operand(self)?;
-            tail = self.span_from(start);
-            rest.push(Link { operator: next, right, literal, tail });
-            match operator(self.peek(0)?) {
-                Some(another) => next = another,
-                None => break,
+    /// Operands joined by operators that bind at least as strongly as `weakest`, and what `+` prints for the whole if it is null.
+    fn operation(&mut self, weakest: Precedence) -> Parsed<(Expr, Span)> {
+        let (mut whole, mut literal) = self.unary()?;
+        while let Some(precedence) = operator(self.peek(0)).map(|(_, precedence)| precedence).filter(|found| *found >= weakest) {
+            let (first, first_literal) = (whole, literal);
+            let mut rest = Vec::new();
+            while let Some((operator, _)) = operator(self.peek(0)).filter(|(_, found)| *found == precedence) {
+                self.take();
+                let start = self.next;
+                let (right, right_literal) = match precedence.stronger() {
+                    Some(stronger) => self.operation(stronger)?,
+                    None => self.unary()?,
+                };
+                literal = self.span_from(start);
+                rest.push(Link { operator, right, literal: right_literal, tail: literal });
             }
+            whole = Expr::Chain(Box::new(Chain { first, first_literal, rest }));
         }
-        Ok((Expr::Chain(Box::new(Chain { first, first_literal, rest })), tail))
-    }
-
-    fn or_expression(&mut self) -> Parsed<Expr> {
-        Ok(self.chain(Self::and_expression, |kind| (kind == Kind::Or).then_some(Operator::Or))?.0)
-    }
-
-    fn and_expression(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::equality, |kind| (kind == Kind::And).then_some(Operator::And))
-    }
-
-    fn equality(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::relation, |kind| match kind {
-            Kind::Equal => Some(Operator::Equal),
-            Kind::NotEqual => Some(Operator::NotEqual),
-            _ => None,
-        })
-    }
-
-    fn relation(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::sum, |kind| match kind {
-            Kind::Less => Some(Operator::Less),
-            Kind::Greater => Some(Operator::Greater),
-            Kind::LessEqual => Some(Operator::LessEqual),
-            Kind::GreaterEqual => Some(Operator::GreaterEqual),
-            _ => None,
-        })
-    }
-
-    fn sum(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::product, |kind| match kind {
-            Kind::Plus => Some(Operator::Add),
-            Kind::Minus => Some(Operator::Subtract),
-            _ => None,
-        })
-    }
-
-    fn product(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::unary, |kind| match kind {
-            Kind::Multiply => Some(Operator::Multiply),
-            Kind::Divide => Some(Operator::Divide),
-            Kind::Modulus => Some(Operator::Modulo),
-            _ => None,
-        })
+        Ok((whole, literal))
     }
 
     fn unary(&mut self) -> Parsed<(Expr, Span)> {
         let mut nots = 0usize;
         loop {
-            match self.peek(0)? {
+            match self.peek(0) {
                 Kind::Not => {
-                    self.take()?;
+                    self.take();
                 }
-                Kind::Blank if self.peek(1)? == Kind::Not => {
-                    self.take()?;
-                    self.take()?;
+                Kind::Blank if self.peek(1) == Kind::Not => {
+                    self.take();
+                    self.take();
                 }
                 _ => break,
             }
@@ -970,43 +934,54 @@ impl<'s> Parser<'s> {
     }
 
     fn primary(&mut self) -> Parsed<(Expr, Span)> {
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let first = self.next;
-        let expression = if self.peek(0)? == Kind::LeftParen {
-            self.take()?;
+        let expression = if self.peek(0) == Kind::LeftParen {
+            self.take();
             let start = self.next;
             let inner = self.expression()?;
             let span = self.span_from(start);
             self.expect(Kind::RightParen, "`)` or an operator")?;
-            self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
             return Ok((Expr::Group(Box::new(inner)), span));
         } else {
             self.value()?
         };
         let span = self.span_from(first);
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         Ok((expression, span))
     }
 
     /// A parameter of a method, an element of a list, a key or a value of a map.
     fn parameter(&mut self) -> Parsed<Expr> {
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let value = self.value()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         Ok(value)
     }
 
+    /// One or more of them, with commas between them, onto the stack of arguments.
+    fn parameters(&mut self) -> Parsed<()> {
+        loop {
+            let parameter = self.parameter()?;
+            self.arguments.push(parameter);
+            if !self.accept(Kind::Comma) {
+                return Ok(());
+            }
+        }
+    }
+
     fn value(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::StringLiteral => self.string(),
             Kind::Integer => self.integer(),
             Kind::Float => self.float(),
             Kind::True => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Bool(true))
             }
             Kind::False => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Bool(false))
             }
             Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
@@ -1027,60 +1002,57 @@ impl<'s> Parser<'s> {
     }
 
     fn array(&mut self) -> Parsed<Expr> {
-        self.take()?;
-        let mut elements = Vec::new();
-        if starts_parameter(self.peek(0)?) {
-            elements.push(self.parameter()?);
-            while self.accept(Kind::Comma)? {
-                elements.push(self.parameter()?);
-            }
+        self.take();
+        let outer_arguments = self.arguments.len();
+        if starts_parameter(self.peek(0)) {
+            self.parameters()?;
         }
         self.expect(Kind::RightBracket, "`]` or `,`")?;
-        Ok(Expr::Array(elements))
+        Ok(Expr::Array(self.arguments.drain(outer_arguments..).collect()))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
-        self.take()?;
+        self.take();
         let mut entries = Vec::new();
         let closes = |kind| matches!(kind, Kind::RightBrace | Kind::ReferenceRightBrace);
-        let empty = match self.peek(0)? {
-            Kind::Blank => closes(self.peek(1)?),
+        let empty = match self.peek(0) {
+            Kind::Blank => closes(self.peek(1)),
             kind => closes(kind),
         };
         if empty {
-            self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
         } else {
             loop {
                 let key = self.parameter()?;
                 self.expect(Kind::Colon, "`:` between key and value")?;
                 entries.push((key, self.parameter()?));
-                if !self.accept(Kind::Comma)? {
+                if !self.accept(Kind::Comma) {
                     break;
                 }
             }
         }
-        if !closes(self.peek(0)?) {
+        if !closes(self.peek(0)) {
             return Err(self.unexpected("`}` or `,`"));
         }
-        self.take()?;
+        self.take();
         Ok(Expr::Map(entries))
     }
 
     fn range(&mut self) -> Parsed<Expr> {
-        self.take()?;
-        self.accept(Kind::Blank)?;
+        self.take();
+        self.accept(Kind::Blank);
         let from = self.range_end()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::DoubleDot, "`..`")?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let to = self.range_end()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::RightBracket, "`]`")?;
         Ok(Expr::Range(Box::new((from, to))))
     }
 
     fn range_end(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::Integer => self.integer(),
             Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
             _ => Err(self.unexpected("a whole number or a reference")),
@@ -1088,7 +1060,7 @@ impl<'s> Parser<'s> {
     }
 
     fn integer(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         if let Ok(number) = image.parse::<i32>() {
             return Ok(Expr::Int(number));
@@ -1106,7 +1078,7 @@ impl<'s> Parser<'s> {
     }
 
     fn float(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         match image.parse::<f64>() {
             Ok(number) => Ok(Expr::Double(number)),
@@ -1118,7 +1090,7 @@ impl<'s> Parser<'s> {
     }
 
     fn string(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         let written = self.span(token, token);
         let double = image.starts_with('"');
@@ -1166,71 +1138,70 @@ impl<'s> Parser<'s> {
         self.enter()?;
         let first = self.next;
         let outer_changed = std::mem::replace(&mut self.changed, false);
-        let braced = self.peek(0)? == Kind::ReferenceLeftBrace;
-        self.take()?;
+        let braced = self.peek(0) == Kind::ReferenceLeftBrace;
+        self.take();
         if braced {
             self.expect(Kind::Identifier, "a name behind `{`")?;
         }
-        let mut steps = Vec::new();
-        self.indexes(&mut steps)?;
-        while self.peek(0)? == Kind::Dot && self.peek(1)? == Kind::Identifier {
-            self.take()?;
-            self.member(&mut steps)?;
-            self.indexes(&mut steps)?;
+        let outer_steps = self.steps.len();
+        self.indexes()?;
+        while self.peek(0) == Kind::Dot && self.peek(1) == Kind::Identifier {
+            self.take();
+            self.member()?;
+            self.indexes()?;
         }
         if braced {
             self.expect(Kind::ReferenceRightBrace, "`}`")?;
         }
+        let steps = self.steps.drain(outer_steps..).collect();
         let reference = self.finish_reference(first, steps);
         self.changed |= outer_changed;
         self.leave();
         Ok(reference)
     }
 
-    fn indexes(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
-        while self.peek(0)? == Kind::IndexLeft {
-            let first = self.take()?;
-            self.accept(Kind::Blank)?;
-            let index = match self.peek(0)? {
+    fn indexes(&mut self) -> Parsed<()> {
+        while self.peek(0) == Kind::IndexLeft {
+            let first = self.take();
+            self.accept(Kind::Blank);
+            let index = match self.peek(0) {
                 Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False | Kind::Identifier | Kind::ReferenceLeftBrace => {
                     self.value()?
                 }
                 _ => return Err(self.unexpected("an index: a string, a whole number or a reference")),
             };
-            self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
             self.expect(Kind::IndexRight, "`]`")?;
-            steps.push(Step { kind: StepKind::Index(index), span: self.span_from(first) });
+            self.steps.push(Step { kind: StepKind::Index(index), span: self.span_from(first) });
         }
         Ok(())
     }
 
-    fn member(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
-        let is_method = self.peek(1)? == Kind::LeftParen && {
-            let third = self.peek(2)?;
+    fn member(&mut self) -> Parsed<()> {
+        let is_method = self.peek(1) == Kind::LeftParen && {
+            let third = self.peek(2);
             third == Kind::MethodRightParen || starts_parameter(third)
         };
         let name_token = self.expect(Kind::Identifier, "a name")?;
         let name = self.span(name_token, name_token);
         self.shared.changes_values |= is_method && changes_value(self.image(name_token));
         if !is_method {
-            steps.push(Step { kind: StepKind::Property(name), span: name });
+            self.steps.push(Step { kind: StepKind::Property(name), span: name });
             return Ok(());
         }
-        self.take()?;
-        let mut arguments = Vec::new();
-        if self.peek(0)? != Kind::MethodRightParen {
-            arguments.push(self.parameter()?);
-            while self.accept(Kind::Comma)? {
-                arguments.push(self.parameter()?);
-            }
+        self.take();
+        let outer_arguments = self.arguments.len();
+        if self.peek(0) != Kind::MethodRightParen {
+            self.parameters()?;
         }
+        let arguments = self.arguments.drain(outer_arguments..).collect();
         self.expect(Kind::MethodRightParen, "`)` or `,`; arguments can't be calculated in place, assign them with #set first")?;
-        steps.push(Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) });
+        self.steps.push(Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) });
         Ok(())
     }
 
     /// Works out what the first token of a reference says: kind, escapes, name, and what is printed before it.
-    fn finish_reference(&mut self, first: usize, steps: Vec<Step>) -> Reference {
+    fn finish_reference(&mut self, first: usize, steps: Box<[Step]>) -> Reference {
         let last = self.next - 1;
         let written = self.span(first, last);
         let image = self.image(first);
@@ -1290,30 +1261,33 @@ impl<'s> Parser<'s> {
 
     /// Whether `[` starts a range: a reference or whole number, then `..`.
     fn range_follows(&mut self) -> Parsed<bool> {
-        let at = self.next;
-        Ok(self.scan_range_start(at)?.is_some())
+        let found = self.scan_range_start(self.next)?.is_some();
+        match self.tokens.last() {
+            Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => Err(self.stuck(*last)),
+            _ => Ok(found),
+        }
     }
 
-    fn kind_at(&mut self, at: usize) -> Parsed<Kind> {
+    fn kind_at(&mut self, at: usize) -> Kind {
         self.peek(at - self.next)
     }
 
-    fn skip_blank(&mut self, at: usize) -> Parsed<usize> {
-        Ok(if self.kind_at(at)? == Kind::Blank { at + 1 } else { at })
+    fn skip_blank(&mut self, at: usize) -> usize {
+        if self.kind_at(at) == Kind::Blank { at + 1 } else { at }
     }
 
     fn scan_range_start(&mut self, at: usize) -> Parsed<Option<usize>> {
-        if self.kind_at(at)? != Kind::LeftBracket {
+        if self.kind_at(at) != Kind::LeftBracket {
             return Ok(None);
         }
-        let at = self.skip_blank(at + 1)?;
+        let at = self.skip_blank(at + 1);
         let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
-        Ok(if self.kind_at(at)? == Kind::DoubleDot { Some(at + 1) } else { None })
+        let at = self.skip_blank(at);
+        Ok(if self.kind_at(at) == Kind::DoubleDot { Some(at + 1) } else { None })
     }
 
     fn scan_range_end(&mut self, at: usize) -> Parsed<Option<usize>> {
-        match self.kind_at(at)? {
+        match self.kind_at(at) {
             Kind::Integer => Ok(Some(at + 1)),
             _ => self.scan_reference(at),
         }
@@ -1321,14 +1295,14 @@ impl<'s> Parser<'s> {
 
     fn scan_range(&mut self, at: usize) -> Parsed<Option<usize>> {
         let Some(at) = self.scan_range_start(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
+        let at = self.skip_blank(at);
         let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
-        Ok(if self.kind_at(at)? == Kind::RightBracket { Some(at + 1) } else { None })
+        let at = self.skip_blank(at);
+        Ok(if self.kind_at(at) == Kind::RightBracket { Some(at + 1) } else { None })
     }
 
     fn scan_reference(&mut self, start: usize) -> Parsed<Option<usize>> {
-        if !matches!(self.kind_at(start)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+        if !matches!(self.kind_at(start), Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Ok(None);
         }
         if let Some(known) = self.scanned.as_ref().and_then(|scanned| scanned.get(&start)) {
@@ -1343,24 +1317,24 @@ impl<'s> Parser<'s> {
 
     fn scan_reference_body(&mut self, start: usize) -> Parsed<Option<usize>> {
         let mut at = start;
-        let braced = self.kind_at(at)? == Kind::ReferenceLeftBrace;
+        let braced = self.kind_at(at) == Kind::ReferenceLeftBrace;
         if braced {
             at += 1;
-            if self.kind_at(at)? != Kind::Identifier {
+            if self.kind_at(at) != Kind::Identifier {
                 return Ok(None);
             }
         }
         at = self.scan_indexes(at + 1)?;
-        while self.kind_at(at)? == Kind::Dot {
+        while self.kind_at(at) == Kind::Dot {
             let member = match self.scan_method(at + 1)? {
                 Some(behind) => behind,
-                None if self.kind_at(at + 1)? == Kind::Identifier => at + 2,
+                None if self.kind_at(at + 1) == Kind::Identifier => at + 2,
                 None => break,
             };
             at = self.scan_indexes(member)?;
         }
         if braced {
-            if self.kind_at(at)? != Kind::ReferenceRightBrace {
+            if self.kind_at(at) != Kind::ReferenceRightBrace {
                 return Ok(None);
             }
             at += 1;
@@ -1370,17 +1344,17 @@ impl<'s> Parser<'s> {
 
     fn scan_indexes(&mut self, start: usize) -> Parsed<usize> {
         let mut at = start;
-        while self.kind_at(at)? == Kind::IndexLeft {
-            let inner = self.skip_blank(at + 1)?;
-            let behind = match self.kind_at(inner)? {
+        while self.kind_at(at) == Kind::IndexLeft {
+            let inner = self.skip_blank(at + 1);
+            let behind = match self.kind_at(inner) {
                 Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False => inner + 1,
                 _ => match self.scan_reference(inner)? {
                     Some(behind) => behind,
                     None => return Ok(at),
                 },
             };
-            let behind = self.skip_blank(behind)?;
-            if self.kind_at(behind)? != Kind::IndexRight {
+            let behind = self.skip_blank(behind);
+            if self.kind_at(behind) != Kind::IndexRight {
                 return Ok(at);
             }
             at = behind + 1;
@@ -1389,17 +1363,17 @@ impl<'s> Parser<'s> {
     }
 
     fn scan_method(&mut self, start: usize) -> Parsed<Option<usize>> {
-        if self.kind_at(start)? != Kind::Identifier || self.kind_at(start + 1)? != Kind::LeftParen {
+        if self.kind_at(start) != Kind::Identifier || self.kind_at(start + 1) != Kind::LeftParen {
             return Ok(None);
         }
         let at = self.scan_parameters(start + 2)?;
-        Ok(if self.kind_at(at)? == Kind::MethodRightParen { Some(at + 1) } else { None })
+        Ok(if self.kind_at(at) == Kind::MethodRightParen { Some(at + 1) } else { None })
     }
 
     /// As many parameters as there are, with commas between them.
     fn scan_parameters(&mut self, start: usize) -> Parsed<usize> {
         let Some(mut at) = self.scan_parameter(start)? else { return Ok(start) };
-        while self.kind_at(at)? == Kind::Comma {
+        while self.kind_at(at) == Kind::Comma {
             match self.scan_parameter(at + 1)? {
                 Some(behind) => at = behind,
                 None => break,
@@ -1410,14 +1384,14 @@ impl<'s> Parser<'s> {
 
     fn scan_parameter(&mut self, start: usize) -> Parsed<Option<usize>> {
         self.enter()?;
-        let at = self.skip_blank(start)?;
-        let behind = match self.kind_at(at)? {
+        let at = self.skip_blank(start);
+        let behind = match self.kind_at(at) {
             Kind::StringLiteral | Kind::Integer | Kind::Float | Kind::True | Kind::False => Some(at + 1),
             Kind::LeftBracket => match self.scan_range(at)? {
                 Some(behind) => Some(behind),
                 None => {
                     let inner = self.scan_parameters(at + 1)?;
-                    (self.kind_at(inner)? == Kind::RightBracket).then_some(inner + 1)
+                    (self.kind_at(inner) == Kind::RightBracket).then_some(inner + 1)
                 }
             },
             Kind::LeftBrace => self.scan_map(at)?,
@@ -1425,7 +1399,7 @@ impl<'s> Parser<'s> {
         };
         self.leave();
         match behind {
-            Some(behind) => Ok(Some(self.skip_blank(behind)?)),
+            Some(behind) => Ok(Some(self.skip_blank(behind))),
             None => Ok(None),
         }
     }
@@ -1433,24 +1407,67 @@ impl<'s> Parser<'s> {
     fn scan_map(&mut self, start: usize) -> Parsed<Option<usize>> {
         let mut at = match self.scan_entry(start + 1)? {
             Some(behind) => behind,
-            None => self.skip_blank(start + 1)?,
+            None => self.skip_blank(start + 1),
         };
-        while self.kind_at(at)? == Kind::Comma {
+        while self.kind_at(at) == Kind::Comma {
             match self.scan_entry(at + 1)? {
                 Some(behind) => at = behind,
                 None => break,
             }
         }
-        Ok(matches!(self.kind_at(at)?, Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
+        Ok(matches!(self.kind_at(at), Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
     }
 
     fn scan_entry(&mut self, start: usize) -> Parsed<Option<usize>> {
         let Some(at) = self.scan_parameter(start)? else { return Ok(None) };
-        if self.kind_at(at)? != Kind::Colon {
+        if self.kind_at(at) != Kind::Colon {
             return Ok(None);
         }
         self.scan_parameter(at + 1)
     }
+}
+
+/// How strongly an operator binds, weakest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Precedence {
+    Or,
+    And,
+    Equality,
+    Relation,
+    Sum,
+    Product,
+}
+
+impl Precedence {
+    fn stronger(self) -> Option<Self> {
+        match self {
+            Precedence::Or => Some(Precedence::And),
+            Precedence::And => Some(Precedence::Equality),
+            Precedence::Equality => Some(Precedence::Relation),
+            Precedence::Relation => Some(Precedence::Sum),
+            Precedence::Sum => Some(Precedence::Product),
+            Precedence::Product => None,
+        }
+    }
+}
+
+fn operator(kind: Kind) -> Option<(Operator, Precedence)> {
+    Some(match kind {
+        Kind::Or => (Operator::Or, Precedence::Or),
+        Kind::And => (Operator::And, Precedence::And),
+        Kind::Equal => (Operator::Equal, Precedence::Equality),
+        Kind::NotEqual => (Operator::NotEqual, Precedence::Equality),
+        Kind::Less => (Operator::Less, Precedence::Relation),
+        Kind::Greater => (Operator::Greater, Precedence::Relation),
+        Kind::LessEqual => (Operator::LessEqual, Precedence::Relation),
+        Kind::GreaterEqual => (Operator::GreaterEqual, Precedence::Relation),
+        Kind::Plus => (Operator::Add, Precedence::Sum),
+        Kind::Minus => (Operator::Subtract, Precedence::Sum),
+        Kind::Multiply => (Operator::Multiply, Precedence::Product),
+        Kind::Divide => (Operator::Divide, Precedence::Product),
+        Kind::Modulus => (Operator::Modulo, Precedence::Product),
+        _ => return None,
+    })
 }
 
 /// The first characters of a text, for a message.
