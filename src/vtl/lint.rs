@@ -3,7 +3,7 @@
 
 use super::{
     Place, Template,
-    ast::{self, Block, Expr, Node, Reference, Span, StepKind},
+    ast::{self, Block, Expr, Many, Node, Reference, Span, StepKind, Tree},
     main_offset, place,
 };
 
@@ -39,9 +39,15 @@ const UTIL: [&str; 6] = ["escapeJavaScript", "parseJson", "urlEncode", "urlDecod
 
 /// Looks a template over. In order of place; what is unknown of API Gateway is told once each.
 pub fn lint(template: &Template) -> Vec<Lint> {
-    let mut linter =
-        Linter { template, in_string: false, escaped: false, tainted: vec![None; template.tree.names.len()], lints: Vec::new() };
-    linter.block(&template.tree.body);
+    let mut linter = Linter {
+        template,
+        tree: &template.tree,
+        in_string: false,
+        escaped: false,
+        tainted: vec![None; template.tree.names.len()],
+        lints: Vec::new(),
+    };
+    linter.block(template.tree.body);
     template.tree.unverified.iter().for_each(|span| linter.unverified(*span));
     linter.lints.sort_by_key(|lint| (lint.place, lint.message.clone()));
     linter.lints.dedup();
@@ -59,6 +65,7 @@ enum Taint {
 
 struct Linter<'t> {
     template: &'t Template,
+    tree: &'t Tree,
     /// Whether the text printed so far ends inside a JSON string.
     in_string: bool,
     /// Whether it ends behind a backslash.
@@ -68,9 +75,9 @@ struct Linter<'t> {
     lints: Vec<Lint>,
 }
 
-impl Linter<'_> {
-    fn text(&self, span: Span) -> &str {
-        span.of(&self.template.tree.pool)
+impl<'t> Linter<'t> {
+    fn text(&self, span: Span) -> &'t str {
+        span.of(&self.tree.pool)
     }
 
     fn print(&mut self, text: &str) {
@@ -84,59 +91,55 @@ impl Linter<'_> {
         }
     }
 
-    fn block(&mut self, block: &Block) {
-        for node in block {
+    fn block(&mut self, block: Block) {
+        let tree = self.tree;
+        for node in &tree[block] {
             match node {
-                Node::Text(span) => {
-                    let text = self.text(*span).to_owned();
-                    self.print(&text);
-                }
-                Node::Made(text) => {
-                    let text = text.to_string();
-                    self.print(&text);
-                }
+                Node::Text(span) => self.print(self.text(*span)),
                 Node::Reference(reference) => {
                     self.expressions(reference);
-                    if !reference.escaped {
+                    if !reference.before.is_some_and(|before| tree[before].escaped) {
                         self.printed(reference);
                     }
                 }
                 Node::Set(set) => {
+                    let set = &tree[*set];
                     self.expression(&set.right);
                     if set.left.steps.is_empty() {
                         self.tainted[set.slot as usize] = self.taint(&set.right);
                     }
                 }
-                Node::If(branching) => {
+                Node::If { branches, otherwise } => {
                     // Each branch starts where the text before it ended.
                     let before = (self.in_string, self.escaped);
                     let mut after = before;
-                    for (condition, body) in &branching.branches {
-                        self.expression(condition);
+                    for branch in &tree[*branches] {
+                        self.expression(&branch.condition);
                         (self.in_string, self.escaped) = before;
-                        self.block(body);
+                        self.block(branch.body);
                         after = (self.in_string, self.escaped);
                     }
-                    if let Some(body) = &branching.otherwise {
+                    if let Some(body) = otherwise {
                         (self.in_string, self.escaped) = before;
-                        self.block(body);
+                        self.block(*body);
                         after = (self.in_string, self.escaped);
                     }
                     (self.in_string, self.escaped) = after;
                 }
                 Node::Foreach(foreach) => {
-                    if let Some(list) = foreach.arguments.get(2) {
+                    let foreach = &tree[*foreach];
+                    if let Some(list) = tree[foreach.arguments].get(2) {
                         self.expression(list);
                         self.tainted[foreach.element as usize] = self.taint(list);
                     }
-                    self.block(&foreach.body);
+                    self.block(foreach.body);
                 }
-                Node::Define(define) => {
+                Node::Define { body, .. } => {
                     let before = (self.in_string, self.escaped);
-                    self.block(&define.body);
+                    self.block(*body);
                     (self.in_string, self.escaped) = before;
                 }
-                Node::Stop(_) | Node::Break(_) | Node::Load(_) => {}
+                Node::Stop(_) | Node::Break | Node::BreakOf(..) | Node::Load(_) => {}
             }
         }
     }
@@ -144,14 +147,14 @@ impl Linter<'_> {
     fn taint(&self, expression: &Expr) -> Option<Taint> {
         match expression {
             Expr::Reference(reference) => self.taint_of(reference),
-            Expr::Group(inner) => self.taint(inner),
+            Expr::Group(inner) => self.taint(&self.tree[*inner]),
             Expr::Chain(chain) => {
-                let links = chain.rest.iter().filter(|link| !link.operator.is_condition()).map(|link| &link.right);
+                let chain = &self.tree[*chain];
+                let links = self.tree[chain.rest].iter().filter(|link| !link.operator.is_condition()).map(|link| &link.right);
                 std::iter::once(&chain.first).chain(links).find_map(|side| self.taint(side))
             }
-            Expr::Array(items) => items.iter().find_map(|item| self.taint(item)),
-            Expr::Map(entries) => entries.iter().find_map(|(key, value)| self.taint(key).or_else(|| self.taint(value))),
-            Expr::Interpolated(index) => self.template.tree.strings[*index as usize].body.iter().find_map(|node| match node {
+            Expr::Array(items) | Expr::Map(items) => self.tree[*items].iter().find_map(|item| self.taint(item)),
+            Expr::Interpolated(index) => self.tree[self.tree.strings[*index as usize].body].iter().find_map(|node| match node {
                 Node::Reference(reference) => self.taint_of(reference),
                 _ => None,
             }),
@@ -160,7 +163,7 @@ impl Linter<'_> {
     }
 
     fn taint_of(&self, reference: &Reference) -> Option<Taint> {
-        let mut steps = reference.steps.iter();
+        let mut steps = self.tree[reference.steps].iter();
         let mut taint = match reference.slot {
             ast::INPUT => {
                 let first = steps.next()?;
@@ -173,7 +176,7 @@ impl Linter<'_> {
             }
             ast::UTIL => {
                 let StepKind::Method(name, arguments) = &steps.next()?.kind else { return None };
-                let inner = arguments.iter().find_map(|argument| self.taint(argument));
+                let inner = self.tree[*arguments].iter().find_map(|argument| self.taint(argument));
                 match self.text(*name) {
                     "escapeJavaScript" => inner.map(|_| Taint::JavaScript),
                     "base64Encode" | "urlEncode" => None,
@@ -193,7 +196,7 @@ impl Linter<'_> {
         for step in steps {
             if let StepKind::Method(name, arguments) = &step.kind {
                 match self.text(*name) {
-                    "replaceAll" | "replace" if taint == Some(Taint::JavaScript) && self.unescapes_apostrophe(arguments) => return None,
+                    "replaceAll" | "replace" if taint == Some(Taint::JavaScript) && self.unescapes_apostrophe(*arguments) => return None,
                     "length" | "size" | "hashCode" | "isEmpty" | "contains" | "startsWith" | "endsWith" | "equals" | "matches"
                     | "indexOf" => {
                         taint = None;
@@ -206,13 +209,8 @@ impl Linter<'_> {
     }
 
     /// `.replaceAll("\\'","'")`
-    fn unescapes_apostrophe(&self, arguments: &[Expr]) -> bool {
-        let text = |argument: &Expr| match argument {
-            Expr::Text(span) => Some(self.text(*span).to_owned()),
-            Expr::MadeText(text) => Some(text.to_string()),
-            _ => None,
-        };
-        matches!(arguments, [from, to] if text(from).is_some_and(|from| from.contains('\'')) && text(to).as_deref() == Some("'"))
+    fn unescapes_apostrophe(&self, arguments: Many<Expr>) -> bool {
+        matches!(self.tree[arguments], [Expr::Text(from), Expr::Text(to)] if self.text(from).contains('\'') && self.text(to) == "'")
     }
 
     fn printed(&mut self, reference: &Reference) {
@@ -232,7 +230,7 @@ impl Linter<'_> {
     /// `$input.json(…)`, or a list or object of `$input.path(…)`, in its own right.
     fn rewrites(&self, reference: &Reference) -> bool {
         reference.slot == ast::INPUT
-            && matches!(&reference.steps[..], [step] if matches!(&step.kind, StepKind::Method(name, _) if self.text(*name) == "json"))
+            && matches!(&self.tree[reference.steps], [step] if matches!(&step.kind, StepKind::Method(name, _) if self.text(*name) == "json"))
     }
 
     fn unverified(&mut self, span: Span) {
@@ -259,7 +257,9 @@ impl Linter<'_> {
         if reference.slot != ast::UTIL {
             return;
         }
-        let Some(StepKind::Method(name, _) | StepKind::Property(name)) = reference.steps.first().map(|step| &step.kind) else { return };
+        let Some(StepKind::Method(name, _) | StepKind::Property(name)) = self.tree[reference.steps].first().map(|step| &step.kind) else {
+            return;
+        };
         let name = self.text(*name).to_owned();
         if UTIL.contains(&name.as_str()) {
             return;
@@ -276,10 +276,11 @@ impl Linter<'_> {
     /// Looks into the arguments of a reference's methods.
     fn expressions(&mut self, reference: &Reference) {
         self.functions(reference);
-        for step in &reference.steps {
+        let tree = self.tree;
+        for step in &tree[reference.steps] {
             match &step.kind {
-                StepKind::Method(_, arguments) => arguments.iter().for_each(|argument| self.expression(argument)),
-                StepKind::Index(index) => self.expression(index),
+                StepKind::Method(_, arguments) => tree[*arguments].iter().for_each(|argument| self.expression(argument)),
+                StepKind::Index(index) => self.expression(&tree[*index]),
                 StepKind::Property(_) => {}
             }
         }
@@ -287,6 +288,7 @@ impl Linter<'_> {
 
     /// Where a rewritten body is kept in a variable.
     fn expression(&mut self, expression: &Expr) {
+        let tree = self.tree;
         match expression {
             Expr::Reference(reference) => {
                 self.expressions(reference);
@@ -294,15 +296,12 @@ impl Linter<'_> {
                     self.remark(reference, LintKind::Rewritten);
                 }
             }
-            Expr::Group(inner) | Expr::Not(inner) => self.expression(inner),
-            Expr::Array(items) => items.iter().for_each(|item| self.expression(item)),
-            Expr::Map(entries) => entries.iter().for_each(|(key, value)| {
-                self.expression(key);
-                self.expression(value);
-            }),
+            Expr::Group(inner) | Expr::Not(inner) => self.expression(&tree[*inner]),
+            Expr::Array(items) | Expr::Map(items) => tree[*items].iter().for_each(|item| self.expression(item)),
             Expr::Chain(chain) => {
+                let chain = &tree[*chain];
                 self.expression(&chain.first);
-                chain.rest.iter().for_each(|link| self.expression(&link.right));
+                tree[chain.rest].iter().for_each(|link| self.expression(&link.right));
             }
             _ => {}
         }

@@ -36,9 +36,9 @@ mod token;
 mod value;
 
 use self::{
-    ast::Span,
+    ast::{Region, Span, Tree},
     eval::{Eval, Flow},
-    parser::{Raised, Region, Tree},
+    parser::Raised,
     value::Value,
 };
 pub use self::{

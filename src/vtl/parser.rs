@@ -8,8 +8,8 @@ use num_bigint::BigInt;
 
 use super::{
     ast::{
-        Block, Chain, Define, Expr, FIXED_NAMES, Foreach, If, Interpolated, Link, Load, Node, Operator, Reference, ReferenceKind, Set,
-        Slot, Span, Step, StepKind,
+        Before, Block, Branch, Chain, Expr, FIXED_NAMES, Foreach, Interpolated, Link, Load, Many, Node, Operator, Reference, ReferenceKind,
+        Region, Set, Slot, Span, Step, StepKind, Tree,
     },
     error::{Error, ErrorKind},
     lexer::Lexer,
@@ -29,34 +29,6 @@ pub(crate) struct Raised {
 }
 
 type Parsed<T> = Result<T, Raised>;
-
-/// What a finished parse leaves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tree {
-    pub pool: String,
-    /// Bytes of the pool that are the template itself.
-    pub source: usize,
-    pub body: Block,
-    pub names: Vec<Cow<'static, str>>,
-    pub strings: Vec<Interpolated>,
-    /// Where the text of each string that is a template starts in the pool, and the range it was written at.
-    pub regions: Vec<Region>,
-    /// Directives of which nobody has said what API Gateway does with them, by the first place of each.
-    pub unverified: Vec<Span>,
-    /// Whether `#define` occurs at all.
-    pub defines: bool,
-    /// Whether anything in the template may change a list or map.
-    pub changes_values: bool,
-}
-
-/// A part of the pool that isn't the template itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Region {
-    pub start: u32,
-    pub written: Span,
-    /// The text stands in the template exactly as it does in the pool, one byte behind the start of `written`.
-    pub exact: bool,
-}
 
 /// What Velocity does with a node after the whole text is parsed, in its order.
 enum Later {
@@ -100,16 +72,22 @@ impl Names {
 }
 
 /// State shared by the parse of a template and of the strings in it.
+#[derive(Default)]
 struct Shared {
+    tree: Tree,
     names: Names,
     macros: Vec<Box<str>>,
-    strings: Vec<Interpolated>,
-    regions: Vec<Region>,
-    unverified: Vec<(&'static str, Span)>,
+    unverified: Vec<&'static str>,
     foreachs: u32,
-    defines: bool,
-    changes_values: bool,
     depth: u32,
+    /// Tokens of the text that is being parsed.
+    tokens: Vec<Token>,
+    // Parts of what isn't finished yet: they move into the tree's tables when it is.
+    nodes: Vec<Node>,
+    expressions: Vec<Expr>,
+    steps: Vec<Step>,
+    links: Vec<Link>,
+    branches: Vec<Branch>,
 }
 
 struct Parser<'s> {
@@ -117,51 +95,34 @@ struct Parser<'s> {
     /// Where `source` starts in the pool.
     base: u32,
     lexer: Lexer<'s>,
-    /// Tokens read and not dropped; `next` is the first that isn't consumed.
-    tokens: Vec<Token>,
+    shared: &'s mut Shared,
+    /// The first token that isn't consumed.
     next: usize,
-    shared: Shared,
+    /// The first node of the innermost block.
+    block: usize,
     later: Vec<Later>,
     /// Which references start at a token of the look-ahead, and where they end.
     scanned: Option<HashMap<usize, Option<usize>>>,
     /// Whether the image of a token inside the current node was changed (escapes taken off).
     changed: bool,
-    /// Steps and arguments of what isn't finished yet: each is moved into a slice of its own size when it is.
-    steps: Vec<Step>,
-    arguments: Vec<Expr>,
 }
 
 pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
-    let mut tree = Tree { pool: source.to_owned(), source: source.len(), ..Tree::default() };
+    let mut shared = Shared::default();
+    shared.tree.source = source.len();
+    shared.tree.pool = source.to_owned();
     if source.len() > MAX_TEMPLATE {
         let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
             .help("shorten it, or let the function do what the template does");
-        return Err(Box::new((Raised { error, span: Span::default() }, tree)));
+        return Err(Box::new((Raised { error, span: Span::default() }, shared.tree)));
     }
-    let mut names = Names::default();
-    names.list.reserve(16);
-    names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
-    let shared = Shared {
-        names,
-        macros: Vec::new(),
-        strings: Vec::new(),
-        regions: Vec::new(),
-        unverified: Vec::new(),
-        foreachs: 0,
-        defines: false,
-        changes_values: false,
-        depth: 0,
-    };
-    let mut shared = Some(shared);
-    let parsed = parse_text(source, 0, &mut shared, &mut tree.pool);
-    if let Some(shared) = shared {
-        tree.names = shared.names.list;
-        tree.strings = shared.strings;
-        tree.regions = shared.regions;
-        tree.unverified = shared.unverified.into_iter().map(|(_, span)| span).collect();
-        tree.defines = shared.defines;
-        tree.changes_values = shared.changes_values;
-    }
+    shared.tree.reserve(source.len());
+    shared.tokens.reserve((source.len() / 4).clamp(8, 4096));
+    shared.names.list.reserve(16);
+    shared.names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
+    let parsed = parse_text(source, 0, &mut shared);
+    let Shared { mut tree, names, .. } = shared;
+    tree.names = names.list;
     match parsed {
         Ok(body) => {
             tree.body = body;
@@ -172,43 +133,25 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
 }
 
 /// Parses a text that stands at `base` in the pool, then the strings in it that are templates.
-fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut String) -> Parsed<Block> {
-    let shared = slot.take().expect("the shared state is always put back");
-    let mut parser = Parser {
-        source,
-        base,
-        lexer: Lexer::new(source),
-        tokens: Vec::with_capacity((source.len() / 4).clamp(8, 4096)),
-        next: 0,
-        shared,
-        later: Vec::new(),
-        scanned: None,
-        changed: false,
-        steps: Vec::new(),
-        arguments: Vec::new(),
-    };
-    let body = parser.process();
-    let Parser { shared, later, .. } = parser;
-    *slot = Some(shared);
-    let body = body?;
-    for task in later {
+fn parse_text(source: &str, base: u32, shared: &mut Shared) -> Parsed<Block> {
+    shared.tokens.clear();
+    let lexer = Lexer::new(source);
+    let mut parser = Parser { source, base, lexer, shared, next: 0, block: 0, later: Vec::new(), scanned: None, changed: false };
+    let body = parser.process()?;
+    for task in parser.later {
         match task {
             Later::Fail(raised) => return Err(raised),
             Later::String { index, text, written, exact } => {
-                let start = pool.len() as u32;
-                pool.push_str(&text);
-                if let Some(shared) = slot {
-                    shared.regions.push(Region { start, written, exact });
-                    shared.depth += 1;
-                    if shared.depth > MAX_DEPTH {
-                        return Err(Raised { error: too_deep(), span: written });
-                    }
+                let start = shared.tree.pool.len() as u32;
+                shared.tree.pool.push_str(&text);
+                shared.tree.regions.push(Region { start, written, exact });
+                shared.depth += 1;
+                if shared.depth > MAX_DEPTH {
+                    return Err(Raised { error: too_deep(), span: written });
                 }
-                let body = parse_text(&text, start, slot, pool)?;
-                if let Some(shared) = slot {
-                    shared.depth -= 1;
-                    shared.strings[index].body = body;
-                }
+                let body = parse_text(&text, start, shared)?;
+                shared.depth -= 1;
+                shared.tree.strings[index].body = body;
             }
         }
     }
@@ -300,7 +243,7 @@ impl<'s> Parser<'s> {
     #[inline]
     fn peek(&mut self, ahead: usize) -> Kind {
         let at = self.next + ahead;
-        match self.tokens.get(at) {
+        match self.shared.tokens.get(at) {
             Some(token) => token.kind,
             None => self.read(at),
         }
@@ -308,14 +251,14 @@ impl<'s> Parser<'s> {
 
     /// Reads tokens up to the one at `at`; where no token can start, the last one is repeated.
     fn read(&mut self, at: usize) -> Kind {
-        while self.tokens.len() <= at {
-            let token = match self.tokens.last() {
+        while self.shared.tokens.len() <= at {
+            let token = match self.shared.tokens.last() {
                 Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => *last,
                 _ => self.lexer.next(),
             };
-            self.tokens.push(token);
+            self.shared.tokens.push(token);
         }
-        self.tokens[at].kind
+        self.shared.tokens[at].kind
     }
 
     /// Consumes the next token, whatever it is.
@@ -338,12 +281,12 @@ impl<'s> Parser<'s> {
     }
 
     fn image(&self, token: usize) -> &'s str {
-        let token = &self.tokens[token];
+        let token = &self.shared.tokens[token];
         self.source.get(token.start as usize..token.end as usize).unwrap_or("")
     }
 
     fn span(&self, first: usize, last: usize) -> Span {
-        Span::new(self.tokens[first].start + self.base, self.tokens[last].end + self.base)
+        Span::new(self.shared.tokens[first].start + self.base, self.shared.tokens[last].end + self.base)
     }
 
     /// From the start of a token to the end of the last one consumed.
@@ -353,7 +296,7 @@ impl<'s> Parser<'s> {
 
     /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
     fn special(&self, token: usize) -> String {
-        let (start, end) = self.tokens[token].special;
+        let (start, end) = self.shared.tokens[token].special;
         if end == 0 {
             return String::new();
         }
@@ -388,7 +331,7 @@ impl<'s> Parser<'s> {
     }
 
     fn raise(&self, token: usize, message: impl Into<String>, help: Option<&str>) -> Raised {
-        let Token { start, end, .. } = self.tokens[token];
+        let Token { start, end, .. } = self.shared.tokens[token];
         self.raise_at(start, end, message, help)
     }
 
@@ -408,9 +351,7 @@ impl<'s> Parser<'s> {
                     '"' | '\'' => "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes",
                     '&' => "write `&&`",
                     '|' => "write `||`",
-                    '+' | '-' | '*' | '/' | '%' => {
-                        "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
-                    }
+                    '+' | '-' | '*' | '/' | '%' => "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`",
                     _ => "check for a parenthesis or a quote that is missing before it",
                 },
             )
@@ -421,18 +362,18 @@ impl<'s> Parser<'s> {
     /// The next token isn't what the grammar asks for.
     #[cold]
     fn unexpected(&self, wanted: &str) -> Raised {
-        if let Some(last) = self.tokens.last().filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished)) {
+        if let Some(last) = self.shared.tokens.last().filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished)) {
             return self.stuck(*last);
         }
-        let token = self.next.min(self.tokens.len() - 1);
-        let kind = self.tokens[token].kind;
+        let token = self.next.min(self.shared.tokens.len() - 1);
+        let kind = self.shared.tokens[token].kind;
         let image = self.image(token);
         let found = match kind {
             Kind::Eof => "the end of the template".to_owned(),
             Kind::Blank => "a blank".to_owned(),
             _ => format!("`{}`", head(image.trim_end())),
         };
-        let start = self.tokens[token].start as usize;
+        let start = self.shared.tokens[token].start as usize;
         let before = self.source.get(..start).unwrap_or("");
         // The line up to here, without the argument that is being looked at.
         let line = before.rsplit('\n').next().unwrap_or("");
@@ -474,8 +415,8 @@ impl<'s> Parser<'s> {
     fn enter(&mut self) -> Parsed<()> {
         self.shared.depth += 1;
         if self.shared.depth > MAX_DEPTH {
-            let token = self.next.min(self.tokens.len().saturating_sub(1));
-            let span = if self.tokens.is_empty() { Span::default() } else { self.span(token, token) };
+            let token = self.next.min(self.shared.tokens.len().saturating_sub(1));
+            let span = if self.shared.tokens.is_empty() { Span::default() } else { self.span(token, token) };
             return Err(Raised { error: too_deep(), span });
         }
         Ok(())
@@ -504,80 +445,97 @@ impl<'s> Parser<'s> {
 
     fn block(&mut self) -> Parsed<Block> {
         self.enter()?;
-        let mut nodes = Vec::new();
+        let outer = std::mem::replace(&mut self.block, self.shared.nodes.len());
         while starts_statement(self.peek(0)) {
-            self.statement(&mut nodes)?;
+            self.statement()?;
         }
+        let block = self.shared.tree.keep_from(&mut self.shared.nodes, self.block);
+        self.block = outer;
         self.leave();
-        Ok(nodes)
+        Ok(block)
     }
 
-    fn push_text(&self, nodes: &mut Block, span: Span) {
+    fn push(&mut self, node: Node) {
+        self.shared.nodes.push(node);
+    }
+
+    fn push_text(&mut self, span: Span) {
         if span.is_empty() {
             return;
         }
-        if let Some(Node::Text(last)) = nodes.last_mut()
+        if let Some(Node::Text(last)) = self.shared.nodes[self.block..].last_mut()
             && last.end == span.start
         {
             last.end = span.end;
             return;
         }
-        nodes.push(Node::Text(span));
+        self.push(Node::Text(span));
     }
 
-    fn statement(&mut self, nodes: &mut Block) -> Parsed<()> {
+    /// Puts a text that isn't a part of the template into the pool.
+    fn made(&mut self, text: &str) -> Span {
+        let pool = &mut self.shared.tree.pool;
+        let start = pool.len() as u32;
+        pool.push_str(text);
+        Span::new(start, pool.len() as u32)
+    }
+
+    fn push_made(&mut self, text: &str) {
+        let span = self.made(text);
+        self.push_text(span);
+    }
+
+    fn statement(&mut self) -> Parsed<()> {
         match self.peek(0) {
-            Kind::If => {
-                let node = self.if_statement()?;
-                nodes.push(node);
-            }
+            Kind::If => self.if_statement()?,
             Kind::Identifier => {
                 // Velocity looks one token further before it takes the reference.
                 self.peek(1);
                 let reference = self.reference()?;
-                nodes.push(Node::Reference(Box::new(reference)));
+                self.push(Node::Reference(reference));
             }
             Kind::ReferenceLeftBrace if self.peek(1) == Kind::Identifier => {
                 let reference = self.reference()?;
-                nodes.push(Node::Reference(Box::new(reference)));
+                self.push(Node::Reference(reference));
             }
             Kind::LineCommentStart => {
                 let token = self.take();
                 self.accept(Kind::LineCommentEnd);
-                self.comment(nodes, token);
+                self.comment(token);
             }
             Kind::BlockComment | Kind::FormalComment => {
                 let token = self.take();
-                self.comment(nodes, token);
+                self.comment(token);
             }
             Kind::Textblock => {
                 let token = self.take();
                 let span = self.span(token, token);
-                self.push_text(nodes, Span::new(span.start + 3, span.end - 3));
+                self.push_text(Span::new(span.start + 3, span.end - 3));
             }
             Kind::Set => {
                 let set = self.set_directive()?;
-                nodes.push(Node::Set(Box::new(set)));
+                let set = self.shared.tree.keep(set);
+                self.push(Node::Set(set));
             }
             Kind::EscapeDirective => {
                 let token = self.take();
-                self.escaped_directive(nodes, token);
+                self.escaped_directive(token);
             }
-            Kind::DoubleEscape => self.double_escapes(nodes)?,
-            Kind::Word | Kind::BracketedWord => self.directive(nodes)?,
+            Kind::DoubleEscape => self.double_escapes(),
+            Kind::Word | Kind::BracketedWord => self.directive()?,
             _ => {
                 let token = self.take();
                 let special = self.special(token);
                 let span = self.span(token, token);
                 // The passed-over `$` or `#` usually stands right before the token.
                 if special.is_empty() {
-                    self.push_text(nodes, span);
+                    self.push_text(span);
                 } else {
                     let start = span.start - special.len() as u32;
                     if self.source.get((start - self.base) as usize..(span.start - self.base) as usize) == Some(special.as_str()) {
-                        self.push_text(nodes, Span::new(start, span.end));
+                        self.push_text(Span::new(start, span.end));
                     } else {
-                        nodes.push(Node::Made((special + self.image(token)).into()));
+                        self.push_made(&(special + self.image(token)));
                     }
                 }
             }
@@ -586,14 +544,14 @@ impl<'s> Parser<'s> {
     }
 
     /// A comment prints what the lexer took for a part of its start (`$##`).
-    fn comment(&mut self, nodes: &mut Block, token: usize) {
+    fn comment(&mut self, token: usize) {
         let image = self.image(token);
         let at = image.find("##").or_else(|| image.find("#*")).unwrap_or(0);
-        let start = self.tokens[token].start + self.base;
-        self.push_text(nodes, Span::new(start, start + at as u32));
+        let start = self.shared.tokens[token].start + self.base;
+        self.push_text(Span::new(start, start + at as u32));
     }
 
-    fn escaped_directive(&mut self, nodes: &mut Block, token: usize) {
+    fn escaped_directive(&mut self, token: usize) {
         let image = self.image(token);
         let last = image.rfind('\\').unwrap_or(0);
         let name = &image[last + 2..];
@@ -604,49 +562,52 @@ impl<'s> Parser<'s> {
         let span = self.span(token, token);
         let dropped = if known { last + 1 - last / 2 } else { 0 };
         // What a #literal around it prints is without them too.
-        self.tokens[token].start += dropped as u32;
+        self.shared.tokens[token].start += dropped as u32;
         self.changed |= dropped > 0;
-        self.push_text(nodes, Span::new(span.start + dropped as u32, span.end));
+        self.push_text(Span::new(span.start + dropped as u32, span.end));
     }
 
-    fn double_escapes(&mut self, nodes: &mut Block) -> Parsed<()> {
+    fn double_escapes(&mut self) {
         let first = self.next;
         while self.peek(0) == Kind::DoubleEscape {
             self.next += 1;
         }
         let count = self.next - first;
         let following = self.next;
-        let mut control = matches!(self.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
-        if !control && self.tokens[following].kind != Kind::Eof {
+        let mut control = matches!(self.shared.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
+        if !control && self.shared.tokens[following].kind != Kind::Eof {
             let mut chars = self.image(following).chars();
             chars.next();
             let name = chars.as_str();
             control = is_directive(name) || self.shared.macros.iter().any(|known| **known == *name);
         }
-        let start = self.tokens[first].start + self.base;
+        let start = self.shared.tokens[first].start + self.base;
         let length = if control { count } else { 2 * count };
-        self.push_text(nodes, Span::new(start, start + length as u32));
-        Ok(())
+        self.push_text(Span::new(start, start + length as u32));
     }
 
-    fn if_statement(&mut self) -> Parsed<Node> {
+    fn if_statement(&mut self) -> Parsed<()> {
         self.take();
-        let mut branches = vec![self.condition_and_block("`(` behind #if")?];
-        while self.peek(0) == Kind::ElseIf {
-            self.take();
-            branches.push(self.condition_and_block("`(` behind #elseif")?);
+        let outer = self.shared.branches.len();
+        self.branch("`(` behind #if")?;
+        while self.accept(Kind::ElseIf) {
+            self.branch("`(` behind #elseif")?;
         }
         let otherwise = if self.accept(Kind::Else) { Some(self.block()?) } else { None };
         self.expect(Kind::End, "#end of an #if")?;
-        Ok(Node::If(Box::new(If { branches, otherwise })))
+        let branches = self.shared.tree.keep_from(&mut self.shared.branches, outer);
+        self.push(Node::If { branches, otherwise });
+        Ok(())
     }
 
-    fn condition_and_block(&mut self, wanted: &str) -> Parsed<(Expr, Block)> {
+    fn branch(&mut self, wanted: &str) -> Parsed<()> {
         self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, wanted)?;
         let condition = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
-        Ok((condition, self.block()?))
+        let body = self.block()?;
+        self.shared.branches.push(Branch { condition, body });
+        Ok(())
     }
 
     fn set_directive(&mut self) -> Parsed<Set> {
@@ -658,9 +619,8 @@ impl<'s> Parser<'s> {
         let target = self.next;
         let left = self.reference()?;
         // By an oddity of Velocity's, what is assigned is called by the text of the first token without its first character.
-        let image: String = self.image(target).chars().skip(1).collect();
-        let slot = self.shared.names.slot(&image);
-        self.shared.changes_values |= !left.steps.is_empty();
+        let slot = self.shared.names.slot(without_first(self.image(target)));
+        self.shared.tree.changes_values |= !left.steps.is_empty();
         self.accept(Kind::Blank);
         self.expect(Kind::Assign, "`=`")?;
         let right = self.expression()?;
@@ -670,20 +630,21 @@ impl<'s> Parser<'s> {
         Ok(Set { left, slot, right })
     }
 
-    fn directive(&mut self, nodes: &mut Block) -> Parsed<()> {
+    fn directive(&mut self) -> Parsed<()> {
         let token = self.take();
         let image = self.image(token);
-        let name: &'s str = if self.tokens[token].kind == Kind::BracketedWord {
+        let name: &'s str = if self.shared.tokens[token].kind == Kind::BracketedWord {
             image.get(2..image.len() - 1).unwrap_or("")
         } else {
             image.get(1..).unwrap_or("")
         };
         let known = is_directive(name);
         if let Some(name) = ["break", "literal", "include", "parse"].into_iter().find(|unverified| *unverified == name)
-            && !self.shared.unverified.iter().any(|(seen, _)| *seen == name)
+            && !self.shared.unverified.contains(&name)
         {
             let span = self.span(token, token);
-            self.shared.unverified.push((name, span));
+            self.shared.unverified.push(name);
+            self.shared.tree.unverified.push(span);
         }
         let is_macro = name == "macro";
         let has_block = matches!(name, "foreach" | "macro" | "literal" | "define") || (!known && name.starts_with('@'));
@@ -697,14 +658,15 @@ impl<'s> Parser<'s> {
                 ));
             }
             self.lexer.pop();
-            self.bare_directive(nodes, token, name, known);
+            self.bare_directive(token, name, known);
             return Ok(());
         }
         let outer_changed = std::mem::replace(&mut self.changed, false);
         self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, "`(`")?;
-        let mut arguments: Vec<Expr> = Vec::new();
-        let mut tokens: Vec<(usize, usize)> = Vec::new();
+        let outer = self.shared.expressions.len();
+        // The tokens of the first argument.
+        let mut name_tokens = None;
         loop {
             let more = match self.peek(0) {
                 Kind::Blank => {
@@ -726,7 +688,7 @@ impl<'s> Parser<'s> {
             }
             let first = self.next;
             let argument = self.directive_argument()?;
-            let position = arguments.len();
+            let position = self.shared.expressions.len() - outer;
             if matches!(argument, Expr::Word) {
                 if known && !(is_macro && position == 0) && !(name == "foreach" && position == 1) {
                     return Err(self.raise(
@@ -738,12 +700,13 @@ impl<'s> Parser<'s> {
             } else if is_macro && position == 0 {
                 return Err(self.raise(first, "the first argument of #macro is its name, without quotes", None));
             }
-            tokens.push((first, self.next - 1));
-            arguments.push(argument);
+            name_tokens.get_or_insert((first, self.next - 1));
+            self.shared.expressions.push(argument);
         }
+        let arguments = self.shared.tree.keep_from(&mut self.shared.expressions, outer);
         self.accept(Kind::Blank);
         self.expect(Kind::RightParen, "`)` or an argument")?;
-        let mut body = Vec::new();
+        let mut body = Block::default();
         let mut inner = (self.next, self.next);
         if has_block {
             let start = self.next;
@@ -755,22 +718,20 @@ impl<'s> Parser<'s> {
             }
             self.take();
             if is_macro {
-                if arguments.is_empty() {
-                    return Err(self.raise(token, "#macro needs a name", None));
-                }
-                let name = self.image(tokens[0].0);
+                let Some((name, _)) = name_tokens else { return Err(self.raise(token, "#macro needs a name", None)) };
+                let name = self.image(name);
                 self.shared.macros.push(name.into());
             }
         }
         let span = self.span_from(token);
         match name {
-            "foreach" => self.foreach(nodes, arguments, &tokens, body, span),
-            "define" => self.define(nodes, token, &tokens, body),
+            "foreach" => self.foreach(arguments, name_tokens, body, span),
+            "define" => self.define(token, arguments, name_tokens, body),
             "macro" => {}
             "literal" => {
                 // Prints its first argument, or its block, as it was written.
-                let text = match tokens.first() {
-                    Some((first, last)) => self.literal(*first, *last),
+                let text = match name_tokens {
+                    Some((first, last)) => self.literal(first, last),
                     None if inner.0 == inner.1 => {
                         // Velocity looks for the last token of an empty block behind its first, and never finds it.
                         self.fail_later(token, "NullPointerException", "#literal() without a text", "take it out, or put a text into it");
@@ -778,18 +739,27 @@ impl<'s> Parser<'s> {
                     }
                     None => self.literal(inner.0, inner.1 - 1),
                 };
-                nodes.push(Node::Made(text.into()));
+                self.push_made(&text);
             }
-            "stop" => self.stop(nodes, token, arguments),
-            "break" => self.break_(nodes, token, arguments, span),
-            "include" | "parse" => nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments, span }))),
+            "stop" => {
+                let message = self.only_argument(token, arguments, "stop").map(|message| self.shared.tree.keep(message));
+                self.push(Node::Stop(message));
+            }
+            "break" => {
+                let node = match self.only_argument(token, arguments, "break") {
+                    Some(scope) => Node::BreakOf(self.shared.tree.keep(scope), span),
+                    None => Node::Break,
+                };
+                self.push(node);
+            }
+            "include" | "parse" => self.load(name, arguments, span),
             _ => {
                 // Not a directive: printed as it stands, but for what the lexer passed over.
-                if self.changed || self.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
+                if self.changed || self.shared.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
                     let text: String = (token..self.next).map(|at| self.image(at)).collect();
-                    nodes.push(Node::Made(text.into()));
+                    self.push_made(&text);
                 } else {
-                    self.push_text(nodes, span);
+                    self.push_text(span);
                 }
             }
         }
@@ -798,69 +768,63 @@ impl<'s> Parser<'s> {
     }
 
     /// A directive's name without parentheses behind it.
-    fn bare_directive(&mut self, nodes: &mut Block, token: usize, name: &str, known: bool) {
+    fn bare_directive(&mut self, token: usize, name: &str, known: bool) {
         let span = self.span(token, token);
         match name {
-            "stop" => nodes.push(Node::Stop(None)),
-            "break" => nodes.push(Node::Break(None)),
-            "include" | "parse" => {
-                nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments: Vec::new(), span })));
-            }
+            "stop" => self.push(Node::Stop(None)),
+            "break" => self.push(Node::Break),
+            "include" | "parse" => self.load(name, Many::default(), span),
             _ if known => self.fail_later(
                 token,
                 "NullPointerException",
                 format!("#{name} without parentheses"),
                 "write its parentheses; to print the word, write `#set($hash = '#')` and `${hash}` before it",
             ),
-            _ if name.starts_with('@') => nodes.push(Node::Made(format!("#{name}").into())),
-            _ => self.push_text(nodes, span),
+            _ if name.starts_with('@') => self.push_made(&format!("#{name}")),
+            _ => self.push_text(span),
         }
     }
 
-    fn foreach(&mut self, nodes: &mut Block, arguments: Vec<Expr>, tokens: &[(usize, usize)], body: Block, span: Span) {
-        let element = match arguments.first() {
-            Some(Expr::Reference(reference)) => reference.slot,
-            Some(_) => {
-                let name: String = self.image(tokens[0].0).chars().skip(1).collect();
-                self.shared.names.slot(&name)
-            }
-            None => 0,
+    fn load(&mut self, name: &str, arguments: Many<Expr>, span: Span) {
+        let load = self.shared.tree.keep(Load { include: name == "include", arguments, span });
+        self.push(Node::Load(load));
+    }
+
+    fn foreach(&mut self, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block, span: Span) {
+        let element = match (self.shared.tree[arguments].first(), name_tokens) {
+            (Some(Expr::Reference(reference)), _) => reference.slot,
+            (_, Some((name, _))) => self.shared.names.slot(without_first(self.image(name))),
+            (_, None) => 0,
         };
         self.shared.foreachs += 1;
-        let id = self.shared.foreachs;
-        nodes.push(Node::Foreach(Box::new(Foreach { element, arguments, body, span, id })));
+        let foreach = self.shared.tree.keep(Foreach { element, arguments, body, span, id: self.shared.foreachs });
+        self.push(Node::Foreach(foreach));
     }
 
-    fn define(&mut self, nodes: &mut Block, token: usize, tokens: &[(usize, usize)], body: Block) {
-        if tokens.len() != 1 {
-            self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`");
-            return;
+    fn define(&mut self, token: usize, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block) {
+        match name_tokens {
+            Some((name, _)) if arguments.len() == 1 => {
+                let slot = self.shared.names.slot(without_first(self.image(name)));
+                self.shared.tree.defines = true;
+                self.push(Node::Define { slot, body });
+            }
+            _ => self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`"),
         }
-        let name: String = self.image(tokens[0].0).chars().skip(1).collect();
-        let slot = self.shared.names.slot(&name);
-        self.shared.defines = true;
-        nodes.push(Node::Define(Box::new(Define { slot, body })));
     }
 
-    fn stop(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>) {
+    /// The last argument of a directive that takes at most one.
+    fn only_argument(&mut self, token: usize, arguments: Many<Expr>, name: &str) -> Option<Expr> {
         if arguments.len() > 1 {
-            self.fail_later(token, "VelocityException", "#stop takes at most one argument", "write `#stop`");
+            self.fail_later(token, "VelocityException", format!("#{name} takes at most one argument"), &format!("write `#{name}`"));
         }
-        nodes.push(Node::Stop(arguments.pop().map(Box::new)));
-    }
-
-    fn break_(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>, span: Span) {
-        if arguments.len() > 1 {
-            self.fail_later(token, "VelocityException", "#break takes at most one argument", "write `#break`");
-        }
-        nodes.push(Node::Break(arguments.pop().map(|node| Box::new(super::ast::Spanned { node, span }))));
+        self.shared.tree[arguments].last().copied()
     }
 
     /// The text of a range of tokens as Velocity puts it together again.
     fn literal(&self, first: usize, last: usize) -> String {
         (first..=last)
             .map(|at| {
-                if self.tokens[at].kind == Kind::BlockComment {
+                if self.shared.tokens[at].kind == Kind::BlockComment {
                     return String::new();
                 }
                 self.special(at) + self.image(at)
@@ -892,7 +856,7 @@ impl<'s> Parser<'s> {
         let (mut whole, mut literal) = self.unary()?;
         while let Some(precedence) = operator(self.peek(0)).map(|(_, precedence)| precedence).filter(|found| *found >= weakest) {
             let (first, first_literal) = (whole, literal);
-            let mut rest = Vec::new();
+            let outer = self.shared.links.len();
             while let Some((operator, _)) = operator(self.peek(0)).filter(|(_, found)| *found == precedence) {
                 self.take();
                 let start = self.next;
@@ -901,9 +865,10 @@ impl<'s> Parser<'s> {
                     None => self.unary()?,
                 };
                 literal = self.span_from(start);
-                rest.push(Link { operator, right, literal: right_literal, tail: literal });
+                self.shared.links.push(Link { operator, right, literal: right_literal, tail: literal });
             }
-            whole = Expr::Chain(Box::new(Chain { first, first_literal, rest }));
+            let rest = self.shared.tree.keep_from(&mut self.shared.links, outer);
+            whole = Expr::Chain(self.shared.tree.keep(Chain { first, first_literal, rest }));
         }
         Ok((whole, literal))
     }
@@ -927,7 +892,7 @@ impl<'s> Parser<'s> {
         if nots > 0 {
             // Two negations aren't none: they make a boolean of what they stand before.
             for _ in 0..if nots % 2 == 1 { 1 } else { 2 } {
-                expression = Expr::Not(Box::new(expression));
+                expression = Expr::Not(self.shared.tree.keep(expression));
             }
         }
         Ok((expression, span))
@@ -943,7 +908,7 @@ impl<'s> Parser<'s> {
             let span = self.span_from(start);
             self.expect(Kind::RightParen, "`)` or an operator")?;
             self.accept(Kind::Blank);
-            return Ok((Expr::Group(Box::new(inner)), span));
+            return Ok((Expr::Group(self.shared.tree.keep(inner)), span));
         } else {
             self.value()?
         };
@@ -960,11 +925,11 @@ impl<'s> Parser<'s> {
         Ok(value)
     }
 
-    /// One or more of them, with commas between them, onto the stack of arguments.
+    /// One or more of them, with commas between them, onto the stack of expressions.
     fn parameters(&mut self) -> Parsed<()> {
         loop {
             let parameter = self.parameter()?;
-            self.arguments.push(parameter);
+            self.shared.expressions.push(parameter);
             if !self.accept(Kind::Comma) {
                 return Ok(());
             }
@@ -984,7 +949,7 @@ impl<'s> Parser<'s> {
                 self.take();
                 Ok(Expr::Bool(false))
             }
-            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(self.reference()?)),
             Kind::LeftBracket => {
                 self.enter()?;
                 let value = if self.range_follows()? { self.range()? } else { self.array()? };
@@ -1003,17 +968,17 @@ impl<'s> Parser<'s> {
 
     fn array(&mut self) -> Parsed<Expr> {
         self.take();
-        let outer_arguments = self.arguments.len();
+        let outer = self.shared.expressions.len();
         if starts_parameter(self.peek(0)) {
             self.parameters()?;
         }
         self.expect(Kind::RightBracket, "`]` or `,`")?;
-        Ok(Expr::Array(self.arguments.drain(outer_arguments..).collect()))
+        Ok(Expr::Array(self.shared.tree.keep_from(&mut self.shared.expressions, outer)))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
         self.take();
-        let mut entries = Vec::new();
+        let outer = self.shared.expressions.len();
         let closes = |kind| matches!(kind, Kind::RightBrace | Kind::ReferenceRightBrace);
         let empty = match self.peek(0) {
             Kind::Blank => closes(self.peek(1)),
@@ -1025,7 +990,8 @@ impl<'s> Parser<'s> {
             loop {
                 let key = self.parameter()?;
                 self.expect(Kind::Colon, "`:` between key and value")?;
-                entries.push((key, self.parameter()?));
+                let value = self.parameter()?;
+                self.shared.expressions.extend([key, value]);
                 if !self.accept(Kind::Comma) {
                     break;
                 }
@@ -1035,7 +1001,7 @@ impl<'s> Parser<'s> {
             return Err(self.unexpected("`}` or `,`"));
         }
         self.take();
-        Ok(Expr::Map(entries))
+        Ok(Expr::Map(self.shared.tree.keep_from(&mut self.shared.expressions, outer)))
     }
 
     fn range(&mut self) -> Parsed<Expr> {
@@ -1048,13 +1014,13 @@ impl<'s> Parser<'s> {
         let to = self.range_end()?;
         self.accept(Kind::Blank);
         self.expect(Kind::RightBracket, "`]`")?;
-        Ok(Expr::Range(Box::new((from, to))))
+        Ok(Expr::Range(self.shared.tree.keep(from), self.shared.tree.keep(to)))
     }
 
     fn range_end(&mut self) -> Parsed<Expr> {
         match self.peek(0) {
             Kind::Integer => self.integer(),
-            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(self.reference()?)),
             _ => Err(self.unexpected("a whole number or a reference")),
         }
     }
@@ -1069,7 +1035,7 @@ impl<'s> Parser<'s> {
             return Ok(Expr::Long(number));
         }
         match image.parse::<BigInt>() {
-            Ok(number) => Ok(Expr::Big(Box::new(number))),
+            Ok(number) => Ok(Expr::Big(self.shared.tree.keep(number))),
             Err(_) => {
                 self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
                 Ok(Expr::Int(0))
@@ -1121,14 +1087,14 @@ impl<'s> Parser<'s> {
             if trimmed {
                 text.push(' ');
             }
-            let index = self.shared.strings.len();
-            self.shared.strings.push(Interpolated { body: Vec::new(), trimmed });
+            let index = self.shared.tree.strings.len();
+            self.shared.tree.strings.push(Interpolated { body: Block::default(), trimmed });
             self.later.push(Later::String { index, text, written, exact });
             return Ok(Expr::Interpolated(index as u32));
         }
         Ok(match text {
             Cow::Borrowed(_) => Expr::Text(Span::new(written.start + 1, written.end - 1)),
-            Cow::Owned(text) => Expr::MadeText(text.into()),
+            Cow::Owned(text) => Expr::Text(self.made(&text)),
         })
     }
 
@@ -1143,7 +1109,7 @@ impl<'s> Parser<'s> {
         if braced {
             self.expect(Kind::Identifier, "a name behind `{`")?;
         }
-        let outer_steps = self.steps.len();
+        let outer = self.shared.steps.len();
         self.indexes()?;
         while self.peek(0) == Kind::Dot && self.peek(1) == Kind::Identifier {
             self.take();
@@ -1153,7 +1119,7 @@ impl<'s> Parser<'s> {
         if braced {
             self.expect(Kind::ReferenceRightBrace, "`}`")?;
         }
-        let steps = self.steps.drain(outer_steps..).collect();
+        let steps = self.shared.tree.keep_from(&mut self.shared.steps, outer);
         let reference = self.finish_reference(first, steps);
         self.changed |= outer_changed;
         self.leave();
@@ -1172,7 +1138,8 @@ impl<'s> Parser<'s> {
             };
             self.accept(Kind::Blank);
             self.expect(Kind::IndexRight, "`]`")?;
-            self.steps.push(Step { kind: StepKind::Index(index), span: self.span_from(first) });
+            let step = Step { kind: StepKind::Index(self.shared.tree.keep(index)), span: self.span_from(first) };
+            self.shared.steps.push(step);
         }
         Ok(())
     }
@@ -1184,63 +1151,40 @@ impl<'s> Parser<'s> {
         };
         let name_token = self.expect(Kind::Identifier, "a name")?;
         let name = self.span(name_token, name_token);
-        self.shared.changes_values |= is_method && changes_value(self.image(name_token));
+        self.shared.tree.changes_values |= is_method && changes_value(self.image(name_token));
         if !is_method {
-            self.steps.push(Step { kind: StepKind::Property(name), span: name });
+            self.shared.steps.push(Step { kind: StepKind::Property(name), span: name });
             return Ok(());
         }
         self.take();
-        let outer_arguments = self.arguments.len();
+        let outer = self.shared.expressions.len();
         if self.peek(0) != Kind::MethodRightParen {
             self.parameters()?;
         }
-        let arguments = self.arguments.drain(outer_arguments..).collect();
+        let arguments = self.shared.tree.keep_from(&mut self.shared.expressions, outer);
         self.expect(Kind::MethodRightParen, "`)` or `,`; arguments can't be calculated in place, assign them with #set first")?;
-        self.steps.push(Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) });
+        let step = Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) };
+        self.shared.steps.push(step);
         Ok(())
     }
 
-    /// Works out what the first token of a reference says: kind, escapes, name, and what is printed before it.
-    fn finish_reference(&mut self, first: usize, steps: Box<[Step]>) -> Reference {
+    /// Works out what the first token of a reference says: kind, name, and what is printed before it.
+    fn finish_reference(&mut self, first: usize, steps: Many<Step>) -> Reference {
         let last = self.next - 1;
         let written = self.span(first, last);
         let image = self.image(first);
-        let base_start = self.tokens[first].start + self.base;
-        let mut reference = Reference {
-            kind: ReferenceKind::Normal,
-            slot: 0,
-            steps,
-            escaped: false,
-            backslashes: 0,
-            prefix: Span::default(),
-            computable: true,
-            literal: written,
-            made_literal: None,
-            span: written,
-        };
-        if image.contains("\\!") {
+        let mut reference = Reference { kind: ReferenceKind::Normal, computable: true, slot: 0, steps, literal: written, before: None };
+        let plain = image.strip_prefix('$').map(|rest| rest.strip_prefix('!').unwrap_or(rest));
+        let image = if plain.is_some_and(|name| !name.starts_with(['$', '\\', '#'])) {
+            image
+        } else if image.contains("\\!") {
             // `$\!x` prints as such where it is no reference; here every missing reference is an empty text.
             reference.slot = self.shared.names.slot(image);
             reference.computable = false;
             return reference;
-        }
-        let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
-        reference.escaped = backslashes % 2 == 1;
-        reference.backslashes = (backslashes / 2) as u32;
-        let rest = &image[backslashes..];
-        let dollar = rest.rfind('$').unwrap_or(0);
-        reference.prefix = Span::new(base_start + backslashes as u32, base_start + (backslashes + dollar) as u32);
-        let dropped = (backslashes + dollar) as u32;
-        if dropped > 0 {
-            self.tokens[first].start += dropped;
-            self.changed = true;
-        }
-        reference.literal = Span::new(base_start + dropped, written.end);
-        let inner_changed = self.changed;
-        if reference.escaped && (inner_changed || self.tokens[first].special.1 > 0) {
-            reference.made_literal = Some(self.literal(first, last).into());
-        }
-        let image = &rest[dollar..];
+        } else {
+            self.take_before(&mut reference, first, last)
+        };
         let name = if let Some(quiet) = image.strip_prefix("$!") {
             reference.kind = ReferenceKind::Quiet;
             if quiet.starts_with('{') { self.image(first + 1) } else { quiet }
@@ -1257,12 +1201,34 @@ impl<'s> Parser<'s> {
         reference
     }
 
+    /// Takes what the lexer put before a reference off its first token, and returns the rest of that.
+    fn take_before(&mut self, reference: &mut Reference, first: usize, last: usize) -> &'s str {
+        let image = self.image(first);
+        let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
+        let rest = &image[backslashes..];
+        let dollar = rest.rfind('$').unwrap_or(0);
+        let start = self.shared.tokens[first].start + self.base + backslashes as u32;
+        let prefix = Span::new(start, start + dollar as u32);
+        let dropped = (backslashes + dollar) as u32;
+        if dropped > 0 {
+            self.shared.tokens[first].start += dropped;
+            self.changed = true;
+        }
+        reference.literal.start = prefix.end;
+        let escaped = backslashes % 2 == 1;
+        let made = escaped && (self.changed || self.shared.tokens[first].special.1 > 0);
+        let literal = if made { Some(self.made(&self.literal(first, last))) } else { None };
+        let before = Before { escaped, backslashes: (backslashes / 2) as u32, prefix, literal };
+        reference.before = Some(self.shared.tree.keep(before));
+        &rest[dollar..]
+    }
+
     // ---- look-ahead for ranges ----
 
     /// Whether `[` starts a range: a reference or whole number, then `..`.
     fn range_follows(&mut self) -> Parsed<bool> {
         let found = self.scan_range_start(self.next)?.is_some();
-        match self.tokens.last() {
+        match self.shared.tokens.last() {
             Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => Err(self.stuck(*last)),
             _ => Ok(found),
         }
@@ -1425,6 +1391,12 @@ impl<'s> Parser<'s> {
         }
         self.scan_parameter(at + 1)
     }
+}
+
+fn without_first(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
 }
 
 /// How strongly an operator binds, weakest first.
