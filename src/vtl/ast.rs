@@ -133,10 +133,11 @@ impl Tree {
     }
 
     /// Keeps what a stack holds from `from` on, and takes it off the stack.
-    pub fn keep_from<T: Kept>(&mut self, stack: &mut Vec<T>, from: usize) -> Many<T> {
+    pub fn keep_from<T: Kept + Copy>(&mut self, stack: &mut Vec<T>, from: usize) -> Many<T> {
         let table = T::table_mut(self);
         let start = table.len() as u32;
-        table.extend(stack.drain(from..));
+        table.extend_from_slice(&stack[from..]);
+        stack.truncate(from);
         Many { start, end: table.len() as u32, of: PhantomData }
     }
 
