@@ -20,6 +20,8 @@ pub(crate) struct Tree {
     pub regions: Vec<Region>,
     /// Directives of which nobody has said what API Gateway does with them, by the first place of each.
     pub unverified: Vec<Span>,
+    /// Words behind a `#` that are no directive, or stand where theirs can't be one: printed as text.
+    pub words: Vec<Span>,
     /// Whether `#define` occurs at all.
     pub defines: bool,
     /// Whether anything in the template may change a list or map.
@@ -139,6 +141,41 @@ impl Tree {
         table.extend_from_slice(&stack[from..]);
         stack.truncate(from);
         Many { start, end: table.len() as u32, of: PhantomData }
+    }
+
+    /// Every reference, wherever it stands; in no order.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        let expressions = self.expressions.iter().chain(self.branches.iter().map(|branch| &branch.condition));
+        let expressions = expressions.chain(self.sets.iter().map(|set| &set.right)).chain(self.chains.iter().map(|chain| &chain.first));
+        let read = expressions.chain(self.links.iter().map(|link| &link.right)).filter_map(|expression| match expression {
+            Expr::Reference(reference) => Some(reference),
+            _ => None,
+        });
+        let printed = self.nodes.iter().filter_map(|node| match node {
+            Node::Reference(reference) => Some(reference),
+            _ => None,
+        });
+        printed.chain(read)
+    }
+
+    /// What `#set` assigns to; in no order.
+    pub fn assigned(&self) -> impl Iterator<Item = &Reference> {
+        self.sets.iter().map(|set| &set.left)
+    }
+
+    pub fn loops(&self) -> &[Foreach] {
+        &self.loops
+    }
+
+    /// Where the texts that follow an `#else` start, if they start with text.
+    pub fn texts_behind_else(&self) -> impl Iterator<Item = Span> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::If { otherwise: Some(body), .. } => match self[*body].first() {
+                Some(Node::Text(span)) => Some(*span),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     /// Room for a template of so many bytes.

@@ -29,6 +29,10 @@ pub enum LintKind {
     Rewritten,
     /// Nobody has recorded what API Gateway does with it; here it does what Velocity does.
     Unknown,
+    /// A name that nothing has: it prints nothing.
+    Nameless,
+    /// What looks like a directive and isn't one: printed as text, or without any effect.
+    Ineffective,
 }
 
 /// Parts of `$context` that a caller chooses.
@@ -36,6 +40,63 @@ const CALLERS_CONTEXT: [&str; 5] = ["requestId", "path", "domainName", "domainPr
 
 /// What API Gateway's documents name of `$util`. Source: API Gateway Developer Guide, "$util variables".
 const UTIL: [&str; 6] = ["escapeJavaScript", "parseJson", "urlEncode", "urlDecode", "base64Encode", "base64Decode"];
+
+/// What `$context` has for a mapping template. Source: API Gateway Developer Guide, "Variables for data transformations"; and a recording of
+/// the keys that are there.
+const CONTEXT: [&str; 24] = [
+    "accountId",
+    "apiId",
+    "authorizer",
+    "awsEndpointRequestId",
+    "deploymentId",
+    "domainName",
+    "domainPrefix",
+    "error",
+    "extendedRequestId",
+    "httpMethod",
+    "identity",
+    "isCanaryRequest",
+    "path",
+    "protocol",
+    "requestId",
+    "requestOverride",
+    "requestTime",
+    "requestTimeEpoch",
+    "resourceId",
+    "resourcePath",
+    "responseOverride",
+    "stage",
+    "wafResponseCode",
+    "webaclArn",
+];
+
+/// What `$context.identity` has. Source: as above.
+const IDENTITY: [&str; 17] = [
+    "accessKey",
+    "accountId",
+    "apiKey",
+    "apiKeyId",
+    "caller",
+    "clientCert",
+    "cognitoAuthenticationProvider",
+    "cognitoAuthenticationType",
+    "cognitoIdentityId",
+    "cognitoIdentityPoolId",
+    "principalOrgId",
+    "sourceIp",
+    "user",
+    "userAgent",
+    "userArn",
+    "vpcId",
+    "vpceId",
+];
+
+/// What a template assigns to under `$context`.
+const REQUEST_OVERRIDE: [&str; 3] = ["header", "path", "querystring"];
+const RESPONSE_OVERRIDE: [&str; 2] = ["header", "status"];
+
+/// Directives, for those who miswrite one.
+const DIRECTIVES: [&str; 8] = ["set", "if", "elseif", "else", "end", "foreach", "define", "stop"];
 
 /// Looks a template over. In order of place; what is unknown of API Gateway is told once each.
 pub fn lint(template: &Template) -> Vec<Lint> {
@@ -48,10 +109,91 @@ pub fn lint(template: &Template) -> Vec<Lint> {
         lints: Vec::new(),
     };
     linter.block(template.tree.body);
+    linter.names();
+    linter.directives();
     template.tree.unverified.iter().for_each(|span| linter.unverified(*span));
     linter.lints.sort_by_key(|lint| (lint.place, lint.message.clone()));
     linter.lints.dedup();
     linter.lints
+}
+
+/// The stage variables that a template reads and nobody sets, each once.
+pub fn lint_stage_variables(template: &Template, known: &[&str]) -> Vec<Lint> {
+    let mut lints = Vec::new();
+    for (span, name) in keys(&template.tree, ast::STAGE_VARIABLES, None, false) {
+        if known.contains(&name) || lints.iter().any(|lint: &Lint| lint.reference == format!("$stageVariables.{name}")) {
+            continue;
+        }
+        lints.push(Lint {
+            kind: LintKind::Nameless,
+            place: place(template.source(), main_offset(&template.tree.regions, span.start).0),
+            reference: format!("$stageVariables.{name}"),
+            message: format!("no stage sets the variable {name}; $stageVariables.{name} prints nothing"),
+            help: did_you_mean("$stageVariables.", name, known),
+        });
+    }
+    lints
+}
+
+/// The keys that a template reads of a variable (or of a map in it) by `$variable.key`, in order of place, but for those that it assigns.
+///
+/// For what is looked at by API Gateway alone, such as overrides, those that it assigns.
+fn keys<'t>(tree: &'t Tree, slot: ast::Slot, parent: Option<&str>, overrides: bool) -> Vec<(Span, &'t str)> {
+    let key = |reference: &Reference| {
+        if reference.slot != slot {
+            return None;
+        }
+        let mut steps = tree[reference.steps].iter();
+        if let Some(parent) = parent {
+            match steps.next()?.kind {
+                StepKind::Property(name) if name.of(&tree.pool) == parent => {}
+                _ => return None,
+            }
+        }
+        match steps.next()?.kind {
+            StepKind::Property(name) => Some((reference.literal, name.of(&tree.pool))),
+            _ => None,
+        }
+    };
+    let assigned: Vec<(Span, &str)> = tree.assigned().filter_map(key).collect();
+    let read = tree.references().filter_map(key).filter(|(_, name)| !assigned.iter().any(|(_, known)| known == name));
+    let mut keys: Vec<(Span, &str)> = if overrides { assigned.clone() } else { read.collect() };
+    keys.sort_by_key(|(span, _)| span.start);
+    keys
+}
+
+fn did_you_mean(before: &str, word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(near) => format!("did you mean {before}{near}?"),
+        None => format!("there are {}", known.iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The known word that was most likely meant: at most a third of its letters differ.
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let word = word.to_lowercase();
+    let near = known.iter().map(|known| (distance(&word, &known.to_lowercase()), *known));
+    let near = near.filter(|(distance, known)| *distance <= (known.len().max(word.len()) / 3).max(1));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
+/// How many bytes have to be put in, taken out, changed or swapped with their neighbour.
+fn distance(left: &str, right: &str) -> usize {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut rows = vec![(0..=right.len()).collect::<Vec<usize>>()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
 }
 
 /// What is known of a value that a caller had a hand in.
@@ -235,7 +377,8 @@ impl<'t> Linter<'t> {
 
     fn unverified(&mut self, span: Span) {
         let directive = self.text(span).trim().to_owned();
-        self.unknown(
+        self.remember(
+            LintKind::Unknown,
             span,
             &directive,
             format!("what API Gateway does with {directive} isn't known; here it does what Velocity 1.7 does"),
@@ -243,20 +386,40 @@ impl<'t> Linter<'t> {
         );
     }
 
-    fn unknown(&mut self, span: Span, what: &str, message: String, help: String) {
-        if self.lints.iter().any(|lint| lint.kind == LintKind::Unknown && lint.reference == what) {
+    /// Told once each.
+    fn remember(&mut self, kind: LintKind, span: Span, what: &str, message: String, help: String) {
+        if self.lints.iter().any(|lint| lint.kind == kind && lint.reference == what) {
             return;
         }
         let at = main_offset(&self.template.tree.regions, span.start).0;
         let place = place(self.template.source(), at);
-        self.lints.push(Lint { kind: LintKind::Unknown, place, reference: what.to_owned(), message, help });
+        self.lints.push(Lint { kind, place, reference: what.to_owned(), message, help });
+    }
+
+    /// Names that API Gateway doesn't have.
+    fn names(&mut self) {
+        let tree = self.tree;
+        let mut references: Vec<&Reference> = tree.references().filter(|reference| reference.slot == ast::UTIL).collect();
+        references.sort_by_key(|reference| reference.literal.start);
+        references.into_iter().for_each(|reference| self.function(reference));
+        for (parent, known) in [
+            (None, &CONTEXT[..]),
+            (Some("identity"), &IDENTITY[..]),
+            (Some("requestOverride"), &REQUEST_OVERRIDE[..]),
+            (Some("responseOverride"), &RESPONSE_OVERRIDE[..]),
+        ] {
+            let before = parent.map_or_else(|| "$context.".to_owned(), |parent| format!("$context.{parent}."));
+            let overrides = parent.is_some_and(|parent| parent.ends_with("Override"));
+            let effect = if overrides { "nothing is overridden" } else { "it prints nothing" };
+            for (span, name) in keys(tree, ast::CONTEXT, parent, overrides).into_iter().filter(|(_, name)| !known.contains(name)) {
+                let message = format!("API Gateway's documents don't name {before}{name}; {effect}");
+                self.remember(LintKind::Nameless, span, &format!("{before}{name}"), message, did_you_mean(&before, name, known));
+            }
+        }
     }
 
     /// `$util.toJson(…)` and the like: AppSync has them, API Gateway's documents don't name them.
-    fn functions(&mut self, reference: &Reference) {
-        if reference.slot != ast::UTIL {
-            return;
-        }
+    fn function(&mut self, reference: &Reference) {
         let Some(StepKind::Method(name, _) | StepKind::Property(name)) = self.tree[reference.steps].first().map(|step| &step.kind) else {
             return;
         };
@@ -264,18 +427,73 @@ impl<'t> Linter<'t> {
         if UTIL.contains(&name.as_str()) {
             return;
         }
-        let near = UTIL.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
-        let help = match near {
+        let help = match nearest(&name, &UTIL) {
             Some(near) => format!("did you mean $util.{near}?"),
             None => format!("API Gateway has {}; AppSync's functions aren't there", UTIL.map(|name| format!("$util.{name}")).join(", ")),
         };
         let message = format!("API Gateway's documents don't name $util.{name}; here it prints nothing");
-        self.unknown(reference.literal, &format!("$util.{name}"), message, help);
+        self.remember(LintKind::Unknown, reference.literal, &format!("$util.{name}"), message, help);
+    }
+
+    /// What was meant as a directive and renders silently as something else.
+    fn directives(&mut self) {
+        let tree = self.tree;
+        for span in &tree.words {
+            let written = self.text(*span);
+            let name = written.trim_start_matches(['#', '{']).trim_end_matches('}');
+            let behind = tree.pool.get(span.end as usize..).unwrap_or("").trim_start();
+            let (message, help) = match name {
+                "set" => {
+                    (format!("{written} without parentheses is printed as text and assigns nothing"), "write `#set($name = …)`".to_owned())
+                }
+                "evaluate" | "return" => (format!("API Gateway has no #{name}: it is printed as text"), format!("take {written} out")),
+                "elsif" | "elif" => (format!("{written} is no directive: it is printed as text"), "did you mean #elseif?".to_owned()),
+                "endif" | "endfor" => (format!("{written} is no directive: it is printed as text"), "did you mean #end?".to_owned()),
+                "for" => (format!("{written} is no directive: it is printed as text"), "did you mean #foreach?".to_owned()),
+                _ => match nearest(name, &DIRECTIVES) {
+                    // `#top` is text, `#foreahc(…)` is not.
+                    Some(near) if near.eq_ignore_ascii_case(name) || (near.len() > 3 && behind.starts_with('(')) => {
+                        (format!("{written} is no directive: it is printed as text"), format!("did you mean #{near}?"))
+                    }
+                    _ => continue,
+                },
+            };
+            self.remember(LintKind::Ineffective, *span, written, message, help);
+        }
+        for foreach in tree.loops() {
+            if let [element, list] = &tree[foreach.arguments] {
+                let shown = |expression: &Expr| match expression {
+                    Expr::Reference(reference) => self.text(reference.literal),
+                    _ => "…",
+                };
+                let help = format!("write `#foreach({} in {})`", shown(element), shown(list));
+                let end = match list {
+                    Expr::Reference(reference) => reference.literal.end + 1,
+                    _ => foreach.span.start + "#foreach".len() as u32,
+                };
+                let head = self.text(Span::new(foreach.span.start, end)).to_owned();
+                self.remember(
+                    LintKind::Ineffective,
+                    foreach.span,
+                    &head,
+                    "this #foreach loops over nothing: `in` is missing".to_owned(),
+                    help,
+                );
+            }
+        }
+        for span in tree.texts_behind_else() {
+            let text = self.text(span);
+            if text.starts_with([' ', '\t']) && text.trim_start().strip_prefix("if").is_some_and(|rest| rest.trim_start().starts_with('('))
+            {
+                let start = span.start + (text.len() - text.trim_start().len()) as u32;
+                let message = "#else takes no condition: what follows is printed as text".to_owned();
+                self.remember(LintKind::Ineffective, Span::new(start, start + 2), "if", message, "write `#elseif(…)`".to_owned());
+            }
+        }
     }
 
     /// Looks into the arguments of a reference's methods.
     fn expressions(&mut self, reference: &Reference) {
-        self.functions(reference);
         let tree = self.tree;
         for step in &tree[reference.steps] {
             match &step.kind {
@@ -324,7 +542,7 @@ impl<'t> Linter<'t> {
                 format!("{written} reads the body and writes it again: 1.50 becomes 1.5, 1e5 becomes 100000.0, blanks and doubled keys go"),
                 "\"$util.base64Encode($input.body)\"".to_owned(),
             ),
-            LintKind::Unknown => return,
+            LintKind::Unknown | LintKind::Nameless | LintKind::Ineffective => return,
         };
         let at = main_offset(&self.template.tree.regions, reference.literal.start).0;
         self.lints.push(Lint { kind, place: place(self.template.source(), at), reference: written, message, help });

@@ -44,7 +44,7 @@ use self::{
 pub use self::{
     batch::render_batch,
     error::{Details, Error, ErrorKind, Place},
-    lint::{Lint, LintKind, lint},
+    lint::{Lint, LintKind, lint, lint_stage_variables},
     request::{Data, Limits, Pairs, Request},
 };
 

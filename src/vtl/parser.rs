@@ -587,17 +587,36 @@ impl<'s> Parser<'s> {
     }
 
     fn if_statement(&mut self) -> Parsed<()> {
-        self.take();
+        let opening = self.take();
         let outer = self.shared.branches.len();
         self.branch("`(` behind #if")?;
         while self.accept(Kind::ElseIf) {
             self.branch("`(` behind #elseif")?;
         }
         let otherwise = if self.accept(Kind::Else) { Some(self.block()?) } else { None };
-        self.expect(Kind::End, "#end of an #if")?;
+        self.end_of(opening, "an #if")?;
         let branches = self.shared.tree.keep_from(&mut self.shared.branches, outer);
         self.push(Node::If { branches, otherwise });
         Ok(())
+    }
+
+    /// The `#end` of a directive. Where the template ends without it, the directive is what has to be looked at.
+    fn end_of(&mut self, opening: usize, what: &str) -> Parsed<()> {
+        match self.peek(0) {
+            Kind::End => {
+                self.take();
+                Ok(())
+            }
+            Kind::Eof => {
+                let name = self.image(opening).trim_start_matches(['\\', '#', '{']).trim_end_matches('}');
+                Err(self.raise(
+                    opening,
+                    format!("this #{name} has no #end"),
+                    Some("write `#end` where its block ends; every #if, #foreach and #define needs one, those inside of it too"),
+                ))
+            }
+            _ => Err(self.unexpected(&format!("#end of {what}"))),
+        }
     }
 
     fn branch(&mut self, wanted: &str) -> Parsed<()> {
@@ -713,10 +732,7 @@ impl<'s> Parser<'s> {
             self.peek(0);
             body = self.block()?;
             inner = (start, self.next);
-            if self.peek(0) != Kind::End {
-                return Err(self.unexpected(&format!("#end of #{name}")));
-            }
-            self.take();
+            self.end_of(token, &format!("#{name}"))?;
             if is_macro {
                 let Some((name, _)) = name_tokens else { return Err(self.raise(token, "#macro needs a name", None)) };
                 let name = self.image(name);
@@ -755,6 +771,8 @@ impl<'s> Parser<'s> {
             "include" | "parse" => self.load(name, arguments, span),
             _ => {
                 // Not a directive: printed as it stands, but for what the lexer passed over.
+                let word = self.span(token, token);
+                self.shared.tree.words.push(word);
                 if self.changed || self.shared.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
                     let text: String = (token..self.next).map(|at| self.image(at)).collect();
                     self.push_made(&text);
@@ -781,7 +799,10 @@ impl<'s> Parser<'s> {
                 "write its parentheses; to print the word, write `#set($hash = '#')` and `${hash}` before it",
             ),
             _ if name.starts_with('@') => self.push_made(&format!("#{name}")),
-            _ => self.push_text(span),
+            _ => {
+                self.shared.tree.words.push(span);
+                self.push_text(span);
+            }
         }
     }
 
