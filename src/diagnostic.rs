@@ -2,6 +2,7 @@
 //!
 //! Shared by the stack file (`spec`) and the mapping templates (`vtl`). Draws text; prints nothing.
 
+use crate::vtl;
 use std::{fmt, path::PathBuf};
 
 /// A place in a text file. Line and column count from 1; the column counts characters.
@@ -32,6 +33,26 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do now.
     pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error of a route's mapping template, placed as the error is.
+    pub fn of_template(route: &str, file: PathBuf, error: &vtl::Error) -> Self {
+        let values: Vec<String> = error.variables.iter().map(|(name, value)| format!("{name} is {value}")).collect();
+        let mut help = vec![];
+        help.extend((!values.is_empty()).then(|| values.join("; ")));
+        help.extend(error.help.clone());
+        help.push(format!("API Gateway would answer {}", error.status()));
+        Diagnostic {
+            severity: Severity::Error,
+            file,
+            place: error.place.map(|place| Place { line: place.line, column: place.column }),
+            source_line: error.source_line.clone(),
+            width: error.width,
+            message: format!("in the mapping template of {route}: {}", error.message),
+            help: Some(help.join("\n  = help: ")),
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {

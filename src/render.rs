@@ -9,7 +9,7 @@ use crate::{
     vtl::{
         self, Data, Limits, Lint, Pairs, Rendered, Template,
         gateway::{Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template, convert_request},
-        lint,
+        lint, lint_stage_variables,
     },
 };
 use std::{
@@ -306,35 +306,34 @@ pub fn stage_variables(stack: &Stack, stage: &str, account: &Account, valid_toke
 /// A template's error with its place in the user's file: the generated line before the template doesn't count.
 fn diagnostic(path: &str, media: &str, file: Option<&Path>, error: &vtl::Error) -> Diagnostic {
     let file = file.map_or_else(|| PathBuf::from(format!("the built-in template for {media}")), Path::to_owned);
-    let values: Vec<String> = error.variables.iter().map(|(name, value)| format!("{name} is {value}")).collect();
-    let mut help = vec![];
-    help.extend((!values.is_empty()).then(|| values.join("; ")));
-    help.extend(error.help.clone());
-    help.push(format!("API Gateway would answer {}", error.status()));
-    Diagnostic {
-        severity: Severity::Error,
-        file,
-        place: error.place.map(|place| Place { line: place.line.saturating_sub(1).max(1), column: place.column }),
-        source_line: error.source_line.clone(),
-        width: error.width,
-        message: format!("in the mapping template of {path}: {}", error.message),
-        help: Some(help.join("\n  = help: ")),
+    let mut diagnostic = Diagnostic::of_template(path, file, error);
+    if let Some(place) = &mut diagnostic.place {
+        place.line = place.line.saturating_sub(1).max(1);
     }
+    diagnostic
 }
 
-/// Every template of the user's: whether it parses, and whether it makes JSON of a sample.
+/// Every template of the user's: whether it parses (a loaded stack's do), what is likely to go wrong, whether it makes JSON of a sample.
 ///
 /// # Errors
 /// Those that API Gateway would refuse.
 pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let (mut errors, mut warnings) = (vec![], vec![]);
+    let account = offline_account(stack);
+    let set: Vec<Pairs> = stack.stages.iter().map(|stage| stage_variables(stack, &stage.name, &account, NO_TOKEN)).collect();
+    let mut set: Vec<&str> = set.iter().flatten().map(|(name, _)| name.as_str()).chain([variable::PREVIOUS]).collect();
+    set.sort_unstable();
+    set.dedup();
     for route in stack.routes.values() {
         for (media, template) in &route.templates {
             let text = format!("{}{}", desired::prelude(route), template.text);
             match Template::parse(&text) {
                 Err(error) => errors.push(diagnostic(&route.path, media, Some(&template.file), &error)),
                 Ok(parsed) => {
-                    warnings.extend(lint(&parsed).into_iter().map(|lint| remark(&template.file, &text, lint)));
+                    let mut lints = lint(&parsed);
+                    lints.extend(lint_stage_variables(&parsed, &set));
+                    lints.sort_by_key(|lint| lint.place);
+                    warnings.extend(lints.into_iter().map(|lint| remark(&template.file, &text, lint)));
                     warnings.extend(sample(stack, route, media));
                 }
             }
@@ -442,6 +441,32 @@ stages: { prod: {} }
         let rendered = render("/own", b"POST /own HTTP/1.1\n\n{\"n\": 1.50}").expect("an event");
         let at: Vec<(String, usize)> = rendered.references.iter().map(|seen| (seen.reference.clone(), seen.place.line)).collect();
         assert!(at.contains(&("$input.json('$.n')".into(), 2)), "{at:?}");
+    }
+
+    #[test]
+    fn a_slip_in_a_name_is_warned_of_in_the_users_file() {
+        let template = "{\"validToken\": \"$stageVariables.validTokn\",\n \"id\": \"$context.requestid\"}\n";
+        let yaml = "
+stack: hooks
+routes:
+  /own:
+    sqs: { queue: 'own-${stage}' }
+    token: none
+    templates: { application/json: own.vtl }
+stages: { prod: {} }
+";
+        let read = |_: &Path| Ok(template.as_bytes().to_vec());
+        let world = World { env: &|_| None, read: &read, region: None };
+        let stack =
+            crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack;
+        let warnings: Vec<String> = check(&stack).expect("it parses").iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "warning: no stage sets the variable validTokn; $stageVariables.validTokn prints nothing\n  --> own.vtl:1:17\n   |\n 1 | {\"validToken\": \"$stageVariables.validTokn\",\n   |                 ^^^^^^^^^^^^^^^^^^^^^^^^^\n  = help: did you mean $stageVariables.validToken?",
+                "warning: API Gateway's documents don't name $context.requestid; it prints nothing\n  --> own.vtl:2:9\n   |\n 2 |  \"id\": \"$context.requestid\"}\n   |         ^^^^^^^^^^^^^^^^^^\n  = help: did you mean $context.requestId?",
+            ]
+        );
     }
 
     #[test]

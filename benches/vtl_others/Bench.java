@@ -21,7 +21,7 @@ public class Bench {
     for(int i=0;i<n;i++) r.run();
     double best=Double.MAX_VALUE;
     for(int k=0;k<5;k++){ long a=bean.getCurrentThreadCpuTime(); int sum=0; for(int i=0;i<n;i++) sum+=r.run(); long b=bean.getCurrentThreadCpuTime(); best=Math.min(best,(b-a)/(double)n); if(sum==42) System.out.print(""); }
-    System.out.printf("%-28s %8.3f us  %10.0f/s%n", "velocity "+name, best/1000, 1e9/best);
+    System.out.printf("%-36s %8.3f us  %10.0f/s%n", "velocity "+name, best/1000, 1e9/best);
   }
   public static void main(String[] a) throws Exception {
     StringBuilder body=new StringBuilder("[");

@@ -10,6 +10,7 @@ use super::{
     text::Text,
     yaml::Span,
 };
+use crate::{diagnostic::Diagnostic, vtl};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn stack(reader: &mut Reader<'_>, draft: &StackDraft) {
@@ -428,6 +429,9 @@ impl<'c> Checker<'c, '_> {
     fn templates(&mut self) {
         for (route, draft) in self.custom_templates() {
             let Some(template) = &draft.template else { continue };
+            if let Err(error) = vtl::Template::parse(&template.text) {
+                self.reader.template(Diagnostic::of_template(&route.path.value, template.file.clone(), &error));
+            }
             let text = without_comments(&template.text);
             if route.token == TokenRule::Query && !text.contains("validToken") {
                 self.reader.error(

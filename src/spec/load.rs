@@ -235,7 +235,7 @@ fn accept(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Spanned<String>> {
 }
 
 fn media_types(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Spanned<String>> {
-    let elements = reader.elements(item);
+    let elements = reader.elements_meant(item, names::media_type_meant);
     elements
         .into_iter()
         .filter_map(|item| {

@@ -302,7 +302,27 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
     };
     match text.split_once('/') {
         Some((kind, subtype)) if name(kind) && name(subtype) => Ok(()),
-        _ => problem("is not of the form type/subtype", "a content type looks like `multipart/form-data`"),
+        _ => match media_type_meant(text) {
+            meant if meant != text => problem("is not of the form type/subtype", format!("write `{meant}`")),
+            _ => problem("is not of the form type/subtype", "a content type looks like `multipart/form-data`"),
+        },
+    }
+}
+
+/// The content type that somebody means by a word; the word itself if nobody knows.
+pub(super) fn media_type_meant(word: &str) -> &str {
+    match word.to_lowercase().as_str() {
+        "json" => "application/json",
+        "xml" => "application/xml",
+        "form" | "urlencoded" => "application/x-www-form-urlencoded",
+        "multipart" => "multipart/form-data",
+        "text" | "plain" | "txt" => "text/plain",
+        "html" => "text/html",
+        "csv" => "text/csv",
+        "binary" | "bytes" => "application/octet-stream",
+        "gzip" => "application/gzip",
+        "pdf" => "application/pdf",
+        _ => word,
     }
 }
 

@@ -139,6 +139,13 @@ impl<'a> Reader<'a> {
         self.report(Severity::Warning, span, message.into(), Some(help.into()));
     }
 
+    /// What is wrong with a mapping template, placed in the template's file.
+    pub fn template(&mut self, diagnostic: Diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     pub fn fault(&mut self, fault: Fault) {
         self.report(Severity::Error, fault.span, fault.message, fault.help);
     }
@@ -179,10 +186,15 @@ impl<'a> Reader<'a> {
 
     /// The elements of a list. Nothing written counts as an empty one.
     pub fn elements<'n>(&mut self, item: Item<'n>) -> Vec<Item<'n>> {
+        self.elements_meant(item, |text| text)
+    }
+
+    /// The same. Where one text stands instead of a list, the help says what the text was meant as.
+    pub fn elements_meant<'n>(&mut self, item: Item<'n>, meant: fn(&str) -> &str) -> Vec<Item<'n>> {
         match &item.node.value {
             Value::List(nodes) => nodes.iter().map(|node| item.element(node)).collect(),
             Value::Scalar(Scalar { text, core: Core::Text }) => {
-                self.wrong_kind(item, "a list", format!("write `[{}]`", shown(text)));
+                self.wrong_kind(item, "a list", format!("write `[{}]`", shown(meant(text))));
                 Vec::new()
             }
             _ if item.node.is_null() => Vec::new(),

@@ -10,11 +10,14 @@ use std::{
 };
 
 use super::{
-    ast::{self, Chain, Expr, Foreach, Load, Node, Operator, Reference, ReferenceKind, Set, Slot, Span, Step, StepKind},
+    ast::{
+        self, Before, Block, Chain, Expr, Foreach, Link, Load, Node, Operator, Reference, ReferenceKind, Set, Slot, Span, Step, StepKind,
+        Tree,
+    },
     error::{Error, ErrorKind},
     java::Thrown,
     number::{self, MathError},
-    parser::{Raised, Tree},
+    parser::Raised,
     request::{Data, Limits, Pairs, Request},
     text,
     value::{Defined, ListKind, Map, PrintBlock, Scope, Steps, Stopped, Text, Value, View, equals, print},
@@ -152,7 +155,7 @@ impl<'a> Eval<'a> {
     }
 
     pub fn run(&mut self, out: &mut String) -> Run<()> {
-        match self.block(&self.tree.body, out) {
+        match self.block(self.tree.body, out) {
             Err(Flow::Stop(Target::All | Target::Nearest)) => Ok(()),
             other => other,
         }
@@ -346,20 +349,20 @@ impl<'a> Eval<'a> {
 
     // ---- nodes ----
 
-    fn block(&mut self, nodes: &'a [Node], out: &mut String) -> Run<()> {
+    fn block(&mut self, block: Block, out: &mut String) -> Run<()> {
         self.enter(Span::default())?;
-        for node in nodes {
+        let tree = self.tree;
+        for node in &tree[block] {
             self.step()?;
             match node {
-                Node::Text(span) => out.push_str(span.of(&self.tree.pool)),
-                Node::Made(made) => out.push_str(made),
+                Node::Text(span) => out.push_str(span.of(&tree.pool)),
                 Node::Reference(reference) => self.print_reference(reference, out)?,
-                Node::Set(set) => self.set(set)?,
-                Node::If(branching) => {
-                    let mut chosen = branching.otherwise.as_ref();
-                    for (condition, body) in &branching.branches {
-                        if self.is_true(condition)? {
-                            chosen = Some(body);
+                Node::Set(set) => self.set(&tree[*set])?,
+                Node::If { branches, otherwise } => {
+                    let mut chosen = *otherwise;
+                    for branch in &tree[*branches] {
+                        if self.is_true(&branch.condition)? {
+                            chosen = Some(branch.body);
                             break;
                         }
                     }
@@ -367,29 +370,27 @@ impl<'a> Eval<'a> {
                         self.block(body, out)?;
                     }
                 }
-                Node::Foreach(foreach) => self.foreach(foreach, out)?,
-                Node::Define(define) => {
-                    self.put(define.slot, Value::Block(Rc::new(Defined { body: &define.body, depth: Cell::new(0) })));
-                }
+                Node::Foreach(foreach) => self.foreach(&tree[*foreach], out)?,
+                Node::Define { slot, body } => self.put(*slot, Value::Block(Rc::new(Defined { body: *body, depth: Cell::new(0) }))),
                 Node::Stop(message) => {
                     if let Some(message) = message {
-                        self.value(message)?;
+                        self.value(&tree[*message])?;
                     }
                     return Err(Flow::Stop(Target::All));
                 }
-                Node::Break(None) => return Err(Flow::Stop(Target::Nearest)),
-                Node::Break(Some(scope)) => {
-                    return Err(match self.value(&scope.node)? {
+                Node::Break => return Err(Flow::Stop(Target::Nearest)),
+                Node::BreakOf(scope, span) => {
+                    return Err(match self.value(&tree[*scope])? {
                         Value::Scope(scope) => Flow::Stop(Target::Loop(scope.owner)),
                         _ => self.raised(
                             ErrorKind::Render,
                             "VelocityException",
                             "#break can only leave a loop, such as `#break($foreach)`",
-                            scope.span,
+                            *span,
                         ),
                     });
                 }
-                Node::Load(load) => self.load(load, out)?,
+                Node::Load(load) => self.load(&tree[*load], out)?,
             }
         }
         self.depth -= 1;
@@ -405,15 +406,15 @@ impl<'a> Eval<'a> {
             Flow::Raised(Box::new(Raised { error, span: load.span }))
         };
         if !load.include {
-            let Some(argument) = load.arguments.first() else {
+            let Some(argument) = self.tree[load.arguments].first() else {
                 return Err(self.raised(ErrorKind::Render, "VelocityException", "#parse without an argument", load.span));
             };
             let value = self.value(argument)?;
             let name = self.printed(&value)?;
             return Err(missing(self, &name));
         }
-        for (index, argument) in load.arguments.iter().enumerate() {
-            if !matches!(argument, Expr::Text(_) | Expr::MadeText(_) | Expr::Interpolated(_) | Expr::Reference(_)) {
+        for (index, argument) in self.tree[load.arguments].iter().enumerate() {
+            if !matches!(argument, Expr::Text(_) | Expr::Interpolated(_) | Expr::Reference(_)) {
                 return Err(self.raised(ErrorKind::Render, "VelocityException", "#include takes the name of a file", load.span));
             }
             let value = self.value(argument)?;
@@ -432,38 +433,37 @@ impl<'a> Eval<'a> {
             out.push_str(&self.tree.names[reference.slot as usize]);
             return Ok(());
         }
-        if self.seen.is_none() && !reference.escaped && self.print_directly(reference, out)? {
+        let before = reference.before.map(|before| &self.tree[before]);
+        if self.seen.is_none() && before.is_none() && self.print_directly(reference, out)? {
             return Ok(());
         }
         let value = self.execute(reference)?;
-        if reference.escaped {
-            for _ in 0..reference.backslashes {
-                out.push('\\');
-            }
+        if let Some(Before { escaped: true, backslashes, literal, .. }) = before {
+            out.extend(std::iter::repeat_n('\\', *backslashes as usize));
             if value.is_null() {
                 out.push('\\');
             }
-            out.push_str(self.literal(reference));
+            out.push_str(literal.unwrap_or(reference.literal).of(&self.tree.pool));
             return Ok(());
         }
         let start = out.len();
         if let Value::Block(block) = &value {
             if !self.render_defined(block, out)? {
                 // Nested too often: printed as it is written.
-                for _ in 0..2 * reference.backslashes {
-                    out.push('\\');
+                if let Some(before) = before {
+                    out.extend(std::iter::repeat_n('\\', 2 * before.backslashes as usize));
+                    out.push_str(before.prefix.of(&self.tree.pool));
                 }
-                out.push_str(reference.prefix.of(&self.tree.pool));
                 if reference.kind != ReferenceKind::Quiet {
-                    out.push_str(self.literal(reference));
+                    out.push_str(reference.literal.of(&self.tree.pool));
                 }
             }
         } else {
-            for _ in 0..reference.backslashes {
-                out.push('\\');
+            if let Some(before) = before {
+                out.extend(std::iter::repeat_n('\\', before.backslashes as usize));
+                out.push_str(before.prefix.of(&self.tree.pool));
             }
-            out.push_str(reference.prefix.of(&self.tree.pool));
-            self.print(&value, out).map_err(|flow| self.at(flow, reference.span))?;
+            self.print(&value, out).map_err(|flow| self.at(flow, reference.literal))?;
         }
         self.check_output(out)?;
         if let Some(seen) = &mut self.seen {
@@ -474,11 +474,11 @@ impl<'a> Eval<'a> {
 
     /// Prints what needs no value to be made. `false` if nothing was printed.
     fn print_directly(&mut self, reference: &'a Reference, out: &mut String) -> Run<bool> {
-        if reference.slot != ast::INPUT || !reference.prefix.is_empty() || reference.backslashes > 0 {
+        if reference.slot != ast::INPUT {
             return Ok(false);
         }
-        let [Step { kind: StepKind::Method(name, arguments), span }] = &reference.steps[..] else { return Ok(false) };
-        let [Expr::Text(path)] = &arguments[..] else { return Ok(false) };
+        let [Step { kind: StepKind::Method(name, arguments), span }] = &self.tree[reference.steps] else { return Ok(false) };
+        let [Expr::Text(path)] = &self.tree[*arguments] else { return Ok(false) };
         if self.document.is_some()
             || name.of(&self.tree.pool) != "json"
             || path.of(&self.tree.pool) != "$"
@@ -508,15 +508,8 @@ impl<'a> Eval<'a> {
         }
     }
 
-    fn literal(&self, reference: &'a Reference) -> &'a str {
-        match &reference.made_literal {
-            Some(literal) => literal,
-            None => reference.literal.of(&self.tree.pool),
-        }
-    }
-
     /// `Ok(false)` if it is nested in itself too often.
-    fn render_defined(&mut self, block: &Rc<Defined<'a>>, out: &mut String) -> Run<bool> {
+    fn render_defined(&mut self, block: &Rc<Defined>, out: &mut String) -> Run<bool> {
         let depth = block.depth.get() + 1;
         if depth > MAX_DEFINE {
             return Ok(false);
@@ -585,7 +578,7 @@ impl<'a> Eval<'a> {
             return Ok(Value::Null);
         }
         self.step()?;
-        let mut steps = &reference.steps[..];
+        let mut steps = &self.tree[reference.steps];
         let mut value = match self.shortcut(reference) {
             Some(found) => {
                 steps = &steps[1..];
@@ -619,7 +612,7 @@ impl<'a> Eval<'a> {
             ast::STAGE_VARIABLES if self.waiting[1] => &self.request.stage_variables,
             _ => return None,
         };
-        let Some(Step { kind: StepKind::Property(name), .. }) = reference.steps.first() else { return None };
+        let Some(Step { kind: StepKind::Property(name), .. }) = self.tree[reference.steps].first() else { return None };
         match pair(pairs, name.of(&self.tree.pool))? {
             // What can be changed must be the same each time.
             Data::List(_) | Data::Map(_) => None,
@@ -636,13 +629,13 @@ impl<'a> Eval<'a> {
             }
             StepKind::Method(name, arguments) => {
                 let name = name.of(&self.tree.pool);
-                let found = match &arguments[..] {
+                let found = match &self.tree[*arguments] {
                     [] => self.call(value, name, &mut []),
                     [one] => {
                         let mut one = [self.argument(one)?];
                         self.call(value, name, &mut one)
                     }
-                    _ => {
+                    arguments => {
                         let mut values = Vec::with_capacity(arguments.len());
                         for argument in arguments {
                             values.push(self.argument(argument)?);
@@ -656,7 +649,7 @@ impl<'a> Eval<'a> {
                 }
             }
             StepKind::Index(index) => {
-                let index = self.argument(index)?;
+                let index = self.argument(&self.tree[*index])?;
                 let index = self.counted_back(index, value, step.span)?;
                 let found = self.call(value, "get", &mut [index]);
                 match found {
@@ -700,7 +693,7 @@ impl<'a> Eval<'a> {
             return Ok(());
         }
         let Some(mut object) = self.get(set.left.slot) else { return Ok(()) };
-        let (last, path) = set.left.steps.split_last().expect("not empty, looked at right above");
+        let (last, path) = self.tree[set.left.steps].split_last().expect("not empty, looked at right above");
         for step in path {
             object = self.follow(&object, step)?;
             if object.is_null() {
@@ -722,7 +715,7 @@ impl<'a> Eval<'a> {
                 Ok(())
             }
             StepKind::Index(index) => {
-                let index = self.argument(index)?;
+                let index = self.argument(&self.tree[*index])?;
                 let index = self.counted_back(index, &object, last.span)?;
                 let mut arguments = [index, value];
                 let failed = |eval: &Self, thrown| eval.thrown(thrown, "MethodInvocationException", "the assignment", last.span);
@@ -754,7 +747,7 @@ impl<'a> Eval<'a> {
                 ));
             }
             2 => return Ok(()),
-            _ => self.value(&foreach.arguments[2])?,
+            _ => self.value(&self.tree[foreach.arguments][2])?,
         };
         let Some(steps) = self.iterator(&list) else { return Ok(()) };
         let saved = [foreach.element, ast::VELOCITY_COUNT, ast::VELOCITY_HAS_NEXT].map(|slot| (slot, self.get(slot)));
@@ -811,7 +804,7 @@ impl<'a> Eval<'a> {
             if is_null {
                 self.null_loops.push((foreach.element, held.unwrap_or(true)));
             }
-            let ended = if count == 3 { self.block(&foreach.body, out) } else { self.print_argument(&foreach.arguments[3], out) };
+            let ended = if count == 3 { self.block(foreach.body, out) } else { self.print_argument(&self.tree[foreach.arguments][3], out) };
             if is_null {
                 held = self.null_loops.pop().map(|(_, active)| active);
             }
@@ -848,20 +841,14 @@ impl<'a> Eval<'a> {
         self.enter(Span::default())?;
         match argument {
             Expr::Reference(reference) => self.print_reference(reference, out)?,
-            Expr::Array(items) => {
-                for item in items {
+            Expr::Array(items) | Expr::Map(items) => {
+                for item in &self.tree[*items] {
                     self.print_argument(item, out)?;
                 }
             }
-            Expr::Map(entries) => {
-                for (key, value) in entries {
-                    self.print_argument(key, out)?;
-                    self.print_argument(value, out)?;
-                }
-            }
-            Expr::Range(ends) => {
-                self.print_argument(&ends.0, out)?;
-                self.print_argument(&ends.1, out)?;
+            Expr::Range(from, to) => {
+                self.print_argument(&self.tree[*from], out)?;
+                self.print_argument(&self.tree[*to], out)?;
             }
             _ => {}
         }
@@ -887,11 +874,10 @@ impl<'a> Eval<'a> {
     fn value(&mut self, expression: &'a Expr) -> Run<Value<'a>> {
         Ok(match expression {
             Expr::Text(span) => Value::Text(Text::Borrowed(span.of(&self.tree.pool))),
-            Expr::MadeText(text) => Value::Text(Text::Borrowed(text)),
             Expr::Int(number) => Value::Int(*number),
             Expr::Long(number) => Value::Long(*number),
             Expr::Double(number) => Value::Double(*number),
-            Expr::Big(number) => Value::Big(Rc::new((**number).clone())),
+            Expr::Big(number) => Value::Big(Rc::new(self.tree[*number].clone())),
             Expr::Bool(value) => Value::Bool(*value),
             Expr::Reference(reference) => {
                 if !reference.computable {
@@ -907,7 +893,7 @@ impl<'a> Eval<'a> {
             Expr::Array(items) => {
                 self.enter(Span::default())?;
                 let mut values = Vec::with_capacity(items.len());
-                for item in items {
+                for item in &self.tree[*items] {
                     self.step()?;
                     values.push(self.value(item)?);
                 }
@@ -918,24 +904,24 @@ impl<'a> Eval<'a> {
             Expr::Map(entries) => {
                 self.enter(Span::default())?;
                 let map = Map::default();
-                for (key, value) in entries {
+                for entry in self.tree[*entries].chunks_exact(2) {
                     self.step()?;
-                    let key = self.value(key)?;
-                    let value = self.value(value)?;
+                    let key = self.value(&entry[0])?;
+                    let value = self.value(&entry[1])?;
                     self.check_key(&key)?;
                     self.null_keys |= key.is_null();
                     map.put(key, value);
                 }
                 self.depth -= 1;
-                self.spend_made(2 * entries.len())?;
+                self.spend_made(entries.len())?;
                 Value::Map(Rc::new(map))
             }
-            Expr::Range(ends) => self.range(&ends.0, &ends.1)?,
-            Expr::Chain(chain) => self.chain(chain)?,
-            Expr::Not(inner) => Value::Bool(!self.is_true(inner)?),
+            Expr::Range(from, to) => self.range(&self.tree[*from], &self.tree[*to])?,
+            Expr::Chain(chain) => self.chain(&self.tree[*chain])?,
+            Expr::Not(inner) => Value::Bool(!self.is_true(&self.tree[*inner])?),
             Expr::Group(inner) => {
                 self.enter(Span::default())?;
-                let value = self.value(inner)?;
+                let value = self.value(&self.tree[*inner])?;
                 self.depth -= 1;
                 value
             }
@@ -969,7 +955,7 @@ impl<'a> Eval<'a> {
         let tree = self.tree;
         let string = &tree.strings[index as usize];
         let mut out = String::new();
-        self.block(&string.body, &mut out)?;
+        self.block(string.body, &mut out)?;
         if string.trimmed {
             text::pop_unit(&mut out);
         }
@@ -1010,14 +996,18 @@ impl<'a> Eval<'a> {
                 }
             },
             Expr::Bool(value) => Ok(*value),
-            Expr::Not(inner) => Ok(!self.is_true(inner)?),
+            Expr::Not(inner) => Ok(!self.is_true(&self.tree[*inner])?),
             Expr::Group(inner) => {
                 self.enter(Span::default())?;
-                let value = self.is_true(inner)?;
+                let value = self.is_true(&self.tree[*inner])?;
                 self.depth -= 1;
                 Ok(value)
             }
-            Expr::Chain(chain) if chain.rest[0].operator.is_condition() => Ok(matches!(self.chain(chain)?, Value::Bool(true))),
+            Expr::Chain(chain) => {
+                let chain = &self.tree[*chain];
+                let is_condition = self.links(chain)[0].operator.is_condition();
+                Ok(is_condition && matches!(self.chain(chain)?, Value::Bool(true)))
+            }
             _ => Ok(false),
         }
     }
@@ -1046,11 +1036,16 @@ impl<'a> Eval<'a> {
         }
     }
 
+    fn links(&self, chain: &Chain) -> &'a [Link] {
+        &self.tree[chain.rest]
+    }
+
     fn chain(&mut self, chain: &'a Chain) -> Run<Value<'a>> {
-        match chain.rest[0].operator {
+        let rest = self.links(chain);
+        match rest[0].operator {
             Operator::Or => {
                 let mut value = self.is_true(&chain.first)?;
-                for link in &chain.rest {
+                for link in rest {
                     if value {
                         break;
                     }
@@ -1060,7 +1055,7 @@ impl<'a> Eval<'a> {
             }
             Operator::And => {
                 let mut value = self.is_true(&chain.first)?;
-                for link in &chain.rest {
+                for link in rest {
                     if !value {
                         break;
                     }
@@ -1072,7 +1067,7 @@ impl<'a> Eval<'a> {
         }
         let mut left = self.value(&chain.first)?;
         let mut left_literal = chain.first_literal;
-        for link in &chain.rest {
+        for link in rest {
             self.step()?;
             let right = self.value(&link.right)?;
             left = self.operate(link.operator, left, right, left_literal, link.literal)?;
@@ -1180,7 +1175,7 @@ fn same_class(left: &Value, right: &Value) -> bool {
 }
 
 impl<'a> PrintBlock<'a> for Eval<'a> {
-    fn print_block(&mut self, block: &Rc<Defined<'a>>, out: &mut String) -> Result<bool, Stopped> {
+    fn print_block(&mut self, block: &Rc<Defined>, out: &mut String) -> Result<bool, Stopped> {
         let block = block.clone();
         self.render_defined(&block, out).map_err(|flow| {
             self.pending = Some(flow);

@@ -5,14 +5,6 @@
 
 use super::token::{Kind, State, Token};
 
-/// No token can start here. Byte offset.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LexError {
-    pub at: u32,
-    /// The template ended where more was needed.
-    pub at_end: bool,
-}
-
 #[derive(Clone, Copy)]
 struct Saved {
     left: u32,
@@ -55,9 +47,16 @@ fn is_word_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'@'
 }
 
-fn is_identifier_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-}
+/// Which bytes an identifier goes on with: a table, because most of a template's tokens are identifiers.
+static IN_IDENTIFIER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'-' || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
 
 impl<'s> Lexer<'s> {
     pub fn new(source: &'s str) -> Self {
@@ -133,23 +132,24 @@ impl<'s> Lexer<'s> {
         self.source.get(self.pos..).is_some_and(|rest| rest.starts_with(text))
     }
 
-    pub fn next(&mut self) -> Result<Token, LexError> {
+    /// The next token. Nothing comes behind one that is `Invalid` or `Unfinished`.
+    pub fn next(&mut self) -> Token {
         let mut special = (0u32, 0u32);
         'token: loop {
             let begin = self.pos;
             if begin >= self.source.len() {
-                return Ok(Token { kind: Kind::Eof, start: begin as u32, end: begin as u32, special });
+                return Token { kind: Kind::Eof, start: begin as u32, end: begin as u32, special };
             }
             loop {
                 let Some((found, length)) = self.longest() else {
-                    return Err(LexError { at: self.pos as u32, at_end: false });
+                    return Token { kind: Kind::Invalid, start: self.pos as u32, end: self.pos as u32, special };
                 };
                 self.pos += length;
                 match found {
                     Match::Token(kind) => {
                         let mut token = Token { kind, start: begin as u32, end: self.pos as u32, special };
                         self.after(&mut token);
-                        return Ok(token);
+                        return token;
                     }
                     Match::ReferenceEnd | Match::DirectiveEnd => {
                         // The character that ended the reference or directive is read again, in the state below.
@@ -206,7 +206,7 @@ impl<'s> Lexer<'s> {
                     }
                 }
                 if self.pos >= self.source.len() {
-                    return Err(LexError { at: begin as u32, at_end: true });
+                    return Token { kind: Kind::Unfinished, start: begin as u32, end: self.pos as u32, special };
                 }
             }
         }
@@ -461,24 +461,13 @@ impl<'s> Lexer<'s> {
         if self.at(offset + length) == b'}' { length + 1 } else { 0 }
     }
 
-    fn identifier(&self) -> usize {
-        let first = self.at(0);
-        if !(is_alpha(first) || first == b'_') {
-            return 0;
-        }
-        let mut length = 1;
-        while is_identifier_char(self.at(length)) {
-            length += 1;
-        }
-        length
-    }
-
     fn identifier_or_boolean(&self) -> Option<(Match, usize)> {
-        let length = self.identifier();
-        if length == 0 {
+        let rest = &self.source[self.pos..];
+        if !(is_alpha(rest[0]) || rest[0] == b'_') {
             return None;
         }
-        let kind = match &self.source[self.pos..self.pos + length] {
+        let length = rest.iter().position(|byte| !IN_IDENTIFIER[usize::from(*byte)]).unwrap_or(rest.len());
+        let kind = match &rest[..length] {
             b"true" => Kind::True,
             b"false" => Kind::False,
             _ => Kind::Identifier,
@@ -490,6 +479,7 @@ impl<'s> Lexer<'s> {
     fn in_reference(&mut self, byte: u8) -> Option<(Match, usize)> {
         let plain = self.state == State::Reference;
         match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.identifier_or_boolean(),
             b'[' => Some((Match::Token(Kind::IndexLeft), 1)),
             b'(' if !plain => Some((Match::Token(Kind::LeftParen), 1)),
             b'{' => Some((Match::Token(Kind::ReferenceLeftBrace), 1)),
@@ -515,7 +505,7 @@ impl<'s> Lexer<'s> {
                 Some((Match::ReferenceEnd, 1))
             }
             b'\\' => self.everywhere(byte).or(Some((Match::ReferenceEnd, 1))),
-            _ => self.identifier_or_boolean().or(Some((Match::ReferenceEnd, 1))),
+            _ => Some((Match::ReferenceEnd, 1)),
         }
     }
 
@@ -644,6 +634,7 @@ impl<'s> Lexer<'s> {
 
     fn in_method_arguments(&mut self, byte: u8) -> Option<(Match, usize)> {
         match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.identifier_or_boolean(),
             b'[' => Some((Match::Token(Kind::LeftBracket), 1)),
             b']' => Some((Match::Token(Kind::RightBracket), 1)),
             b',' => Some((Match::Token(Kind::Comma), 1)),
@@ -668,7 +659,7 @@ impl<'s> Lexer<'s> {
                     (None, None) => self.everywhere(byte),
                 }
             }
-            _ => self.everywhere(byte).or_else(|| self.number()).or_else(|| self.identifier_or_boolean()),
+            _ => self.everywhere(byte).or_else(|| self.number()),
         }
     }
 

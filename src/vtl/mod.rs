@@ -36,15 +36,15 @@ mod token;
 mod value;
 
 use self::{
-    ast::Span,
+    ast::{Region, Span, Tree},
     eval::{Eval, Flow},
-    parser::{Raised, Region, Tree},
+    parser::Raised,
     value::Value,
 };
 pub use self::{
     batch::render_batch,
     error::{Details, Error, ErrorKind, Place},
-    lint::{Lint, LintKind, lint},
+    lint::{Lint, LintKind, lint, lint_stage_variables},
     request::{Data, Limits, Pairs, Request},
 };
 

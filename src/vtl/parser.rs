@@ -8,8 +8,8 @@ use num_bigint::BigInt;
 
 use super::{
     ast::{
-        Block, Chain, Define, Expr, FIXED_NAMES, Foreach, If, Interpolated, Link, Load, Node, Operator, Reference, ReferenceKind, Set,
-        Slot, Span, Step, StepKind,
+        Before, Block, Branch, Chain, Expr, FIXED_NAMES, Foreach, Interpolated, Link, Load, Many, Node, Operator, Reference, ReferenceKind,
+        Region, Set, Slot, Span, Step, StepKind, Tree,
     },
     error::{Error, ErrorKind},
     lexer::Lexer,
@@ -29,34 +29,6 @@ pub(crate) struct Raised {
 }
 
 type Parsed<T> = Result<T, Raised>;
-
-/// What a finished parse leaves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tree {
-    pub pool: String,
-    /// Bytes of the pool that are the template itself.
-    pub source: usize,
-    pub body: Block,
-    pub names: Vec<Cow<'static, str>>,
-    pub strings: Vec<Interpolated>,
-    /// Where the text of each string that is a template starts in the pool, and the range it was written at.
-    pub regions: Vec<Region>,
-    /// Directives of which nobody has said what API Gateway does with them, by the first place of each.
-    pub unverified: Vec<Span>,
-    /// Whether `#define` occurs at all.
-    pub defines: bool,
-    /// Whether anything in the template may change a list or map.
-    pub changes_values: bool,
-}
-
-/// A part of the pool that isn't the template itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Region {
-    pub start: u32,
-    pub written: Span,
-    /// The text stands in the template exactly as it does in the pool, one byte behind the start of `written`.
-    pub exact: bool,
-}
 
 /// What Velocity does with a node after the whole text is parsed, in its order.
 enum Later {
@@ -100,16 +72,22 @@ impl Names {
 }
 
 /// State shared by the parse of a template and of the strings in it.
+#[derive(Default)]
 struct Shared {
+    tree: Tree,
     names: Names,
     macros: Vec<Box<str>>,
-    strings: Vec<Interpolated>,
-    regions: Vec<Region>,
-    unverified: Vec<(&'static str, Span)>,
+    unverified: Vec<&'static str>,
     foreachs: u32,
-    defines: bool,
-    changes_values: bool,
     depth: u32,
+    /// Tokens of the text that is being parsed.
+    tokens: Vec<Token>,
+    // Parts of what isn't finished yet: they move into the tree's tables when it is.
+    nodes: Vec<Node>,
+    expressions: Vec<Expr>,
+    steps: Vec<Step>,
+    links: Vec<Link>,
+    branches: Vec<Branch>,
 }
 
 struct Parser<'s> {
@@ -117,10 +95,11 @@ struct Parser<'s> {
     /// Where `source` starts in the pool.
     base: u32,
     lexer: Lexer<'s>,
-    /// Tokens read and not dropped; `next` is the first that isn't consumed.
-    tokens: Vec<Token>,
+    shared: &'s mut Shared,
+    /// The first token that isn't consumed.
     next: usize,
-    shared: Shared,
+    /// The first node of the innermost block.
+    block: usize,
     later: Vec<Later>,
     /// Which references start at a token of the look-ahead, and where they end.
     scanned: Option<HashMap<usize, Option<usize>>>,
@@ -129,36 +108,21 @@ struct Parser<'s> {
 }
 
 pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
-    let mut tree = Tree { pool: source.to_owned(), source: source.len(), ..Tree::default() };
+    let mut shared = Shared::default();
+    shared.tree.source = source.len();
+    shared.tree.pool = source.to_owned();
     if source.len() > MAX_TEMPLATE {
         let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
             .help("shorten it, or let the function do what the template does");
-        return Err(Box::new((Raised { error, span: Span::default() }, tree)));
+        return Err(Box::new((Raised { error, span: Span::default() }, shared.tree)));
     }
-    let mut names = Names::default();
-    names.list.reserve(16);
-    names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
-    let shared = Shared {
-        names,
-        macros: Vec::new(),
-        strings: Vec::new(),
-        regions: Vec::new(),
-        unverified: Vec::new(),
-        foreachs: 0,
-        defines: false,
-        changes_values: false,
-        depth: 0,
-    };
-    let mut shared = Some(shared);
-    let parsed = parse_text(source, 0, &mut shared, &mut tree.pool);
-    if let Some(shared) = shared {
-        tree.names = shared.names.list;
-        tree.strings = shared.strings;
-        tree.regions = shared.regions;
-        tree.unverified = shared.unverified.into_iter().map(|(_, span)| span).collect();
-        tree.defines = shared.defines;
-        tree.changes_values = shared.changes_values;
-    }
+    shared.tree.reserve(source.len());
+    shared.tokens.reserve((source.len() / 4).clamp(8, 4096));
+    shared.names.list.reserve(16);
+    shared.names.list.extend(FIXED_NAMES.iter().map(|name| Cow::Borrowed(*name)));
+    let parsed = parse_text(source, 0, &mut shared);
+    let Shared { mut tree, names, .. } = shared;
+    tree.names = names.list;
     match parsed {
         Ok(body) => {
             tree.body = body;
@@ -169,41 +133,25 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
 }
 
 /// Parses a text that stands at `base` in the pool, then the strings in it that are templates.
-fn parse_text(source: &str, base: u32, slot: &mut Option<Shared>, pool: &mut String) -> Parsed<Block> {
-    let shared = slot.take().expect("the shared state is always put back");
-    let mut parser = Parser {
-        source,
-        base,
-        lexer: Lexer::new(source),
-        tokens: Vec::with_capacity((source.len() / 4).clamp(8, 4096)),
-        next: 0,
-        shared,
-        later: Vec::new(),
-        scanned: None,
-        changed: false,
-    };
-    let body = parser.process();
-    let Parser { shared, later, .. } = parser;
-    *slot = Some(shared);
-    let body = body?;
-    for task in later {
+fn parse_text(source: &str, base: u32, shared: &mut Shared) -> Parsed<Block> {
+    shared.tokens.clear();
+    let lexer = Lexer::new(source);
+    let mut parser = Parser { source, base, lexer, shared, next: 0, block: 0, later: Vec::new(), scanned: None, changed: false };
+    let body = parser.process()?;
+    for task in parser.later {
         match task {
             Later::Fail(raised) => return Err(raised),
             Later::String { index, text, written, exact } => {
-                let start = pool.len() as u32;
-                pool.push_str(&text);
-                if let Some(shared) = slot {
-                    shared.regions.push(Region { start, written, exact });
-                    shared.depth += 1;
-                    if shared.depth > MAX_DEPTH {
-                        return Err(Raised { error: too_deep(), span: written });
-                    }
+                let start = shared.tree.pool.len() as u32;
+                shared.tree.pool.push_str(&text);
+                shared.tree.regions.push(Region { start, written, exact });
+                shared.depth += 1;
+                if shared.depth > MAX_DEPTH {
+                    return Err(Raised { error: too_deep(), span: written });
                 }
-                let body = parse_text(&text, start, slot, pool)?;
-                if let Some(shared) = slot {
-                    shared.depth -= 1;
-                    shared.strings[index].body = body;
-                }
+                let body = parse_text(&text, start, shared)?;
+                shared.depth -= 1;
+                shared.tree.strings[index].body = body;
             }
         }
     }
@@ -293,79 +241,52 @@ impl<'s> Parser<'s> {
 
     /// The kind of the n-th token that isn't consumed yet, counted from 0.
     #[inline]
-    fn peek(&mut self, ahead: usize) -> Parsed<Kind> {
+    fn peek(&mut self, ahead: usize) -> Kind {
         let at = self.next + ahead;
-        if let Some(token) = self.tokens.get(at) {
-            return Ok(token.kind);
+        match self.shared.tokens.get(at) {
+            Some(token) => token.kind,
+            None => self.read(at),
         }
-        while self.tokens.len() <= at {
-            self.read()?;
-        }
-        Ok(self.tokens[at].kind)
     }
 
-    fn read(&mut self) -> Parsed<()> {
-        match self.lexer.next() {
-            Ok(token) => {
-                self.tokens.push(token);
-                Ok(())
-            }
-            Err(error) => {
-                let at = error.at as usize;
-                let rest = &self.source[at.min(self.source.len())..];
-                let (message, help) = if error.at_end {
-                    (
-                        format!("the template ends in the middle of `{}`", head(rest)),
-                        "a `$` or `#` can't be the last character; write `#set($dollar = '$')` and `$dollar`, or put text behind it",
-                    )
-                } else {
-                    let wrong = rest.chars().next().unwrap_or(' ');
-                    (
-                        format!("`{wrong}` can't stand here"),
-                        match wrong {
-                            '"' | '\'' => {
-                                "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes"
-                            }
-                            '&' => "write `&&`",
-                            '|' => "write `||`",
-                            '+' | '-' | '*' | '/' | '%' => {
-                                "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
-                            }
-                            _ => "check for a parenthesis or a quote that is missing before it",
-                        },
-                    )
-                };
-                Err(self.raise_at(error.at, error.at + 1, message, Some(help)))
-            }
+    /// Reads tokens up to the one at `at`; where no token can start, the last one is repeated.
+    fn read(&mut self, at: usize) -> Kind {
+        while self.shared.tokens.len() <= at {
+            let token = match self.shared.tokens.last() {
+                Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => *last,
+                _ => self.lexer.next(),
+            };
+            self.shared.tokens.push(token);
         }
+        self.shared.tokens[at].kind
     }
 
     /// Consumes the next token, whatever it is.
-    fn take(&mut self) -> Parsed<usize> {
-        self.peek(0)?;
+    fn take(&mut self) -> usize {
+        self.peek(0);
         self.next += 1;
-        Ok(self.next - 1)
+        self.next - 1
     }
 
     fn expect(&mut self, kind: Kind, what: &str) -> Parsed<usize> {
-        if self.peek(0)? == kind { self.take() } else { Err(self.unexpected(what)) }
+        if self.peek(0) == kind { Ok(self.take()) } else { Err(self.unexpected(what)) }
     }
 
-    fn accept(&mut self, kind: Kind) -> Parsed<bool> {
-        let found = self.peek(0)? == kind;
+    fn accept(&mut self, kind: Kind) -> bool {
+        let found = self.peek(0) == kind;
         if found {
             self.next += 1;
         }
-        Ok(found)
+        found
     }
 
     fn image(&self, token: usize) -> &'s str {
-        let token = &self.tokens[token];
+        let token = &self.shared.tokens[token];
         self.source.get(token.start as usize..token.end as usize).unwrap_or("")
     }
 
     fn span(&self, first: usize, last: usize) -> Span {
-        Span::new(self.tokens[first].start + self.base, self.tokens[last].end + self.base)
+        Span::new(self.shared.tokens[first].start + self.base, self.shared.tokens[last].end + self.base)
     }
 
     /// From the start of a token to the end of the last one consumed.
@@ -375,7 +296,7 @@ impl<'s> Parser<'s> {
 
     /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
     fn special(&self, token: usize) -> String {
-        let (start, end) = self.tokens[token].special;
+        let (start, end) = self.shared.tokens[token].special;
         if end == 0 {
             return String::new();
         }
@@ -410,21 +331,49 @@ impl<'s> Parser<'s> {
     }
 
     fn raise(&self, token: usize, message: impl Into<String>, help: Option<&str>) -> Raised {
-        let Token { start, end, .. } = self.tokens[token];
+        let Token { start, end, .. } = self.shared.tokens[token];
         self.raise_at(start, end, message, help)
     }
 
+    /// The lexer can't go on.
+    fn stuck(&self, Token { kind, start, .. }: Token) -> Raised {
+        let rest = self.source.get(start as usize..).unwrap_or("");
+        let (message, help) = if kind == Kind::Unfinished {
+            (
+                format!("the template ends in the middle of `{}`", head(rest)),
+                "a `$` or `#` can't be the last character; write `#set($dollar = '$')` and `$dollar`, or put text behind it",
+            )
+        } else {
+            let wrong = rest.chars().next().unwrap_or(' ');
+            (
+                format!("`{wrong}` can't stand here"),
+                match wrong {
+                    '"' | '\'' => "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes",
+                    '&' => "write `&&`",
+                    '|' => "write `||`",
+                    '+' | '-' | '*' | '/' | '%' => "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`",
+                    _ => "check for a parenthesis or a quote that is missing before it",
+                },
+            )
+        };
+        self.raise_at(start, start + 1, message, Some(help))
+    }
+
     /// The next token isn't what the grammar asks for.
+    #[cold]
     fn unexpected(&self, wanted: &str) -> Raised {
-        let token = self.next.min(self.tokens.len() - 1);
-        let kind = self.tokens[token].kind;
+        if let Some(last) = self.shared.tokens.last().filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished)) {
+            return self.stuck(*last);
+        }
+        let token = self.next.min(self.shared.tokens.len() - 1);
+        let kind = self.shared.tokens[token].kind;
         let image = self.image(token);
         let found = match kind {
             Kind::Eof => "the end of the template".to_owned(),
             Kind::Blank => "a blank".to_owned(),
             _ => format!("`{}`", head(image.trim_end())),
         };
-        let start = self.tokens[token].start as usize;
+        let start = self.shared.tokens[token].start as usize;
         let before = self.source.get(..start).unwrap_or("");
         // The line up to here, without the argument that is being looked at.
         let line = before.rsplit('\n').next().unwrap_or("");
@@ -466,8 +415,8 @@ impl<'s> Parser<'s> {
     fn enter(&mut self) -> Parsed<()> {
         self.shared.depth += 1;
         if self.shared.depth > MAX_DEPTH {
-            let token = self.next.min(self.tokens.len().saturating_sub(1));
-            let span = if self.tokens.is_empty() { Span::default() } else { self.span(token, token) };
+            let token = self.next.min(self.shared.tokens.len().saturating_sub(1));
+            let span = if self.shared.tokens.is_empty() { Span::default() } else { self.span(token, token) };
             return Err(Raised { error: too_deep(), span });
         }
         Ok(())
@@ -488,7 +437,7 @@ impl<'s> Parser<'s> {
 
     fn process(&mut self) -> Parsed<Block> {
         let body = self.block()?;
-        if self.peek(0)? != Kind::Eof {
+        if self.peek(0) != Kind::Eof {
             return Err(self.unexpected("text, a reference or a directive"));
         }
         Ok(body)
@@ -496,80 +445,97 @@ impl<'s> Parser<'s> {
 
     fn block(&mut self) -> Parsed<Block> {
         self.enter()?;
-        let mut nodes = Vec::new();
-        while starts_statement(self.peek(0)?) {
-            self.statement(&mut nodes)?;
+        let outer = std::mem::replace(&mut self.block, self.shared.nodes.len());
+        while starts_statement(self.peek(0)) {
+            self.statement()?;
         }
+        let block = self.shared.tree.keep_from(&mut self.shared.nodes, self.block);
+        self.block = outer;
         self.leave();
-        Ok(nodes)
+        Ok(block)
     }
 
-    fn push_text(&self, nodes: &mut Block, span: Span) {
+    fn push(&mut self, node: Node) {
+        self.shared.nodes.push(node);
+    }
+
+    fn push_text(&mut self, span: Span) {
         if span.is_empty() {
             return;
         }
-        if let Some(Node::Text(last)) = nodes.last_mut()
+        if let Some(Node::Text(last)) = self.shared.nodes[self.block..].last_mut()
             && last.end == span.start
         {
             last.end = span.end;
             return;
         }
-        nodes.push(Node::Text(span));
+        self.push(Node::Text(span));
     }
 
-    fn statement(&mut self, nodes: &mut Block) -> Parsed<()> {
-        match self.peek(0)? {
-            Kind::If => {
-                let node = self.if_statement()?;
-                nodes.push(node);
-            }
+    /// Puts a text that isn't a part of the template into the pool.
+    fn made(&mut self, text: &str) -> Span {
+        let pool = &mut self.shared.tree.pool;
+        let start = pool.len() as u32;
+        pool.push_str(text);
+        Span::new(start, pool.len() as u32)
+    }
+
+    fn push_made(&mut self, text: &str) {
+        let span = self.made(text);
+        self.push_text(span);
+    }
+
+    fn statement(&mut self) -> Parsed<()> {
+        match self.peek(0) {
+            Kind::If => self.if_statement()?,
             Kind::Identifier => {
                 // Velocity looks one token further before it takes the reference.
-                self.peek(1)?;
+                self.peek(1);
                 let reference = self.reference()?;
-                nodes.push(Node::Reference(Box::new(reference)));
+                self.push(Node::Reference(reference));
             }
-            Kind::ReferenceLeftBrace if self.peek(1)? == Kind::Identifier => {
+            Kind::ReferenceLeftBrace if self.peek(1) == Kind::Identifier => {
                 let reference = self.reference()?;
-                nodes.push(Node::Reference(Box::new(reference)));
+                self.push(Node::Reference(reference));
             }
             Kind::LineCommentStart => {
-                let token = self.take()?;
-                self.accept(Kind::LineCommentEnd)?;
-                self.comment(nodes, token);
+                let token = self.take();
+                self.accept(Kind::LineCommentEnd);
+                self.comment(token);
             }
             Kind::BlockComment | Kind::FormalComment => {
-                let token = self.take()?;
-                self.comment(nodes, token);
+                let token = self.take();
+                self.comment(token);
             }
             Kind::Textblock => {
-                let token = self.take()?;
+                let token = self.take();
                 let span = self.span(token, token);
-                self.push_text(nodes, Span::new(span.start + 3, span.end - 3));
+                self.push_text(Span::new(span.start + 3, span.end - 3));
             }
             Kind::Set => {
                 let set = self.set_directive()?;
-                nodes.push(Node::Set(Box::new(set)));
+                let set = self.shared.tree.keep(set);
+                self.push(Node::Set(set));
             }
             Kind::EscapeDirective => {
-                let token = self.take()?;
-                self.escaped_directive(nodes, token);
+                let token = self.take();
+                self.escaped_directive(token);
             }
-            Kind::DoubleEscape => self.double_escapes(nodes)?,
-            Kind::Word | Kind::BracketedWord => self.directive(nodes)?,
+            Kind::DoubleEscape => self.double_escapes(),
+            Kind::Word | Kind::BracketedWord => self.directive()?,
             _ => {
-                let token = self.take()?;
+                let token = self.take();
                 let special = self.special(token);
                 let span = self.span(token, token);
                 // The passed-over `$` or `#` usually stands right before the token.
                 if special.is_empty() {
-                    self.push_text(nodes, span);
+                    self.push_text(span);
                 } else {
                     let start = span.start - special.len() as u32;
                     if self.source.get((start - self.base) as usize..(span.start - self.base) as usize) == Some(special.as_str()) {
-                        self.push_text(nodes, Span::new(start, span.end));
+                        self.push_text(Span::new(start, span.end));
                     } else {
-                        nodes.push(Node::Made((special + self.image(token)).into()));
+                        self.push_made(&(special + self.image(token)));
                     }
                 }
             }
@@ -578,14 +544,14 @@ impl<'s> Parser<'s> {
     }
 
     /// A comment prints what the lexer took for a part of its start (`$##`).
-    fn comment(&mut self, nodes: &mut Block, token: usize) {
+    fn comment(&mut self, token: usize) {
         let image = self.image(token);
         let at = image.find("##").or_else(|| image.find("#*")).unwrap_or(0);
-        let start = self.tokens[token].start + self.base;
-        self.push_text(nodes, Span::new(start, start + at as u32));
+        let start = self.shared.tokens[token].start + self.base;
+        self.push_text(Span::new(start, start + at as u32));
     }
 
-    fn escaped_directive(&mut self, nodes: &mut Block, token: usize) {
+    fn escaped_directive(&mut self, token: usize) {
         let image = self.image(token);
         let last = image.rfind('\\').unwrap_or(0);
         let name = &image[last + 2..];
@@ -596,86 +562,108 @@ impl<'s> Parser<'s> {
         let span = self.span(token, token);
         let dropped = if known { last + 1 - last / 2 } else { 0 };
         // What a #literal around it prints is without them too.
-        self.tokens[token].start += dropped as u32;
+        self.shared.tokens[token].start += dropped as u32;
         self.changed |= dropped > 0;
-        self.push_text(nodes, Span::new(span.start + dropped as u32, span.end));
+        self.push_text(Span::new(span.start + dropped as u32, span.end));
     }
 
-    fn double_escapes(&mut self, nodes: &mut Block) -> Parsed<()> {
+    fn double_escapes(&mut self) {
         let first = self.next;
-        while self.peek(0)? == Kind::DoubleEscape {
+        while self.peek(0) == Kind::DoubleEscape {
             self.next += 1;
         }
         let count = self.next - first;
         let following = self.next;
-        let mut control = matches!(self.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
-        if !control && self.tokens[following].kind != Kind::Eof {
+        let mut control = matches!(self.shared.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
+        if !control && self.shared.tokens[following].kind != Kind::Eof {
             let mut chars = self.image(following).chars();
             chars.next();
             let name = chars.as_str();
             control = is_directive(name) || self.shared.macros.iter().any(|known| **known == *name);
         }
-        let start = self.tokens[first].start + self.base;
+        let start = self.shared.tokens[first].start + self.base;
         let length = if control { count } else { 2 * count };
-        self.push_text(nodes, Span::new(start, start + length as u32));
+        self.push_text(Span::new(start, start + length as u32));
+    }
+
+    fn if_statement(&mut self) -> Parsed<()> {
+        let opening = self.take();
+        let outer = self.shared.branches.len();
+        self.branch("`(` behind #if")?;
+        while self.accept(Kind::ElseIf) {
+            self.branch("`(` behind #elseif")?;
+        }
+        let otherwise = if self.accept(Kind::Else) { Some(self.block()?) } else { None };
+        self.end_of(opening, "an #if")?;
+        let branches = self.shared.tree.keep_from(&mut self.shared.branches, outer);
+        self.push(Node::If { branches, otherwise });
         Ok(())
     }
 
-    fn if_statement(&mut self) -> Parsed<Node> {
-        self.take()?;
-        let mut branches = vec![self.condition_and_block("`(` behind #if")?];
-        while self.peek(0)? == Kind::ElseIf {
-            self.take()?;
-            branches.push(self.condition_and_block("`(` behind #elseif")?);
+    /// The `#end` of a directive. Where the template ends without it, the directive is what has to be looked at.
+    fn end_of(&mut self, opening: usize, what: &str) -> Parsed<()> {
+        match self.peek(0) {
+            Kind::End => {
+                self.take();
+                Ok(())
+            }
+            Kind::Eof => {
+                let name = self.image(opening).trim_start_matches(['\\', '#', '{']).trim_end_matches('}');
+                Err(self.raise(
+                    opening,
+                    format!("this #{name} has no #end"),
+                    Some("write `#end` where its block ends; every #if, #foreach and #define needs one, those inside of it too"),
+                ))
+            }
+            _ => Err(self.unexpected(&format!("#end of {what}"))),
         }
-        let otherwise = if self.accept(Kind::Else)? { Some(self.block()?) } else { None };
-        self.expect(Kind::End, "#end of an #if")?;
-        Ok(Node::If(Box::new(If { branches, otherwise })))
     }
 
-    fn condition_and_block(&mut self, wanted: &str) -> Parsed<(Expr, Block)> {
-        self.accept(Kind::Blank)?;
+    fn branch(&mut self, wanted: &str) -> Parsed<()> {
+        self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, wanted)?;
         let condition = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
-        Ok((condition, self.block()?))
+        let body = self.block()?;
+        self.shared.branches.push(Branch { condition, body });
+        Ok(())
     }
 
     fn set_directive(&mut self) -> Parsed<Set> {
-        self.take()?;
-        self.accept(Kind::Blank)?;
-        if !matches!(self.peek(0)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+        self.take();
+        self.accept(Kind::Blank);
+        if !matches!(self.peek(0), Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Err(self.unexpected("a reference to assign to"));
         }
         let target = self.next;
         let left = self.reference()?;
         // By an oddity of Velocity's, what is assigned is called by the text of the first token without its first character.
-        let image: String = self.image(target).chars().skip(1).collect();
-        let slot = self.shared.names.slot(&image);
-        self.shared.changes_values |= !left.steps.is_empty();
-        self.accept(Kind::Blank)?;
+        let slot = self.shared.names.slot(without_first(self.image(target)));
+        self.shared.tree.changes_values |= !left.steps.is_empty();
+        self.accept(Kind::Blank);
         self.expect(Kind::Assign, "`=`")?;
         let right = self.expression()?;
         self.expect(Kind::RightParen, "`)` or an operator")?;
         self.lexer.in_set = false;
-        self.accept(Kind::Newline)?;
+        self.accept(Kind::Newline);
         Ok(Set { left, slot, right })
     }
 
-    fn directive(&mut self, nodes: &mut Block) -> Parsed<()> {
-        let token = self.take()?;
+    fn directive(&mut self) -> Parsed<()> {
+        let token = self.take();
         let image = self.image(token);
-        let name: &'s str = if self.tokens[token].kind == Kind::BracketedWord {
+        let name: &'s str = if self.shared.tokens[token].kind == Kind::BracketedWord {
             image.get(2..image.len() - 1).unwrap_or("")
         } else {
             image.get(1..).unwrap_or("")
         };
         let known = is_directive(name);
         if let Some(name) = ["break", "literal", "include", "parse"].into_iter().find(|unverified| *unverified == name)
-            && !self.shared.unverified.iter().any(|(seen, _)| *seen == name)
+            && !self.shared.unverified.contains(&name)
         {
             let span = self.span(token, token);
-            self.shared.unverified.push((name, span));
+            self.shared.unverified.push(name);
+            self.shared.tree.unverified.push(span);
         }
         let is_macro = name == "macro";
         let has_block = matches!(name, "foreach" | "macro" | "literal" | "define") || (!known && name.starts_with('@'));
@@ -689,22 +677,23 @@ impl<'s> Parser<'s> {
                 ));
             }
             self.lexer.pop();
-            self.bare_directive(nodes, token, name, known);
+            self.bare_directive(token, name, known);
             return Ok(());
         }
         let outer_changed = std::mem::replace(&mut self.changed, false);
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::LeftParen, "`(`")?;
-        let mut arguments: Vec<Expr> = Vec::new();
-        let mut tokens: Vec<(usize, usize)> = Vec::new();
+        let outer = self.shared.expressions.len();
+        // The tokens of the first argument.
+        let mut name_tokens = None;
         loop {
-            let more = match self.peek(0)? {
+            let more = match self.peek(0) {
                 Kind::Blank => {
-                    let second = self.peek(1)?;
+                    let second = self.peek(1);
                     second == Kind::Comma || starts_argument(second)
                 }
                 Kind::Comma => {
-                    let second = self.peek(1)?;
+                    let second = self.peek(1);
                     second == Kind::Blank || starts_argument(second)
                 }
                 kind => starts_argument(kind),
@@ -712,13 +701,13 @@ impl<'s> Parser<'s> {
             if !more {
                 break;
             }
-            self.accept(Kind::Blank)?;
-            if self.accept(Kind::Comma)? {
-                self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
+            if self.accept(Kind::Comma) {
+                self.accept(Kind::Blank);
             }
             let first = self.next;
             let argument = self.directive_argument()?;
-            let position = arguments.len();
+            let position = self.shared.expressions.len() - outer;
             if matches!(argument, Expr::Word) {
                 if known && !(is_macro && position == 0) && !(name == "foreach" && position == 1) {
                     return Err(self.raise(
@@ -730,39 +719,35 @@ impl<'s> Parser<'s> {
             } else if is_macro && position == 0 {
                 return Err(self.raise(first, "the first argument of #macro is its name, without quotes", None));
             }
-            tokens.push((first, self.next - 1));
-            arguments.push(argument);
+            name_tokens.get_or_insert((first, self.next - 1));
+            self.shared.expressions.push(argument);
         }
-        self.accept(Kind::Blank)?;
+        let arguments = self.shared.tree.keep_from(&mut self.shared.expressions, outer);
+        self.accept(Kind::Blank);
         self.expect(Kind::RightParen, "`)` or an argument")?;
-        let mut body = Vec::new();
+        let mut body = Block::default();
         let mut inner = (self.next, self.next);
         if has_block {
             let start = self.next;
-            self.peek(0)?;
+            self.peek(0);
             body = self.block()?;
             inner = (start, self.next);
-            if self.peek(0)? != Kind::End {
-                return Err(self.unexpected(&format!("#end of #{name}")));
-            }
-            self.take()?;
+            self.end_of(token, &format!("#{name}"))?;
             if is_macro {
-                if arguments.is_empty() {
-                    return Err(self.raise(token, "#macro needs a name", None));
-                }
-                let name = self.image(tokens[0].0);
+                let Some((name, _)) = name_tokens else { return Err(self.raise(token, "#macro needs a name", None)) };
+                let name = self.image(name);
                 self.shared.macros.push(name.into());
             }
         }
         let span = self.span_from(token);
         match name {
-            "foreach" => self.foreach(nodes, arguments, &tokens, body, span),
-            "define" => self.define(nodes, token, &tokens, body),
+            "foreach" => self.foreach(arguments, name_tokens, body, span),
+            "define" => self.define(token, arguments, name_tokens, body),
             "macro" => {}
             "literal" => {
                 // Prints its first argument, or its block, as it was written.
-                let text = match tokens.first() {
-                    Some((first, last)) => self.literal(*first, *last),
+                let text = match name_tokens {
+                    Some((first, last)) => self.literal(first, last),
                     None if inner.0 == inner.1 => {
                         // Velocity looks for the last token of an empty block behind its first, and never finds it.
                         self.fail_later(token, "NullPointerException", "#literal() without a text", "take it out, or put a text into it");
@@ -770,18 +755,29 @@ impl<'s> Parser<'s> {
                     }
                     None => self.literal(inner.0, inner.1 - 1),
                 };
-                nodes.push(Node::Made(text.into()));
+                self.push_made(&text);
             }
-            "stop" => self.stop(nodes, token, arguments),
-            "break" => self.break_(nodes, token, arguments, span),
-            "include" | "parse" => nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments, span }))),
+            "stop" => {
+                let message = self.only_argument(token, arguments, "stop").map(|message| self.shared.tree.keep(message));
+                self.push(Node::Stop(message));
+            }
+            "break" => {
+                let node = match self.only_argument(token, arguments, "break") {
+                    Some(scope) => Node::BreakOf(self.shared.tree.keep(scope), span),
+                    None => Node::Break,
+                };
+                self.push(node);
+            }
+            "include" | "parse" => self.load(name, arguments, span),
             _ => {
                 // Not a directive: printed as it stands, but for what the lexer passed over.
-                if self.changed || self.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
+                let word = self.span(token, token);
+                self.shared.tree.words.push(word);
+                if self.changed || self.shared.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
                     let text: String = (token..self.next).map(|at| self.image(at)).collect();
-                    nodes.push(Node::Made(text.into()));
+                    self.push_made(&text);
                 } else {
-                    self.push_text(nodes, span);
+                    self.push_text(span);
                 }
             }
         }
@@ -790,69 +786,66 @@ impl<'s> Parser<'s> {
     }
 
     /// A directive's name without parentheses behind it.
-    fn bare_directive(&mut self, nodes: &mut Block, token: usize, name: &str, known: bool) {
+    fn bare_directive(&mut self, token: usize, name: &str, known: bool) {
         let span = self.span(token, token);
         match name {
-            "stop" => nodes.push(Node::Stop(None)),
-            "break" => nodes.push(Node::Break(None)),
-            "include" | "parse" => {
-                nodes.push(Node::Load(Box::new(Load { include: name == "include", arguments: Vec::new(), span })));
-            }
+            "stop" => self.push(Node::Stop(None)),
+            "break" => self.push(Node::Break),
+            "include" | "parse" => self.load(name, Many::default(), span),
             _ if known => self.fail_later(
                 token,
                 "NullPointerException",
                 format!("#{name} without parentheses"),
                 "write its parentheses; to print the word, write `#set($hash = '#')` and `${hash}` before it",
             ),
-            _ if name.starts_with('@') => nodes.push(Node::Made(format!("#{name}").into())),
-            _ => self.push_text(nodes, span),
+            _ if name.starts_with('@') => self.push_made(&format!("#{name}")),
+            _ => {
+                self.shared.tree.words.push(span);
+                self.push_text(span);
+            }
         }
     }
 
-    fn foreach(&mut self, nodes: &mut Block, arguments: Vec<Expr>, tokens: &[(usize, usize)], body: Block, span: Span) {
-        let element = match arguments.first() {
-            Some(Expr::Reference(reference)) => reference.slot,
-            Some(_) => {
-                let name: String = self.image(tokens[0].0).chars().skip(1).collect();
-                self.shared.names.slot(&name)
-            }
-            None => 0,
+    fn load(&mut self, name: &str, arguments: Many<Expr>, span: Span) {
+        let load = self.shared.tree.keep(Load { include: name == "include", arguments, span });
+        self.push(Node::Load(load));
+    }
+
+    fn foreach(&mut self, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block, span: Span) {
+        let element = match (self.shared.tree[arguments].first(), name_tokens) {
+            (Some(Expr::Reference(reference)), _) => reference.slot,
+            (_, Some((name, _))) => self.shared.names.slot(without_first(self.image(name))),
+            (_, None) => 0,
         };
         self.shared.foreachs += 1;
-        let id = self.shared.foreachs;
-        nodes.push(Node::Foreach(Box::new(Foreach { element, arguments, body, span, id })));
+        let foreach = self.shared.tree.keep(Foreach { element, arguments, body, span, id: self.shared.foreachs });
+        self.push(Node::Foreach(foreach));
     }
 
-    fn define(&mut self, nodes: &mut Block, token: usize, tokens: &[(usize, usize)], body: Block) {
-        if tokens.len() != 1 {
-            self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`");
-            return;
+    fn define(&mut self, token: usize, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block) {
+        match name_tokens {
+            Some((name, _)) if arguments.len() == 1 => {
+                let slot = self.shared.names.slot(without_first(self.image(name)));
+                self.shared.tree.defines = true;
+                self.push(Node::Define { slot, body });
+            }
+            _ => self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`"),
         }
-        let name: String = self.image(tokens[0].0).chars().skip(1).collect();
-        let slot = self.shared.names.slot(&name);
-        self.shared.defines = true;
-        nodes.push(Node::Define(Box::new(Define { slot, body })));
     }
 
-    fn stop(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>) {
+    /// The last argument of a directive that takes at most one.
+    fn only_argument(&mut self, token: usize, arguments: Many<Expr>, name: &str) -> Option<Expr> {
         if arguments.len() > 1 {
-            self.fail_later(token, "VelocityException", "#stop takes at most one argument", "write `#stop`");
+            self.fail_later(token, "VelocityException", format!("#{name} takes at most one argument"), &format!("write `#{name}`"));
         }
-        nodes.push(Node::Stop(arguments.pop().map(Box::new)));
-    }
-
-    fn break_(&mut self, nodes: &mut Block, token: usize, mut arguments: Vec<Expr>, span: Span) {
-        if arguments.len() > 1 {
-            self.fail_later(token, "VelocityException", "#break takes at most one argument", "write `#break`");
-        }
-        nodes.push(Node::Break(arguments.pop().map(|node| Box::new(super::ast::Spanned { node, span }))));
+        self.shared.tree[arguments].last().copied()
     }
 
     /// The text of a range of tokens as Velocity puts it together again.
     fn literal(&self, first: usize, last: usize) -> String {
         (first..=last)
             .map(|at| {
-                if self.tokens[at].kind == Kind::BlockComment {
+                if self.shared.tokens[at].kind == Kind::BlockComment {
                     return String::new();
                 }
                 self.special(at) + self.image(at)
@@ -861,9 +854,9 @@ impl<'s> Parser<'s> {
     }
 
     fn directive_argument(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::Word => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Word)
             }
             _ => self.value(),
@@ -874,86 +867,43 @@ impl<'s> Parser<'s> {
 
     fn expression(&mut self) -> Parsed<Expr> {
         self.enter()?;
-        let expression = self.or_expression()?;
+        let (expression, _) = self.operation(Precedence::Or)?;
         self.leave();
         Ok(expression)
     }
 
-    /// One level of precedence: operands of the next level, joined by the level's operators.
-    fn chain(&mut self, operand: fn(&mut Self) -> Parsed<(Expr, Span)>, operator: fn(Kind) -> Option<Operator>) -> Parsed<(Expr, Span)> {
-        let (first, first_literal) = operand(self)?;
-        let Some(mut next) = operator(self.peek(0)?) else {
-            return Ok((first, first_literal));
-        };
-        let mut rest = Vec::new();
-        let mut tail;
-        loop {
-            self.take()?;
-            let start = self.next;
-            let (right, literal) = operand(self)?;
-            tail = self.span_from(start);
-            rest.push(Link { operator: next, right, literal, tail });
-            match operator(self.peek(0)?) {
-                Some(another) => next = another,
-                None => break,
+    /// Operands joined by operators that bind at least as strongly as `weakest`, and what `+` prints for the whole if it is null.
+    fn operation(&mut self, weakest: Precedence) -> Parsed<(Expr, Span)> {
+        let (mut whole, mut literal) = self.unary()?;
+        while let Some(precedence) = operator(self.peek(0)).map(|(_, precedence)| precedence).filter(|found| *found >= weakest) {
+            let (first, first_literal) = (whole, literal);
+            let outer = self.shared.links.len();
+            while let Some((operator, _)) = operator(self.peek(0)).filter(|(_, found)| *found == precedence) {
+                self.take();
+                let start = self.next;
+                let (right, right_literal) = match precedence.stronger() {
+                    Some(stronger) => self.operation(stronger)?,
+                    None => self.unary()?,
+                };
+                literal = self.span_from(start);
+                self.shared.links.push(Link { operator, right, literal: right_literal, tail: literal });
             }
+            let rest = self.shared.tree.keep_from(&mut self.shared.links, outer);
+            whole = Expr::Chain(self.shared.tree.keep(Chain { first, first_literal, rest }));
         }
-        Ok((Expr::Chain(Box::new(Chain { first, first_literal, rest })), tail))
-    }
-
-    fn or_expression(&mut self) -> Parsed<Expr> {
-        Ok(self.chain(Self::and_expression, |kind| (kind == Kind::Or).then_some(Operator::Or))?.0)
-    }
-
-    fn and_expression(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::equality, |kind| (kind == Kind::And).then_some(Operator::And))
-    }
-
-    fn equality(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::relation, |kind| match kind {
-            Kind::Equal => Some(Operator::Equal),
-            Kind::NotEqual => Some(Operator::NotEqual),
-            _ => None,
-        })
-    }
-
-    fn relation(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::sum, |kind| match kind {
-            Kind::Less => Some(Operator::Less),
-            Kind::Greater => Some(Operator::Greater),
-            Kind::LessEqual => Some(Operator::LessEqual),
-            Kind::GreaterEqual => Some(Operator::GreaterEqual),
-            _ => None,
-        })
-    }
-
-    fn sum(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::product, |kind| match kind {
-            Kind::Plus => Some(Operator::Add),
-            Kind::Minus => Some(Operator::Subtract),
-            _ => None,
-        })
-    }
-
-    fn product(&mut self) -> Parsed<(Expr, Span)> {
-        self.chain(Self::unary, |kind| match kind {
-            Kind::Multiply => Some(Operator::Multiply),
-            Kind::Divide => Some(Operator::Divide),
-            Kind::Modulus => Some(Operator::Modulo),
-            _ => None,
-        })
+        Ok((whole, literal))
     }
 
     fn unary(&mut self) -> Parsed<(Expr, Span)> {
         let mut nots = 0usize;
         loop {
-            match self.peek(0)? {
+            match self.peek(0) {
                 Kind::Not => {
-                    self.take()?;
+                    self.take();
                 }
-                Kind::Blank if self.peek(1)? == Kind::Not => {
-                    self.take()?;
-                    self.take()?;
+                Kind::Blank if self.peek(1) == Kind::Not => {
+                    self.take();
+                    self.take();
                 }
                 _ => break,
             }
@@ -963,53 +913,64 @@ impl<'s> Parser<'s> {
         if nots > 0 {
             // Two negations aren't none: they make a boolean of what they stand before.
             for _ in 0..if nots % 2 == 1 { 1 } else { 2 } {
-                expression = Expr::Not(Box::new(expression));
+                expression = Expr::Not(self.shared.tree.keep(expression));
             }
         }
         Ok((expression, span))
     }
 
     fn primary(&mut self) -> Parsed<(Expr, Span)> {
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let first = self.next;
-        let expression = if self.peek(0)? == Kind::LeftParen {
-            self.take()?;
+        let expression = if self.peek(0) == Kind::LeftParen {
+            self.take();
             let start = self.next;
             let inner = self.expression()?;
             let span = self.span_from(start);
             self.expect(Kind::RightParen, "`)` or an operator")?;
-            self.accept(Kind::Blank)?;
-            return Ok((Expr::Group(Box::new(inner)), span));
+            self.accept(Kind::Blank);
+            return Ok((Expr::Group(self.shared.tree.keep(inner)), span));
         } else {
             self.value()?
         };
         let span = self.span_from(first);
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         Ok((expression, span))
     }
 
     /// A parameter of a method, an element of a list, a key or a value of a map.
     fn parameter(&mut self) -> Parsed<Expr> {
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let value = self.value()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         Ok(value)
     }
 
+    /// One or more of them, with commas between them, onto the stack of expressions.
+    fn parameters(&mut self) -> Parsed<()> {
+        loop {
+            let parameter = self.parameter()?;
+            self.shared.expressions.push(parameter);
+            if !self.accept(Kind::Comma) {
+                return Ok(());
+            }
+        }
+    }
+
     fn value(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::StringLiteral => self.string(),
             Kind::Integer => self.integer(),
             Kind::Float => self.float(),
             Kind::True => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Bool(true))
             }
             Kind::False => {
-                self.take()?;
+                self.take();
                 Ok(Expr::Bool(false))
             }
-            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(self.reference()?)),
             Kind::LeftBracket => {
                 self.enter()?;
                 let value = if self.range_follows()? { self.range()? } else { self.array()? };
@@ -1027,68 +988,66 @@ impl<'s> Parser<'s> {
     }
 
     fn array(&mut self) -> Parsed<Expr> {
-        self.take()?;
-        let mut elements = Vec::new();
-        if starts_parameter(self.peek(0)?) {
-            elements.push(self.parameter()?);
-            while self.accept(Kind::Comma)? {
-                elements.push(self.parameter()?);
-            }
+        self.take();
+        let outer = self.shared.expressions.len();
+        if starts_parameter(self.peek(0)) {
+            self.parameters()?;
         }
         self.expect(Kind::RightBracket, "`]` or `,`")?;
-        Ok(Expr::Array(elements))
+        Ok(Expr::Array(self.shared.tree.keep_from(&mut self.shared.expressions, outer)))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
-        self.take()?;
-        let mut entries = Vec::new();
+        self.take();
+        let outer = self.shared.expressions.len();
         let closes = |kind| matches!(kind, Kind::RightBrace | Kind::ReferenceRightBrace);
-        let empty = match self.peek(0)? {
-            Kind::Blank => closes(self.peek(1)?),
+        let empty = match self.peek(0) {
+            Kind::Blank => closes(self.peek(1)),
             kind => closes(kind),
         };
         if empty {
-            self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
         } else {
             loop {
                 let key = self.parameter()?;
                 self.expect(Kind::Colon, "`:` between key and value")?;
-                entries.push((key, self.parameter()?));
-                if !self.accept(Kind::Comma)? {
+                let value = self.parameter()?;
+                self.shared.expressions.extend([key, value]);
+                if !self.accept(Kind::Comma) {
                     break;
                 }
             }
         }
-        if !closes(self.peek(0)?) {
+        if !closes(self.peek(0)) {
             return Err(self.unexpected("`}` or `,`"));
         }
-        self.take()?;
-        Ok(Expr::Map(entries))
+        self.take();
+        Ok(Expr::Map(self.shared.tree.keep_from(&mut self.shared.expressions, outer)))
     }
 
     fn range(&mut self) -> Parsed<Expr> {
-        self.take()?;
-        self.accept(Kind::Blank)?;
+        self.take();
+        self.accept(Kind::Blank);
         let from = self.range_end()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::DoubleDot, "`..`")?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         let to = self.range_end()?;
-        self.accept(Kind::Blank)?;
+        self.accept(Kind::Blank);
         self.expect(Kind::RightBracket, "`]`")?;
-        Ok(Expr::Range(Box::new((from, to))))
+        Ok(Expr::Range(self.shared.tree.keep(from), self.shared.tree.keep(to)))
     }
 
     fn range_end(&mut self) -> Parsed<Expr> {
-        match self.peek(0)? {
+        match self.peek(0) {
             Kind::Integer => self.integer(),
-            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(Box::new(self.reference()?))),
+            Kind::Identifier | Kind::ReferenceLeftBrace => Ok(Expr::Reference(self.reference()?)),
             _ => Err(self.unexpected("a whole number or a reference")),
         }
     }
 
     fn integer(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         if let Ok(number) = image.parse::<i32>() {
             return Ok(Expr::Int(number));
@@ -1097,7 +1056,7 @@ impl<'s> Parser<'s> {
             return Ok(Expr::Long(number));
         }
         match image.parse::<BigInt>() {
-            Ok(number) => Ok(Expr::Big(Box::new(number))),
+            Ok(number) => Ok(Expr::Big(self.shared.tree.keep(number))),
             Err(_) => {
                 self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
                 Ok(Expr::Int(0))
@@ -1106,7 +1065,7 @@ impl<'s> Parser<'s> {
     }
 
     fn float(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         match image.parse::<f64>() {
             Ok(number) => Ok(Expr::Double(number)),
@@ -1118,7 +1077,7 @@ impl<'s> Parser<'s> {
     }
 
     fn string(&mut self) -> Parsed<Expr> {
-        let token = self.take()?;
+        let token = self.take();
         let image = self.image(token);
         let written = self.span(token, token);
         let double = image.starts_with('"');
@@ -1149,14 +1108,14 @@ impl<'s> Parser<'s> {
             if trimmed {
                 text.push(' ');
             }
-            let index = self.shared.strings.len();
-            self.shared.strings.push(Interpolated { body: Vec::new(), trimmed });
+            let index = self.shared.tree.strings.len();
+            self.shared.tree.strings.push(Interpolated { body: Block::default(), trimmed });
             self.later.push(Later::String { index, text, written, exact });
             return Ok(Expr::Interpolated(index as u32));
         }
         Ok(match text {
             Cow::Borrowed(_) => Expr::Text(Span::new(written.start + 1, written.end - 1)),
-            Cow::Owned(text) => Expr::MadeText(text.into()),
+            Cow::Owned(text) => Expr::Text(self.made(&text)),
         })
     }
 
@@ -1166,110 +1125,87 @@ impl<'s> Parser<'s> {
         self.enter()?;
         let first = self.next;
         let outer_changed = std::mem::replace(&mut self.changed, false);
-        let braced = self.peek(0)? == Kind::ReferenceLeftBrace;
-        self.take()?;
+        let braced = self.peek(0) == Kind::ReferenceLeftBrace;
+        self.take();
         if braced {
             self.expect(Kind::Identifier, "a name behind `{`")?;
         }
-        let mut steps = Vec::new();
-        self.indexes(&mut steps)?;
-        while self.peek(0)? == Kind::Dot && self.peek(1)? == Kind::Identifier {
-            self.take()?;
-            self.member(&mut steps)?;
-            self.indexes(&mut steps)?;
+        let outer = self.shared.steps.len();
+        self.indexes()?;
+        while self.peek(0) == Kind::Dot && self.peek(1) == Kind::Identifier {
+            self.take();
+            self.member()?;
+            self.indexes()?;
         }
         if braced {
             self.expect(Kind::ReferenceRightBrace, "`}`")?;
         }
+        let steps = self.shared.tree.keep_from(&mut self.shared.steps, outer);
         let reference = self.finish_reference(first, steps);
         self.changed |= outer_changed;
         self.leave();
         Ok(reference)
     }
 
-    fn indexes(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
-        while self.peek(0)? == Kind::IndexLeft {
-            let first = self.take()?;
-            self.accept(Kind::Blank)?;
-            let index = match self.peek(0)? {
+    fn indexes(&mut self) -> Parsed<()> {
+        while self.peek(0) == Kind::IndexLeft {
+            let first = self.take();
+            self.accept(Kind::Blank);
+            let index = match self.peek(0) {
                 Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False | Kind::Identifier | Kind::ReferenceLeftBrace => {
                     self.value()?
                 }
                 _ => return Err(self.unexpected("an index: a string, a whole number or a reference")),
             };
-            self.accept(Kind::Blank)?;
+            self.accept(Kind::Blank);
             self.expect(Kind::IndexRight, "`]`")?;
-            steps.push(Step { kind: StepKind::Index(index), span: self.span_from(first) });
+            let step = Step { kind: StepKind::Index(self.shared.tree.keep(index)), span: self.span_from(first) };
+            self.shared.steps.push(step);
         }
         Ok(())
     }
 
-    fn member(&mut self, steps: &mut Vec<Step>) -> Parsed<()> {
-        let is_method = self.peek(1)? == Kind::LeftParen && {
-            let third = self.peek(2)?;
+    fn member(&mut self) -> Parsed<()> {
+        let is_method = self.peek(1) == Kind::LeftParen && {
+            let third = self.peek(2);
             third == Kind::MethodRightParen || starts_parameter(third)
         };
         let name_token = self.expect(Kind::Identifier, "a name")?;
         let name = self.span(name_token, name_token);
-        self.shared.changes_values |= is_method && changes_value(self.image(name_token));
+        self.shared.tree.changes_values |= is_method && changes_value(self.image(name_token));
         if !is_method {
-            steps.push(Step { kind: StepKind::Property(name), span: name });
+            self.shared.steps.push(Step { kind: StepKind::Property(name), span: name });
             return Ok(());
         }
-        self.take()?;
-        let mut arguments = Vec::new();
-        if self.peek(0)? != Kind::MethodRightParen {
-            arguments.push(self.parameter()?);
-            while self.accept(Kind::Comma)? {
-                arguments.push(self.parameter()?);
-            }
+        self.take();
+        let outer = self.shared.expressions.len();
+        if self.peek(0) != Kind::MethodRightParen {
+            self.parameters()?;
         }
+        let arguments = self.shared.tree.keep_from(&mut self.shared.expressions, outer);
         self.expect(Kind::MethodRightParen, "`)` or `,`; arguments can't be calculated in place, assign them with #set first")?;
-        steps.push(Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) });
+        let step = Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) };
+        self.shared.steps.push(step);
         Ok(())
     }
 
-    /// Works out what the first token of a reference says: kind, escapes, name, and what is printed before it.
-    fn finish_reference(&mut self, first: usize, steps: Vec<Step>) -> Reference {
+    /// Works out what the first token of a reference says: kind, name, and what is printed before it.
+    fn finish_reference(&mut self, first: usize, steps: Many<Step>) -> Reference {
         let last = self.next - 1;
         let written = self.span(first, last);
         let image = self.image(first);
-        let base_start = self.tokens[first].start + self.base;
-        let mut reference = Reference {
-            kind: ReferenceKind::Normal,
-            slot: 0,
-            steps,
-            escaped: false,
-            backslashes: 0,
-            prefix: Span::default(),
-            computable: true,
-            literal: written,
-            made_literal: None,
-            span: written,
-        };
-        if image.contains("\\!") {
+        let mut reference = Reference { kind: ReferenceKind::Normal, computable: true, slot: 0, steps, literal: written, before: None };
+        let plain = image.strip_prefix('$').map(|rest| rest.strip_prefix('!').unwrap_or(rest));
+        let image = if plain.is_some_and(|name| !name.starts_with(['$', '\\', '#'])) {
+            image
+        } else if image.contains("\\!") {
             // `$\!x` prints as such where it is no reference; here every missing reference is an empty text.
             reference.slot = self.shared.names.slot(image);
             reference.computable = false;
             return reference;
-        }
-        let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
-        reference.escaped = backslashes % 2 == 1;
-        reference.backslashes = (backslashes / 2) as u32;
-        let rest = &image[backslashes..];
-        let dollar = rest.rfind('$').unwrap_or(0);
-        reference.prefix = Span::new(base_start + backslashes as u32, base_start + (backslashes + dollar) as u32);
-        let dropped = (backslashes + dollar) as u32;
-        if dropped > 0 {
-            self.tokens[first].start += dropped;
-            self.changed = true;
-        }
-        reference.literal = Span::new(base_start + dropped, written.end);
-        let inner_changed = self.changed;
-        if reference.escaped && (inner_changed || self.tokens[first].special.1 > 0) {
-            reference.made_literal = Some(self.literal(first, last).into());
-        }
-        let image = &rest[dollar..];
+        } else {
+            self.take_before(&mut reference, first, last)
+        };
         let name = if let Some(quiet) = image.strip_prefix("$!") {
             reference.kind = ReferenceKind::Quiet;
             if quiet.starts_with('{') { self.image(first + 1) } else { quiet }
@@ -1286,34 +1222,59 @@ impl<'s> Parser<'s> {
         reference
     }
 
+    /// Takes what the lexer put before a reference off its first token, and returns the rest of that.
+    fn take_before(&mut self, reference: &mut Reference, first: usize, last: usize) -> &'s str {
+        let image = self.image(first);
+        let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
+        let rest = &image[backslashes..];
+        let dollar = rest.rfind('$').unwrap_or(0);
+        let start = self.shared.tokens[first].start + self.base + backslashes as u32;
+        let prefix = Span::new(start, start + dollar as u32);
+        let dropped = (backslashes + dollar) as u32;
+        if dropped > 0 {
+            self.shared.tokens[first].start += dropped;
+            self.changed = true;
+        }
+        reference.literal.start = prefix.end;
+        let escaped = backslashes % 2 == 1;
+        let made = escaped && (self.changed || self.shared.tokens[first].special.1 > 0);
+        let literal = if made { Some(self.made(&self.literal(first, last))) } else { None };
+        let before = Before { escaped, backslashes: (backslashes / 2) as u32, prefix, literal };
+        reference.before = Some(self.shared.tree.keep(before));
+        &rest[dollar..]
+    }
+
     // ---- look-ahead for ranges ----
 
     /// Whether `[` starts a range: a reference or whole number, then `..`.
     fn range_follows(&mut self) -> Parsed<bool> {
-        let at = self.next;
-        Ok(self.scan_range_start(at)?.is_some())
+        let found = self.scan_range_start(self.next)?.is_some();
+        match self.shared.tokens.last() {
+            Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => Err(self.stuck(*last)),
+            _ => Ok(found),
+        }
     }
 
-    fn kind_at(&mut self, at: usize) -> Parsed<Kind> {
+    fn kind_at(&mut self, at: usize) -> Kind {
         self.peek(at - self.next)
     }
 
-    fn skip_blank(&mut self, at: usize) -> Parsed<usize> {
-        Ok(if self.kind_at(at)? == Kind::Blank { at + 1 } else { at })
+    fn skip_blank(&mut self, at: usize) -> usize {
+        if self.kind_at(at) == Kind::Blank { at + 1 } else { at }
     }
 
     fn scan_range_start(&mut self, at: usize) -> Parsed<Option<usize>> {
-        if self.kind_at(at)? != Kind::LeftBracket {
+        if self.kind_at(at) != Kind::LeftBracket {
             return Ok(None);
         }
-        let at = self.skip_blank(at + 1)?;
+        let at = self.skip_blank(at + 1);
         let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
-        Ok(if self.kind_at(at)? == Kind::DoubleDot { Some(at + 1) } else { None })
+        let at = self.skip_blank(at);
+        Ok(if self.kind_at(at) == Kind::DoubleDot { Some(at + 1) } else { None })
     }
 
     fn scan_range_end(&mut self, at: usize) -> Parsed<Option<usize>> {
-        match self.kind_at(at)? {
+        match self.kind_at(at) {
             Kind::Integer => Ok(Some(at + 1)),
             _ => self.scan_reference(at),
         }
@@ -1321,14 +1282,14 @@ impl<'s> Parser<'s> {
 
     fn scan_range(&mut self, at: usize) -> Parsed<Option<usize>> {
         let Some(at) = self.scan_range_start(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
+        let at = self.skip_blank(at);
         let Some(at) = self.scan_range_end(at)? else { return Ok(None) };
-        let at = self.skip_blank(at)?;
-        Ok(if self.kind_at(at)? == Kind::RightBracket { Some(at + 1) } else { None })
+        let at = self.skip_blank(at);
+        Ok(if self.kind_at(at) == Kind::RightBracket { Some(at + 1) } else { None })
     }
 
     fn scan_reference(&mut self, start: usize) -> Parsed<Option<usize>> {
-        if !matches!(self.kind_at(start)?, Kind::Identifier | Kind::ReferenceLeftBrace) {
+        if !matches!(self.kind_at(start), Kind::Identifier | Kind::ReferenceLeftBrace) {
             return Ok(None);
         }
         if let Some(known) = self.scanned.as_ref().and_then(|scanned| scanned.get(&start)) {
@@ -1343,24 +1304,24 @@ impl<'s> Parser<'s> {
 
     fn scan_reference_body(&mut self, start: usize) -> Parsed<Option<usize>> {
         let mut at = start;
-        let braced = self.kind_at(at)? == Kind::ReferenceLeftBrace;
+        let braced = self.kind_at(at) == Kind::ReferenceLeftBrace;
         if braced {
             at += 1;
-            if self.kind_at(at)? != Kind::Identifier {
+            if self.kind_at(at) != Kind::Identifier {
                 return Ok(None);
             }
         }
         at = self.scan_indexes(at + 1)?;
-        while self.kind_at(at)? == Kind::Dot {
+        while self.kind_at(at) == Kind::Dot {
             let member = match self.scan_method(at + 1)? {
                 Some(behind) => behind,
-                None if self.kind_at(at + 1)? == Kind::Identifier => at + 2,
+                None if self.kind_at(at + 1) == Kind::Identifier => at + 2,
                 None => break,
             };
             at = self.scan_indexes(member)?;
         }
         if braced {
-            if self.kind_at(at)? != Kind::ReferenceRightBrace {
+            if self.kind_at(at) != Kind::ReferenceRightBrace {
                 return Ok(None);
             }
             at += 1;
@@ -1370,17 +1331,17 @@ impl<'s> Parser<'s> {
 
     fn scan_indexes(&mut self, start: usize) -> Parsed<usize> {
         let mut at = start;
-        while self.kind_at(at)? == Kind::IndexLeft {
-            let inner = self.skip_blank(at + 1)?;
-            let behind = match self.kind_at(inner)? {
+        while self.kind_at(at) == Kind::IndexLeft {
+            let inner = self.skip_blank(at + 1);
+            let behind = match self.kind_at(inner) {
                 Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False => inner + 1,
                 _ => match self.scan_reference(inner)? {
                     Some(behind) => behind,
                     None => return Ok(at),
                 },
             };
-            let behind = self.skip_blank(behind)?;
-            if self.kind_at(behind)? != Kind::IndexRight {
+            let behind = self.skip_blank(behind);
+            if self.kind_at(behind) != Kind::IndexRight {
                 return Ok(at);
             }
             at = behind + 1;
@@ -1389,17 +1350,17 @@ impl<'s> Parser<'s> {
     }
 
     fn scan_method(&mut self, start: usize) -> Parsed<Option<usize>> {
-        if self.kind_at(start)? != Kind::Identifier || self.kind_at(start + 1)? != Kind::LeftParen {
+        if self.kind_at(start) != Kind::Identifier || self.kind_at(start + 1) != Kind::LeftParen {
             return Ok(None);
         }
         let at = self.scan_parameters(start + 2)?;
-        Ok(if self.kind_at(at)? == Kind::MethodRightParen { Some(at + 1) } else { None })
+        Ok(if self.kind_at(at) == Kind::MethodRightParen { Some(at + 1) } else { None })
     }
 
     /// As many parameters as there are, with commas between them.
     fn scan_parameters(&mut self, start: usize) -> Parsed<usize> {
         let Some(mut at) = self.scan_parameter(start)? else { return Ok(start) };
-        while self.kind_at(at)? == Kind::Comma {
+        while self.kind_at(at) == Kind::Comma {
             match self.scan_parameter(at + 1)? {
                 Some(behind) => at = behind,
                 None => break,
@@ -1410,14 +1371,14 @@ impl<'s> Parser<'s> {
 
     fn scan_parameter(&mut self, start: usize) -> Parsed<Option<usize>> {
         self.enter()?;
-        let at = self.skip_blank(start)?;
-        let behind = match self.kind_at(at)? {
+        let at = self.skip_blank(start);
+        let behind = match self.kind_at(at) {
             Kind::StringLiteral | Kind::Integer | Kind::Float | Kind::True | Kind::False => Some(at + 1),
             Kind::LeftBracket => match self.scan_range(at)? {
                 Some(behind) => Some(behind),
                 None => {
                     let inner = self.scan_parameters(at + 1)?;
-                    (self.kind_at(inner)? == Kind::RightBracket).then_some(inner + 1)
+                    (self.kind_at(inner) == Kind::RightBracket).then_some(inner + 1)
                 }
             },
             Kind::LeftBrace => self.scan_map(at)?,
@@ -1425,7 +1386,7 @@ impl<'s> Parser<'s> {
         };
         self.leave();
         match behind {
-            Some(behind) => Ok(Some(self.skip_blank(behind)?)),
+            Some(behind) => Ok(Some(self.skip_blank(behind))),
             None => Ok(None),
         }
     }
@@ -1433,24 +1394,73 @@ impl<'s> Parser<'s> {
     fn scan_map(&mut self, start: usize) -> Parsed<Option<usize>> {
         let mut at = match self.scan_entry(start + 1)? {
             Some(behind) => behind,
-            None => self.skip_blank(start + 1)?,
+            None => self.skip_blank(start + 1),
         };
-        while self.kind_at(at)? == Kind::Comma {
+        while self.kind_at(at) == Kind::Comma {
             match self.scan_entry(at + 1)? {
                 Some(behind) => at = behind,
                 None => break,
             }
         }
-        Ok(matches!(self.kind_at(at)?, Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
+        Ok(matches!(self.kind_at(at), Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
     }
 
     fn scan_entry(&mut self, start: usize) -> Parsed<Option<usize>> {
         let Some(at) = self.scan_parameter(start)? else { return Ok(None) };
-        if self.kind_at(at)? != Kind::Colon {
+        if self.kind_at(at) != Kind::Colon {
             return Ok(None);
         }
         self.scan_parameter(at + 1)
     }
+}
+
+fn without_first(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
+}
+
+/// How strongly an operator binds, weakest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Precedence {
+    Or,
+    And,
+    Equality,
+    Relation,
+    Sum,
+    Product,
+}
+
+impl Precedence {
+    fn stronger(self) -> Option<Self> {
+        match self {
+            Precedence::Or => Some(Precedence::And),
+            Precedence::And => Some(Precedence::Equality),
+            Precedence::Equality => Some(Precedence::Relation),
+            Precedence::Relation => Some(Precedence::Sum),
+            Precedence::Sum => Some(Precedence::Product),
+            Precedence::Product => None,
+        }
+    }
+}
+
+fn operator(kind: Kind) -> Option<(Operator, Precedence)> {
+    Some(match kind {
+        Kind::Or => (Operator::Or, Precedence::Or),
+        Kind::And => (Operator::And, Precedence::And),
+        Kind::Equal => (Operator::Equal, Precedence::Equality),
+        Kind::NotEqual => (Operator::NotEqual, Precedence::Equality),
+        Kind::Less => (Operator::Less, Precedence::Relation),
+        Kind::Greater => (Operator::Greater, Precedence::Relation),
+        Kind::LessEqual => (Operator::LessEqual, Precedence::Relation),
+        Kind::GreaterEqual => (Operator::GreaterEqual, Precedence::Relation),
+        Kind::Plus => (Operator::Add, Precedence::Sum),
+        Kind::Minus => (Operator::Subtract, Precedence::Sum),
+        Kind::Multiply => (Operator::Multiply, Precedence::Product),
+        Kind::Divide => (Operator::Divide, Precedence::Product),
+        Kind::Modulus => (Operator::Modulo, Precedence::Product),
+        _ => return None,
+    })
 }
 
 /// The first characters of a text, for a message.

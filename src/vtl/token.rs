@@ -65,6 +65,10 @@ pub(crate) enum Kind {
     ReferenceLeftBrace,
     ReferenceRightBrace,
     EmptyIndex,
+    /// No token can start here.
+    Invalid,
+    /// The template ended where more was needed.
+    Unfinished,
 }
 
 /// The state the lexer is in; which tokens exist depends on it.

@@ -58,7 +58,7 @@ pub(crate) enum Value<'a> {
     Entry(Rc<(Value<'a>, Value<'a>)>),
     Iterator(Rc<RefCell<Steps<'a>>>),
     /// What `#define` makes.
-    Block(Rc<Defined<'a>>),
+    Block(Rc<Defined>),
     /// `$foreach`.
     Scope(Rc<Scope<'a>>),
     Class(&'static str),
@@ -169,8 +169,8 @@ pub(crate) enum Steps<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Defined<'a> {
-    pub body: &'a Block,
+pub(crate) struct Defined {
+    pub body: Block,
     /// How many renders of it are under way.
     pub depth: Cell<u32>,
 }
@@ -522,7 +522,7 @@ pub(crate) fn push_int(out: &mut String, number: i64) {
 /// What prints blocks made by `#define`, which only the evaluator can.
 pub(crate) trait PrintBlock<'a> {
     /// `Ok(false)` if the block is nested in itself too often to be printed.
-    fn print_block(&mut self, block: &Rc<Defined<'a>>, out: &mut String) -> Result<bool, Stopped>;
+    fn print_block(&mut self, block: &Rc<Defined>, out: &mut String) -> Result<bool, Stopped>;
     /// Counts work against the budget, in steps.
     fn spend(&mut self, steps: u64, bytes: usize) -> Result<(), Stopped>;
 }
@@ -541,7 +541,7 @@ pub(crate) enum Stopped {
 pub(crate) struct NoBlocks;
 
 impl<'a> PrintBlock<'a> for NoBlocks {
-    fn print_block(&mut self, _: &Rc<Defined<'a>>, _: &mut String) -> Result<bool, Stopped> {
+    fn print_block(&mut self, _: &Rc<Defined>, _: &mut String) -> Result<bool, Stopped> {
         Ok(false)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! A file holds cases of one origin. A case starts with `=== id`, its parts with `--- name`: `template`, `body`, `vars`, `path`, `query`,
 //! `header`, `stage_variables`, `context` (objects as JSON), `overrides` (with API Gateway's own maps for them), `compare` (`json` or
-//! `whitespace-normalized` instead of to the character), and one of `expected` and `error`. `(json)` behind a part's name: its text is a
+//! `whitespace-normalized` instead of to the character), and one of `expected`, `error` and `lints` (what is remarked on the template, stage
+//! variables included). `(json)` behind a part's name: its text is a
 //! JSON string, because a file of lines can't show it. `limits`, where a file's first line sets them: `gateway` or `engine`.
 //! With `BLESS=1` what came out is written into the files.
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use routeto::vtl::{Limits, Request};
+use routeto::vtl::{Limits, Request, Template, lint, lint_stage_variables};
 use serde_json::Value;
 
 use super::{pairs, render, same};
@@ -94,6 +95,15 @@ fn written(file: &File) -> String {
     out
 }
 
+/// One remark a line.
+fn lints(template: &str, request: &Request) -> String {
+    let template = Template::parse(template).expect("it parsed before");
+    let set: Vec<&str> = request.stage_variables.iter().map(|(name, _)| name.as_str()).collect();
+    let all = lint(&template).into_iter().chain(lint_stage_variables(&template, &set));
+    let shown = all.map(|lint| format!("{}:{} {}: {} -> {}", lint.place.line, lint.place.column, lint.reference, lint.message, lint.help));
+    shown.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn every_case_in_a_text_file_renders_as_it_says() {
     let folder = format!("{}/tests/vtl/cases", env!("CARGO_MANIFEST_DIR"));
@@ -106,11 +116,12 @@ fn every_case_in_a_text_file_renders_as_it_says() {
         let name = file.path.file_name().expect("a name").to_string_lossy().into_owned();
         for case in &mut file.cases {
             let template = case.part("template").expect("a template").to_owned();
+            let (wanted_kind, wanted) = case.parts.last().expect("a part").clone();
             let (kind, got) = match render(&template, &case.request(), &file.limits) {
+                Ok(_) if wanted_kind == "lints" => ("lints", lints(&template, &case.request())),
                 Ok(rendered) => ("expected", rendered.text),
                 Err(error) => ("error", error.frame("template.vtl")),
             };
-            let (wanted_kind, wanted) = case.parts.last().expect("a part").clone();
             let compare = Value::from(case.part("compare").unwrap_or("exact"));
             let good = kind == wanted_kind && (if kind == "expected" { same(&compare, &wanted, &got) } else { wanted == got });
             if !good && bless {
@@ -131,6 +142,7 @@ fn every_case_in_a_text_file_renders_as_it_says() {
         ("engine_core.txt", 320),
         ("engine_gateway.txt", 120),
         ("errors.txt", ERRORS),
+        ("lints.txt", LINTS),
     ];
     assert_eq!(seen, expected.map(|(name, count)| (name.to_owned(), count)));
 }
@@ -139,4 +151,7 @@ fn every_case_in_a_text_file_renders_as_it_says() {
 const BELIEFS: usize = 27;
 
 /// Mistakes that people make in mapping templates, each with the frame it gets.
-const ERRORS: usize = 25;
+const ERRORS: usize = 29;
+
+/// Templates that render and probably don't do what was meant.
+const LINTS: usize = 11;
