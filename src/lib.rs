@@ -105,7 +105,11 @@ fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
             let code = error.exit_code();
             let mut stderr = std::io::stderr().lock();
             let _ = if context.report.json {
-                writeln!(stderr, "{}", serde_json::json!({"event": "error", "exit_code": code, "text": error.to_string()}))
+                let mut event = serde_json::json!({"event": "error", "exit_code": code, "text": error.to_string()});
+                if let Error::Stack(diagnostics) = &error {
+                    event["diagnostics"] = diagnostics.iter().map(report::json::diagnostic).collect();
+                }
+                writeln!(stderr, "{event}")
             } else {
                 writeln!(stderr, "{error}")
             };

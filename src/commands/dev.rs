@@ -360,7 +360,14 @@ impl Served<'_> {
         match endpoint {
             Some(endpoint) => {
                 lines.push(format!("{}  AWS_ENDPOINT_URL={endpoint}", report.paint(Style::Bold, "S3 and SQS")));
-                lines.push(format!("  aws --no-sign-request --endpoint-url {endpoint} s3 ls"));
+                // The CLI's version 1 doesn't heed AWS_ENDPOINT_URL for SQS, so it is spelt out.
+                let aws = format!("  aws --no-sign-request --endpoint-url {endpoint}");
+                if stack.routes.values().any(|route| matches!(route.destination, Destination::S3(_))) {
+                    lines.push(format!("{aws} s3 ls"));
+                }
+                if stack.routes.values().any(|route| matches!(route.destination, Destination::Sqs(_))) {
+                    lines.push(format!("{aws} --region {} sqs list-queues", self.ready.account.region));
+                }
             }
             None => lines.push(format!("records go to the account {}, region {}", self.ready.account.id, self.ready.account.region)),
         }
@@ -435,6 +442,12 @@ impl Served<'_> {
                 if changed && !context.report.json {
                     self.tell();
                 }
+            }
+            // The words of whoever named a wrong file on the command line would lead astray here.
+            Err(_) if !stack_path(&args.stack.stack).exists() => {
+                let gone = format!("{name} is gone; what it held last goes on being served\n  = help: put it back, and it is read again");
+                context.report.warning(&gone);
+                server.complain(Some(gone));
             }
             Err(error) => {
                 context.report.warning(&format!("{name} has changed and can't be served; the last good one goes on\n{error}"));

@@ -7,7 +7,7 @@ use crate::{error::Failure, observed::Secret, token};
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -25,8 +25,11 @@ impl Home {
     /// Somebody else holds it, or it can't be written to.
     pub fn open(directory: &Path) -> Result<Home, Failure> {
         let failed = |path: &Path, error: std::io::Error| {
-            Failure::new(path.display().to_string(), error.to_string())
-                .now("dev keeps its data in the working directory: start it where you may write")
+            let now = match error.kind() {
+                ErrorKind::StorageFull => "make room on the disk",
+                _ => "dev keeps its data in the working directory: start it where you may write",
+            };
+            Failure::new(path.display().to_string(), error.to_string()).now(now)
         };
         fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
         // It holds tokens and what callers sent: for this user alone.

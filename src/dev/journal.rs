@@ -370,6 +370,7 @@ fn summary(exchange: &Exchange) -> Summary {
         }
     }
     let header = |wanted: &str| request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str());
+    let content_type = header("content-type").unwrap_or_default();
     Summary {
         seq: 0,
         id: exchange.id,
@@ -381,12 +382,12 @@ fn summary(exchange: &Exchange) -> Summary {
         status: exchange.status,
         millis: exchange.millis,
         bytes: request.body.len() as u64,
-        content_type: cut(header("content-type").unwrap_or_default()),
+        content_type: cut(content_type),
         stored: exchange.record.as_ref().map(|record| match record {
             Stored::S3 { .. } => "s3".to_owned(),
             Stored::Sqs { .. } => "sqs".to_owned(),
         }),
-        preview: preview(&request.body),
+        preview: preview(&request.body, content_type.starts_with("multipart/")),
     }
 }
 
@@ -399,18 +400,34 @@ fn cut(text: &str) -> String {
     short
 }
 
-fn preview(body: &[u8]) -> String {
+fn preview(body: &[u8], multipart: bool) -> String {
     // Four bytes a character at most, and the last one may be cut.
     let start = &body[..body.len().min(4 * LONGEST)];
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
+        // Of a form, what comes before its first attachment is text all the same.
+        Err(error) if multipart || error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
         Err(_) => return String::new(),
     };
+    let parts = if multipart { parts(text) } else { None };
+    let text = parts.as_deref().unwrap_or(text);
     if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         return String::new();
     }
     cut(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// How a multipart body begins, without its boundaries: `from=Ann subject=Holidays`. `None` where it isn't one.
+fn parts(text: &str) -> Option<String> {
+    let boundary = text.lines().next().filter(|line| line.len() > 2 && line.starts_with("--"))?;
+    let part = |part: &str| {
+        let (head, value) = part.split_once("\r\n\r\n")?;
+        let name = head.split_once(" name=\"")?.1.split('"').next()?;
+        let is_text = value.chars().all(|c| !c.is_control() || c.is_whitespace());
+        Some(format!("{name}={}", if is_text { value.trim() } else { "…" }))
+    };
+    let parts: Vec<String> = text.split(boundary).filter_map(part).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 #[cfg(test)]

@@ -200,9 +200,23 @@ fn a_summary_is_short_whatever_was_sent() {
     let summary = summary(&long);
     let longest = [&summary.path, &summary.method, &summary.stage, &summary.content_type, &summary.preview];
     assert_eq!(longest.map(|text| text.chars().count()), [LONGEST + 1; 5]);
-    assert_eq!(preview(b"\x89PNG\r\n\x1a\n"), "");
-    assert_eq!(preview(b"a\0b"), "");
+    assert_eq!(preview(b"\x89PNG\r\n\x1a\n", false), "");
+    assert_eq!(preview(b"a\0b", false), "");
     // A character that the cut goes through is left out, not the whole text.
     let text = format!("{}€", "x".repeat(4 * LONGEST - 1));
-    assert_eq!(preview(text.as_bytes()), format!("{}…", "x".repeat(LONGEST)));
+    assert_eq!(preview(text.as_bytes(), false), format!("{}…", "x".repeat(LONGEST)));
+}
+
+#[test]
+fn the_preview_of_a_form_is_what_its_fields_hold_not_its_boundary() {
+    let part = |head: &str, value: &[u8]| [format!("--xYzZY\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), value, b"\r\n"].concat();
+    let body = [
+        part("name=\"from\"", "Ann é".as_bytes()),
+        part("name=\"text\"", b"two\r\nlines"),
+        part("name=\"attachment1\"; filename=\"a.png\"", b"\x89PNG\r\n\x1a\n\0"),
+        b"--xYzZY--\r\n".to_vec(),
+    ]
+    .concat();
+    assert_eq!(preview(&body, true), "from=Ann é text=two lines attachment1=");
+    assert_eq!(preview(b"no form at all", true), "no form at all");
 }

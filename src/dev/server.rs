@@ -605,10 +605,10 @@ fn ids(time: u64) -> Result<Ids, String> {
     })
 }
 
-/// `12:34:56`, UTC.
+/// `12:34:56Z`: UTC, as the records' keys and the account's logs have it.
 pub fn clock(millis: u64) -> String {
     let seconds = millis / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Serves a router until `stop`; then finishes what is in flight of `server`.

@@ -2,6 +2,7 @@
 
 use crate::{
     apply::Applied,
+    diagnostic::{Diagnostic, Place, Severity},
     plan::{Plan, Step, Verb},
 };
 use serde_json::{Map, Value, json};
@@ -27,6 +28,19 @@ pub fn changes(plan: &Plan, applied: Option<&Applied>) -> Value {
     let kept = plan.kept.iter().map(|kept| json!({"resource": kept.id.to_string(), "why": kept.why})).chain(late);
     lists.insert("kept".into(), kept.collect());
     Value::Object(lists)
+}
+
+/// A problem in a file: `{"severity":"error"|"warning","file","line","column","message","help"}`. Line and column count from 1 and are null where the file
+/// as a whole is meant; so is help where there is none.
+pub fn diagnostic(diagnostic: &Diagnostic) -> Value {
+    // The line itself and the caret's width are for people.
+    let Diagnostic { severity, file, place, source_line: _, width: _, message, help } = diagnostic;
+    let severity = match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let (line, column) = place.map(|Place { line, column }| (line, column)).unzip();
+    json!({"severity": severity, "file": file.display().to_string(), "line": line, "column": column, "message": message, "help": help})
 }
 
 /// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]}}`.

@@ -86,3 +86,16 @@ fn while_the_file_is_broken_the_last_good_one_goes_on_and_what_is_wrong_is_told(
     until("the mended template", &dev, || key(&dev) == "third");
     assert_eq!(overview()["problem"], Value::Null);
 }
+
+#[test]
+fn a_stack_file_that_is_gone_is_told_as_such_and_read_once_it_is_back() {
+    let place = place();
+    let dev = place.dev();
+    std::fs::remove_file(place.path().join("stack.yaml")).unwrap();
+    let told = dev.event("warning", |event| event["event"] == "warning");
+    assert_eq!(told["text"], "stack.yaml is gone; what it held last goes on being served\n  = help: put it back, and it is read again");
+    assert_eq!(key(&dev), "first");
+    place.file("own.vtl", TEMPLATE.replace("APP", "second"));
+    place.file("stack.yaml", YAML);
+    until("the file that is back", &dev, || key(&dev) == "second");
+}

@@ -2,7 +2,7 @@
 
 use crate::support::proxy::Gate;
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws, http, target};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -316,6 +316,33 @@ fn a_stack_file_that_is_not_there_says_which_and_what_to_do() {
     let output = Routeto::bare(dir.path()).args("validate nothing.yaml").output();
     assert!([64, 65].contains(&output.status), "{output:?}");
     assert!(output.stderr.contains("nothing.yaml") && output.stderr.lines().count() <= 5, "{}", output.stderr);
+}
+
+#[test]
+fn validate_tells_warnings_and_errors_as_objects_where_json_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("stack.yaml"),
+        "stack: places\nroutes:\n  /input:\n    token: none\n    sqs: { queue: events }\nstages:\n  prod: {}\n",
+    )
+    .unwrap();
+    let output = Routeto::bare(dir.path()).args("--output json validate stack.yaml").output();
+    let said: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((output.status, &said["version"]), (0, &json!(2)), "{output:?}");
+    let warning = &said["warnings"][0];
+    assert_eq!(
+        (&warning["severity"], &warning["file"], &warning["line"], &warning["column"]),
+        (&json!("warning"), &json!("stack.yaml"), &json!(4), &json!(12)),
+        "{said:#}"
+    );
+    assert!(warning["message"].as_str().is_some_and(|message| !message.contains('\n')), "{said:#}");
+
+    std::fs::write(dir.path().join("stack.yaml"), "stack: places\nrutes: {}\n").unwrap();
+    let output = Routeto::bare(dir.path()).args("--output json validate stack.yaml").output();
+    let said: Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!((output.status, &said["event"]), (65, &json!("error")), "{output:?}");
+    let wrong = json!({"severity": "error", "file": "stack.yaml", "line": 2, "column": 1, "message": "unknown key `rutes`", "help": "did you mean `routes`?"});
+    assert!(said["diagnostics"].as_array().unwrap().contains(&wrong), "{said:#}");
 }
 
 #[test]

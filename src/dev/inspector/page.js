@@ -81,13 +81,15 @@ function clock(millis, full) {
   const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   if (full) return `${day} ${time}.${String(date.getMilliseconds()).padStart(3, "0")}`;
-  return date.toDateString() === now.toDateString() ? time : day.slice(5) + " " + time.slice(0, 2) + "h";
+  // What is younger than half a day needs no date, midnight or not.
+  const young = Math.abs(now - date) < 12 * 3600 * 1000 || date.toDateString() === now.toDateString();
+  return young ? time : day.slice(5) + " " + time.slice(0, 2) + "h";
 }
 const duration = millis => millis < 10 ? millis.toFixed(1) : String(Math.round(millis));
 function size(bytes) {
-  if (bytes < 1024) return `${bytes} B`;
-  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KB`;
-  return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+  if (bytes < 1000) return `${bytes} B`;
+  if (bytes < 1e6) return `${(bytes / 1000).toFixed(1)} KB`;
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 function bytesOf(base64) {
   const binary = atob(base64), bytes = new Uint8Array(binary.length);

@@ -104,7 +104,8 @@ impl Store {
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Failure> {
         match self.objects.create_bucket(bucket) {
             Ok(()) | Err(Problem::BucketExists) => Ok(()),
-            Err(Problem::Disk(error)) => Err(Failure::new(format!("bucket {bucket}"), error.to_string())),
+            Err(Problem::Disk(error)) => Err(Failure::new(format!("bucket {bucket}"), error.to_string())
+                .now(format!("make room on the disk, and see that {} can be written to", self.root.display()))),
             Err(problem) => Err(Failure::new(format!("bucket {bucket}"), format!("{problem:?}"))),
         }
     }

@@ -20,6 +20,7 @@ use std::{
     fs::{self, File},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard,
@@ -467,7 +468,8 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn keep(self) {
-        std::mem::forget(self);
+        // Forgotten as a whole, it would take its path's memory with it, once for every object.
+        drop(std::mem::take(&mut ManuallyDrop::new(self).0));
     }
 }
 
