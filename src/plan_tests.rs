@@ -492,7 +492,7 @@ DeletedWithApi stage dev < api hooks
 kept bucket hooks-dev: it holds objects
 "
     );
-    let all = plan(&Resources::new(), &observed, Options { delete_data: true }).expect("no obstacles");
+    let all = plan(&Resources::new(), &observed, Options { delete_data: true, ..Options::default() }).expect("no obstacles");
     assert!(all.kept.is_empty());
     assert!(shown(&all).contains("DeleteBucket bucket hooks-dev < api hooks, stage dev"));
 }
