@@ -7,7 +7,7 @@ The world is all that stands in the account for a stack, found by its name and i
 (ids, times, revisions): two worlds are equal when two deploys did the same.
 """
 
-import base64, datetime, json, sys
+import base64, datetime, json, re, sys
 
 import boto3
 from botocore.config import Config
@@ -147,7 +147,7 @@ def api(got):
             "has_deployment": stage.get("deploymentId") in deployments, "description": stage.get("description"),
         }  # fmt: skip
     return {
-        "description": got.get("description"), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),
+        "description": re.sub(r"sha256:[0-9a-f]{64}", "DIGEST", got.get("description") or ""), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),
         "tags": got.get("tags", {}), "key_source": got.get("apiKeySource"), "compression": got.get("minimumCompressionSize"), "policy": got.get("policy"),
         "disabled": got.get("disableExecuteApiEndpoint"),
         # as a set: the emulator's PutRestApi adds them anew each time
