@@ -161,14 +161,25 @@ def named(name, stack):
     return name == stack or name.startswith(stack + "-")
 
 
+# Other stacks' buckets, by name and date of creation: each would be a call more for every world.
+OTHERS = {}
+
+
 def world(stack):
     ours = lambda tags: tags.get("routeto:stack") == stack
     s3, out = client("s3"), {}
-    names = [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    listed = s3.list_buckets()["Buckets"]
+    names = [b["Name"] for b in listed]
     buckets = {n: None for n in names if named(n, stack)}
-    for n in names:
-        if n not in buckets and ours(tags_of((absent(lambda: s3.get_bucket_tagging(Bucket=n), "NoSuchTagSet", "NoSuchTagSetError", "NoSuchBucket") or {}).get("TagSet", []))):
+    for b in listed:
+        n, made = b["Name"], (b["Name"], b["CreationDate"])
+        if n in buckets or OTHERS.get(made, stack) != stack:
+            continue
+        tags = tags_of((absent(lambda: s3.get_bucket_tagging(Bucket=n), "NoSuchTagSet", "NoSuchTagSetError", "NoSuchBucket") or {}).get("TagSet", []))
+        if ours(tags):
             buckets[n] = None
+        elif "routeto:stack" in tags:
+            OTHERS[made] = tags["routeto:stack"]
     out["buckets"] = {n: bucket(n) for n in buckets}
     urls = pages("sqs", "list_queues", "QueueUrls")
     out["queues"] = {}
