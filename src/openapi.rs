@@ -8,6 +8,21 @@ use serde_json::{Map, Value, json};
 /// The name of the one request validator.
 pub const VALIDATOR: &str = "parameters";
 
+/// The API's description as the document sets it: with the digest of all that the document says, so that the list of APIs tells already
+/// whether there is something to write.
+pub fn description(api: &Api) -> String {
+    format!("{} ({})", api.description, api.digest())
+}
+
+/// A description without the digest.
+pub fn plain(description: &str) -> &str {
+    let digest = |text: &str| text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    match description.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
+        Some((plain, digits)) if digest(digits) => plain,
+        _ => description,
+    }
+}
+
 /// The document, ready to be sent.
 pub fn document(api: &Api) -> Value {
     let mut paths = Map::new();
@@ -19,7 +34,7 @@ pub fn document(api: &Api) -> Value {
         api.gateway_responses.iter().map(|(kind, response)| (kind.clone(), gateway_response(response))).collect();
     json!({
         "openapi": "3.0.1",
-        "info": {"title": api.name, "description": api.description, "version": "1"},
+        "info": {"title": api.name, "description": description(api), "version": "1"},
         "paths": paths,
         "x-amazon-apigateway-binary-media-types": api.binary_media_types,
         "x-amazon-apigateway-request-validators": {

@@ -58,6 +58,8 @@ pub enum Step {
     Trim,
     /// Deletes old versions of the function, old deployments of the API.
     Prune,
+    /// Writes down what a teardown takes away.
+    Journal,
 }
 
 /// One attribute that differs; `None` where one side doesn't have it.
@@ -197,6 +199,10 @@ pub enum Action {
     },
     /// Goes with the API: no call.
     DeletedWithApi,
+    /// A line in the history with what goes, as `kind name`: a later run finds in it what nothing else names any more.
+    Journal {
+        going: Vec<String>,
+    },
 }
 
 /// What a stage's one update sets beside deployment and version.
@@ -238,7 +244,8 @@ impl Change {
             | Action::AwaitVersion { .. }
             | Action::Permit { .. }
             | Action::PruneVersions { .. }
-            | Action::PruneDeployments { .. } => None,
+            | Action::PruneDeployments { .. }
+            | Action::Journal { .. } => None,
         }
     }
 
@@ -275,11 +282,13 @@ pub const KEPT: usize = 5;
 /// Characters of a role's inline policies together. Source: IAM and STS quotas.
 const ROLE_POLICY: usize = 10_240;
 
-/// How deletions treat data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How deletions are done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Buckets with objects and queues with messages go too.
     pub delete_data: bool,
+    /// What the stack file names: a later run finds it by its name.
+    pub named: BTreeSet<Id>,
 }
 
 /// The changes from observed to desired.
@@ -787,6 +796,14 @@ impl Planner<'_> {
         let data = keys(&[Kind::Bucket, Kind::Queue]);
         let functions = keys(&[Kind::Function]);
         let roles = keys(&[Kind::Role]);
+        // Where all goes, the history says so first and goes last, and nothing has to wait for its names to be kept.
+        let history = gone.iter().find(|(id, _)| self.desired.is_empty() && id.kind == Kind::LogGroup && id.name.starts_with("/routeto/"));
+        let history = history.map(|(id, _)| id.clone());
+        let journal = history.as_ref().map(|id| step_of(id, Step::Journal));
+        if let Some(key) = &journal {
+            let going = self.going(&gone);
+            self.push(key.clone(), Action::Journal { going }, vec![], []);
+        }
         for (id, resource) in &gone {
             let differences = differences(Some(resource), None);
             let served = stages.iter().chain(&shut).cloned();
@@ -820,8 +837,20 @@ impl Planner<'_> {
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),
                 Kind::Role => {
-                    let after = data.iter().cloned().chain(served).chain(functions.clone()).collect::<Vec<_>>();
+                    let after = match &journal {
+                        Some(journal) => served.chain([journal.clone()]).collect::<Vec<_>>(),
+                        None => data.iter().cloned().chain(served).chain(functions.clone()).collect(),
+                    };
                     self.push(main_of(id), Action::DeleteRole, differences, after);
+                }
+                Kind::LogGroup if history.as_ref() == Some(id) => {
+                    // A role has no content, and where the file names its stage any later run finds it.
+                    let last = gone.iter().filter(|(other, _)| other != id && !(other.kind == Kind::Role && self.options.named.contains(other)));
+                    let after = last.map(|(id, _)| main_of(id)).chain(journal.clone()).collect::<Vec<_>>();
+                    self.push(main_of(id), Action::DeleteLogGroup, differences, after);
+                }
+                Kind::LogGroup if journal.is_some() => {
+                    self.push(main_of(id), Action::DeleteLogGroup, differences, served.chain(journal.clone()).collect::<Vec<_>>());
                 }
                 Kind::LogGroup => {
                     let after = roles.iter().chain(&functions).chain(&shut).cloned().collect::<Vec<_>>();
@@ -839,6 +868,21 @@ impl Planner<'_> {
 }
 
 impl Planner<'_> {
+    /// Buckets, queues and stages that go, as `kind name`.
+    fn going(&self, gone: &[(Id, Resource)]) -> Vec<String> {
+        let stage = |id: &Id| match id.kind {
+            Kind::Bucket | Kind::Queue | Kind::Stage => Some(id.to_string()),
+            // A stage's log group has its name, whether or not the stage itself still stands.
+            Kind::LogGroup => {
+                let function = id.name.strip_prefix("/aws/lambda/")?;
+                let stack = self.observed.resources.keys().find_map(|id| id.name.strip_prefix("/routeto/"))?;
+                Some(Id::new(Kind::Stage, function.strip_prefix(stack)?.strip_prefix('-')?).to_string())
+            }
+            _ => None,
+        };
+        gone.iter().filter_map(|(id, _)| stage(id)).collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
     /// APIs of our name and tag beside the one in use: a reply that was lost, or a kill, left them. One that serves goes with the stack only.
     fn doubles(&mut self) {
         let Some(api) = &self.observed.api else { return };

@@ -474,25 +474,26 @@ fn a_deployment_of_the_same_api_is_used_again() {
 }
 
 #[test]
-fn a_teardown_shuts_the_stages_first_and_deletes_what_names_the_rest_last() {
+fn a_teardown_shuts_the_stages_first_and_deletes_what_holds_the_names_last() {
     let yaml = YAML.replace("  prod: { variables: { team: payments } }\n", "");
     let mut observed = converged(&wanted(&yaml));
     observed.contents.insert(Id::new(Kind::Bucket, "hooks-dev"), 1);
     assert_eq!(
         shown(&planned(&Resources::new(), &observed)),
         "\
+Journal Journal of log group /routeto/hooks
 DeleteQueue queue dead-dev < api hooks, stage dev
 DeleteQueue queue mail-dev < api hooks, stage dev
-DeleteLogGroup log group /aws/lambda/hooks-dev < role hooks-dev-us-east-1, function hooks-dev, api hooks, stage dev
-DeleteLogGroup log group /routeto/hooks < role hooks-dev-us-east-1, function hooks-dev, api hooks, stage dev
-DeleteRole role hooks-dev-us-east-1 < queue dead-dev, queue mail-dev, function hooks-dev, api hooks, stage dev
+DeleteLogGroup log group /aws/lambda/hooks-dev < Journal of log group /routeto/hooks, api hooks, stage dev
+DeleteLogGroup log group /routeto/hooks < queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, Journal of log group /routeto/hooks, role hooks-dev-us-east-1, function hooks-dev, api hooks, stage dev
+DeleteRole role hooks-dev-us-east-1 < Journal of log group /routeto/hooks, api hooks, stage dev
 DeleteFunction function hooks-dev < api hooks, stage dev
 DeleteApi api hooks
 DeletedWithApi stage dev < api hooks
 kept bucket hooks-dev: it holds objects
 "
     );
-    let all = plan(&Resources::new(), &observed, Options { delete_data: true }).expect("no obstacles");
+    let all = plan(&Resources::new(), &observed, Options { delete_data: true, ..Options::default() }).expect("no obstacles");
     assert!(all.kept.is_empty());
     assert!(shown(&all).contains("DeleteBucket bucket hooks-dev < api hooks, stage dev"));
 }
@@ -565,4 +566,30 @@ fn applied_means_an_empty_plan() {
             assert_eq!(shown(&again), "");
         }
     }
+}
+
+/// The history says what goes before anything does, and goes last: then names need not be kept by the order of the deletions.
+#[test]
+fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
+    let observed = converged(&wanted(YAML));
+    let named: BTreeSet<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Role).cloned().collect();
+    let plan = plan(&Resources::new(), &observed, Options { delete_data: true, named }).expect("no obstacles");
+    let journal = plan.changes.iter().find(|change| change.key.step == Step::Journal).expect("a journal");
+    let Action::Journal { going } = &journal.action else { panic!("{journal:?}") };
+    let holds: BTreeSet<String> =
+        observed.resources.keys().filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue | Kind::Stage)).map(ToString::to_string).collect();
+    assert_eq!(going.iter().cloned().collect::<BTreeSet<_>>(), holds);
+    for change in &plan.changes {
+        let waits = match change.key.id.kind {
+            Kind::Role => true,
+            Kind::LogGroup => change.key.step == Step::Main,
+            _ => false,
+        };
+        assert!(!waits || change.after.contains(&journal.key), "{change:?}");
+    }
+    let history = plan.changes.iter().find(|change| change.key.id == journal.key.id && change.key.step == Step::Main).expect("the group");
+    let before = plan.changes.iter().filter(|change| change.key != history.key && change.key.id.kind != Kind::Role);
+    assert!(before.map(|change| &change.key).all(|key| history.after.contains(key)), "{history:?}");
+    // roles of the file's stages are found by their names
+    assert!(history.after.iter().all(|key| key.id.kind != Kind::Role), "{history:?}");
 }

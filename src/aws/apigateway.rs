@@ -16,6 +16,7 @@ use aws_sdk_apigateway::{
     primitives::Blob,
     types::{EndpointConfiguration, EndpointType, GatewayResponseType, Op, PatchOperation, PutMode, RestApi},
 };
+use futures_util::future::try_join_all;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -133,7 +134,7 @@ async fn content(aws: &Aws, api: &RestApi) -> Result<Api, CallError> {
     Ok(Api {
         name: api.name().unwrap_or_default().to_owned(),
         tags: api.tags().cloned().unwrap_or_default().into_iter().collect(),
-        description: api.description().unwrap_or_default().to_owned(),
+        description: openapi::plain(api.description().unwrap_or_default()).to_owned(),
         binary_media_types: api.binary_media_types().iter().map(|media| media.replace("~1", "/")).collect(),
         methods,
         gateway_responses: gateway_responses?,
@@ -357,7 +358,7 @@ async fn create_call(aws: &Aws, api: &Api) -> Result<String, CallError> {
 /// Overwrites the API's content with one document, then puts singly what the document did not bring.
 pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
     let document = openapi::document(api).to_string();
-    while_busy("apigateway:PutRestApi", LONG, tell, busy, || async {
+    let written = while_busy("apigateway:PutRestApi", LONG, tell, busy, || async {
         aws.pace.turn("PutRestApi", tell).await;
         let request = aws
             .apigateway
@@ -369,38 +370,29 @@ pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell
         called("apigateway:PutRestApi", request.send()).await
     })
     .await?;
-    complete(aws, api, id, carried, tell).await
+    let now = self::carried(
+        &RestApi::builder()
+            .set_policy(written.policy)
+            .set_minimum_compression_size(written.minimum_compression_size)
+            .set_api_key_source(written.api_key_source)
+            .disable_execute_api_endpoint(written.disable_execute_api_endpoint)
+            .build(),
+    );
+    complete(aws, api, id, tell).await?;
+    restore(aws, id, carried, &now, tell).await
 }
 
 /// Looks again and puts what is missing: some back ends don't take gateway responses or the response's content handling from the
-/// document, and a few settings aren't in it.
-async fn complete(aws: &Aws, api: &Api, id: &str, carried_before: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
-    let (now, resources) = futures_util::join!(
-        async {
-            aws.pace.turn("GetRestApi", tell).await;
-            let found = called("apigateway:GetRestApi", aws.apigateway.get_rest_api().rest_api_id(id).send()).await?;
-            let now = carried(
-                &RestApi::builder()
-                    .set_policy(found.policy)
-                    .set_minimum_compression_size(found.minimum_compression_size)
-                    .set_api_key_source(found.api_key_source)
-                    .disable_execute_api_endpoint(found.disable_execute_api_endpoint)
-                    .build(),
-            );
-            Ok::<_, CallError>((now, gateway_responses(aws, id).await?))
-        },
-        async {
-            aws.pace.turn("GetResources", tell).await;
-            called("apigateway:GetResources", aws.apigateway.get_resources().rest_api_id(id).embed("methods").limit(500).send()).await
-        }
-    );
-    let ((now, responses), resources) = (now?, resources?);
-    for (kind, response) in &api.gateway_responses {
-        if responses.get(kind) != Some(response) {
-            put_gateway_response(aws, id, kind, response, tell).await?;
-        }
-    }
-    for resource in resources.items.unwrap_or_default() {
+/// document.
+async fn complete(aws: &Aws, api: &Api, id: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let (responses, resources) = futures_util::try_join!(gateway_responses(aws, id), async {
+        aws.pace.turn("GetResources", tell).await;
+        called("apigateway:GetResources", aws.apigateway.get_resources().rest_api_id(id).embed("methods").limit(500).send()).await
+    })?;
+    let missing = api.gateway_responses.iter().filter(|(kind, response)| responses.get(*kind) != Some(response));
+    let missing = missing.map(|(kind, response)| put_gateway_response(aws, id, kind, response, tell));
+    let mut unhandled = vec![];
+    for resource in resources.items() {
         let Some(verbs) = resource.path().and_then(|path| api.methods.get(path)) else { continue };
         for (verb, wanted) in verbs {
             let wanted = wanted.integration.iter().flat_map(|integration| &integration.responses);
@@ -409,12 +401,13 @@ async fn complete(aws: &Aws, api: &Api, id: &str, carried_before: &Carried, tell
                 let seen = seen.and_then(|integration| integration.integration_responses()).and_then(|responses| responses.get(status));
                 let handling = seen.and_then(|response| response.content_handling()).map(|handling| handling.as_str());
                 if let (Some(wanted), false) = (&wanted.content_handling, handling == wanted.content_handling.as_deref()) {
-                    set_response_handling(aws, id, resource.id().unwrap_or_default(), verb, status, wanted, tell).await?;
+                    unhandled.push(set_response_handling(aws, id, resource.id().unwrap_or_default(), verb, status, wanted, tell));
                 }
             }
         }
     }
-    restore(aws, id, carried_before, &now, tell).await
+    // A back end that knows no order of changes takes them all at once; API Gateway itself has nothing to be done here.
+    futures_util::try_join!(try_join_all(missing), try_join_all(unhandled)).map(drop)
 }
 
 async fn put_gateway_response(aws: &Aws, id: &str, kind: &str, response: &GatewayResponse, tell: Tell<'_>) -> Result<(), CallError> {

@@ -7,7 +7,13 @@ use crate::{
     observed::{Account, Secret},
     plan::{Action, Change, Late, source_arn},
 };
-use std::{collections::BTreeMap, future::Future, pin::Pin};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// What carrying out needs beside the plan.
 pub struct AwsExecutor<'a> {
@@ -105,6 +111,11 @@ impl AwsExecutor<'_> {
             Action::PruneDeployments { api, deployments } => apigateway::prune(aws, api, deployments, tell).await.map(done),
             Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).await.map(done),
             Action::DeletedWithApi => Ok(Outcome::Done),
+            Action::Journal { going } => {
+                let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+                logs::remember(aws, name, &line.to_string(), now).await.map(done)
+            }
         };
         result.map_err(|error| error.about(&change.key.id))
     }

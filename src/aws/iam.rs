@@ -149,8 +149,14 @@ pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: boo
     Ok(())
 }
 
-/// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it.
+/// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it, so they are looked for then.
 pub async fn delete(aws: &Aws, name: &str) -> Result<(), CallError> {
+    let inline = aws.iam.delete_role_policy().role_name(name).policy_name(policy::INLINE);
+    tolerant(called("iam:DeleteRolePolicy", inline.send()).await.map(drop))?;
+    match called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send()).await {
+        Err(error) if error.is(&["DeleteConflict", "DeleteConflictException", "ConcurrentModification"]) => {}
+        other => return tolerant(other.map(drop)),
+    }
     let (inline, attached) = futures_util::join!(
         called("iam:ListRolePolicies", aws.iam.list_role_policies().role_name(name).send()),
         called("iam:ListAttachedRolePolicies", aws.iam.list_attached_role_policies().role_name(name).send()),

@@ -1,10 +1,14 @@
-//! The lock that keeps two deploys of a stack apart: a log stream of `/routeto/<stack>`, made atomically by CloudWatch Logs. Its holder
-//! signs it and gives signs of life; one that gives none is taken over. No state of routeto's own stands anywhere else.
+//! The lock that keeps two deploys of a stack apart: log streams of `/routeto/<stack>`, made atomically by CloudWatch Logs. Its holder signs
+//! it and gives signs of life; one that gives none is taken over. No state of routeto's own stands anywhere else.
+//!
+//! `lock-<n>` is made by whoever takes the lock, `free-<n>` when it is given back, and numbers only rise while the group stands. So whoever
+//! saw `free-<n>` and then makes `lock-<n+1>` knows that nobody had the lock in between: what was read since is still so. Where there is no
+//! group, making it is taking the lock.
 
 use super::{
     Aws,
     call::{CallError, called},
-    logs,
+    logs::{self, HISTORY},
     wait::{Tell, pause},
 };
 use crate::{
@@ -20,8 +24,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How the lock streams' names begin; a number follows, one higher for whoever takes over a lock that was left behind.
-const PREFIX: &str = "lock-";
+/// How the names of the streams begin that take the lock and give it back; the number follows.
+const TAKEN: &str = "lock-";
+const FREE: &str = "free-";
 
 /// A holder gives a sign of life this often.
 const SIGN: Duration = Duration::from_secs(5);
@@ -29,14 +34,97 @@ const SIGN: Duration = Duration::from_secs(5);
 /// A lock without a new sign for this long, as seen by whoever wants it (no two machines' clocks are compared), was left behind.
 const LEASE: Duration = Duration::from_secs(25);
 
+/// The first sign comes with the lock: one that never had any was left behind sooner.
+const UNSIGNED: Duration = Duration::from_secs(10);
+
 /// How long another deploy that is alive is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For how long what was seen of the lock is good for taking it at once. The numbers would do by themselves; but a teardown takes the group
+/// away, and another deploy begins them anew.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// The lock as a look found it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    state: State,
+    /// Names and times of creation (milliseconds since the epoch) of the lock's streams.
+    streams: Vec<(String, i64)>,
+    /// The history's stream is there.
+    history: bool,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    NoGroup,
+    /// A group in which nobody had the lock yet: who made it is about to take it.
+    New,
+    /// Given back with this number.
+    Free(u64),
+    Held(u64),
+}
+
+impl Seen {
+    /// Nobody has it, and somebody had.
+    pub fn is_free(&self) -> bool {
+        matches!(self.state, State::Free(_))
+    }
+
+    /// It can't be taken at once any more.
+    pub fn is_stale(&self) -> bool {
+        self.at.elapsed() > FRESH
+    }
+}
+
+/// Looks at the lock and takes nothing.
+pub async fn look(aws: &Aws, group: &str) -> Result<Seen, CallError> {
+    let at = Instant::now();
+    let (mut streams, mut history, mut next) = (vec![], false, None);
+    loop {
+        let request = aws.logs.describe_log_streams().log_group_name(group).set_next_token(next);
+        let page = match called("logs:DescribeLogStreams", request.send()).await {
+            Ok(page) => page,
+            Err(error) if error.not_found() => return Ok(Seen { state: State::NoGroup, streams, history, at }),
+            Err(error) => return Err(error),
+        };
+        for stream in page.log_streams.unwrap_or_default() {
+            let Some(name) = stream.log_stream_name else { continue };
+            history |= name == HISTORY;
+            if number(&name).is_some() {
+                streams.push((name, stream.creation_time.unwrap_or(0)));
+            }
+        }
+        next = page.next_token;
+        if next.is_none() {
+            break;
+        }
+    }
+    let last = streams.iter().filter_map(|(name, _)| number(name)).max();
+    let freed = |last| streams.iter().any(|(name, _)| name.starts_with(FREE) && number(name) == Some(last));
+    let state = match last {
+        None => State::New,
+        Some(last) if freed(last) => State::Free(last),
+        Some(last) => State::Held(last),
+    };
+    Ok(Seen { state, streams, history, at })
+}
+
+fn number(stream: &str) -> Option<u64> {
+    stream.strip_prefix(TAKEN).or_else(|| stream.strip_prefix(FREE))?.parse().ok()
+}
+
 /// A lock that is held; released by [`Lock::release`].
+#[derive(Clone)]
 pub struct Lock {
     aws: Aws,
     group: String,
-    stream: String,
+    number: u64,
+    /// Whether its stream was made; where making the group took the lock, the stream follows.
+    made: bool,
+    /// Streams of earlier locks, with their times of creation.
+    old: Vec<(String, i64)>,
+    history: bool,
 }
 
 /// Who holds a lock, as far as its signs tell.
@@ -49,59 +137,91 @@ struct Holder {
     sign: Option<String>,
 }
 
+/// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
+async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen) -> Result<Option<Lock>, CallError> {
+    let lock = |number, made| Lock {
+        aws: aws.clone(),
+        group: group.name.clone(),
+        number,
+        made,
+        old: seen.streams.clone(),
+        history: seen.history,
+    };
+    Ok(match seen.state {
+        _ if seen.is_stale() => None,
+        State::NoGroup => logs::create_new(aws, group).await?.then(|| lock(1, false)),
+        State::Free(last) => create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await?.then(|| lock(last + 1, true)),
+        State::New | State::Held(_) => None,
+    })
+}
+
 /// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `now` is milliseconds since the epoch.
+/// Also answers whether nobody had the lock since it was `seen`.
 ///
 /// # Errors
 /// When another deploy holds it and goes on: who, and since when.
-pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, tell: Tell<'_>) -> Result<Lock> {
+pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: Option<&Seen>, tell: Tell<'_>) -> Result<(Lock, bool)> {
     let place = format!("lock of {}", group.name);
+    let about = |error: CallError| error.about(&place);
+    if let Some(seen) = seen
+        && let Some(lock) = take_at_once(aws, group, seen).await.map_err(about)?
+    {
+        return Ok((lock, true));
+    }
     let start = Instant::now();
-    let mut seen: Option<(Holder, Instant)> = None;
+    let mut known: Option<(Holder, Instant)> = None;
     loop {
-        let streams = match streams(aws, &group.name).await {
-            Ok(streams) => streams,
-            Err(error) if error.not_found() => {
-                logs::create(aws, group).await.map_err(|error| error.about(&place))?;
-                vec![]
-            }
-            Err(error) => return Err(error.about(&place).into()),
+        let seen = look(aws, &group.name).await.map_err(about)?;
+        let last = match seen.state {
+            State::Held(last) => last,
+            // The first number is for whoever made the group.
+            _ => 1,
         };
-        let newest = streams.iter().max_by_key(|(name, _)| number(name));
-        if let (Some((stream, created)), false) = (newest, break_it) {
-            let holder = Holder { stream: stream.clone(), created: *created, sign: sign_of(aws, &group.name, stream).await };
+        if let (State::New | State::Held(_), false) = (seen.state, break_it) {
+            let stream = seen.streams.iter().find(|(name, _)| number(name) == Some(last));
+            let holder = match stream {
+                Some((stream, created)) => {
+                    Holder { stream: stream.clone(), created: *created, sign: sign_of(aws, &group.name, stream).await }
+                }
+                None => Holder { created: now, ..Holder::default() },
+            };
             // A lost sign is told by what we see ourselves: the same stream with the same newest sign, for the whole lease.
-            let since = match &seen {
+            let since = match &known {
                 Some((known, since)) if *known == holder => *since,
                 _ => Instant::now(),
             };
-            let alive = !holder.died_here() && since.elapsed() < LEASE;
+            let lease = if holder.sign.is_some() { LEASE } else { UNSIGNED };
+            let alive = !holder.died_here() && since.elapsed() < lease;
             if alive {
                 if start.elapsed() > PATIENCE {
                     return Err(held_by(&holder, now, &place).into());
                 }
                 tell(format!("another deploy of this stack is running{}; waiting for it", holder.words()));
-                seen = Some((holder, since));
+                known = Some((holder, since));
                 pause(Duration::from_secs(1)).await;
                 continue;
             }
         }
-        let stream = format!("{PREFIX}{}", newest.map_or(0, |(name, _)| number(name)) + 1);
-        let request = aws.logs.create_log_stream().log_group_name(&group.name).log_stream_name(&stream);
-        match called("logs:CreateLogStream", request.send()).await {
-            Ok(_) => {}
-            // Somebody was quicker: look again.
-            Err(error) if error.is(&["ResourceAlreadyExistsException"]) => continue,
-            Err(error) => return Err(error.about(&place).into()),
+        if matches!(seen.state, State::NoGroup | State::Free(_)) {
+            match take_at_once(aws, group, &seen).await.map_err(about)? {
+                Some(lock) => return Ok((lock, false)),
+                // Somebody was quicker: look again.
+                None => {
+                    pause(Duration::from_millis(50)).await;
+                    continue;
+                }
+            }
         }
-        for (old, _) in &streams {
-            delete(aws, &group.name, old).await.map_err(|error| error.about(&place))?;
+        if !create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await.map_err(about)? {
+            continue;
         }
-        return Ok(Lock { aws: aws.clone(), group: group.name.clone(), stream });
+        // Whoever it was taken from finds its lock gone, and stops.
+        for (old, _) in &seen.streams {
+            delete(aws, &group.name, old).await.map_err(about)?;
+        }
+        let lock = Lock { aws: aws.clone(), group: group.name.clone(), number: last + 1, made: true, old: vec![], history: seen.history };
+        return Ok((lock, false));
     }
-}
-
-fn number(stream: &str) -> u64 {
-    stream.strip_prefix(PREFIX).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// This machine since it was booted, and the process namespace: only there a process's number says who it is.
@@ -138,21 +258,19 @@ fn held_by(holder: &Holder, now: i64, place: &str) -> Failure {
         .now("wait until it ends and run the same command again; if you know that it is dead, with --break-lock")
 }
 
-/// Names and times of creation.
-async fn streams(aws: &Aws, group: &str) -> Result<Vec<(String, i64)>, CallError> {
-    let request = aws.logs.describe_log_streams().log_group_name(group).log_stream_name_prefix(PREFIX);
-    let page = called("logs:DescribeLogStreams", request.send()).await?;
-    Ok(page
-        .log_streams()
-        .iter()
-        .filter_map(|stream| Some((stream.log_stream_name()?.to_owned(), stream.creation_time().unwrap_or(0))))
-        .collect())
-}
-
 /// The newest sign of a lock; nothing to fail for.
 async fn sign_of(aws: &Aws, group: &str, stream: &str) -> Option<String> {
     let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(stream).limit(1).start_from_head(false);
     called("logs:GetLogEvents", request.send()).await.ok()?.events?.pop()?.message
+}
+
+/// Makes a stream; false where it is there already.
+async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError> {
+    match called("logs:CreateLogStream", aws.logs.create_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is(&["ResourceAlreadyExistsException"]) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
@@ -164,9 +282,13 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
+    fn stream(&self) -> String {
+        format!("{TAKEN}{}", self.number)
+    }
+
     /// Signs the lock; false where it is gone: somebody took it. Any other sign that can't be written is no reason to stop: the next may.
     fn sign(&self, who: &str, now: i64) -> impl Future<Output = bool> + use<> {
-        let (aws, group, stream) = (self.aws.clone(), self.group.clone(), self.stream.clone());
+        let (aws, group, stream) = (self.aws.clone(), self.group.clone(), self.stream());
         let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
         let sign = json!({"who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now}).to_string();
         async move {
@@ -179,13 +301,46 @@ impl Lock {
         }
     }
 
+    /// Makes the stream of a lock that making the group took. Only who made the group takes this number: one that is there is ours, by a
+    /// reply that was lost. Where it can't be made the first sign tells.
+    async fn make(&self) {
+        if !self.made {
+            let _ = create(&self.aws, &self.group, &self.stream()).await;
+        }
+    }
+
+    /// Nobody else's lock is there: by its numbers nobody could take one, but a teardown lets them begin anew. Then what is left of earlier
+    /// locks goes: nobody waits for that, and nothing is lost where it fails.
+    async fn alone(&self) -> bool {
+        let Ok(seen) = look(&self.aws, &self.group).await else { return true };
+        let alone = seen.streams.iter().all(|stream| stream.0 == self.stream() || self.old.contains(stream));
+        if alone {
+            for (old, _) in &self.old {
+                let _ = delete(&self.aws, &self.group, old).await;
+            }
+        }
+        alone
+    }
+
+    /// A stream for the history, before anything is to be written to it.
+    async fn prepare(&self) {
+        if !self.history {
+            let _ = create(&self.aws, &self.group, HISTORY).await;
+        }
+    }
+
     /// Signs the lock now and again until it is dropped, or until it is gone: then `lost` is told. `clock` gives milliseconds since the
     /// epoch.
     pub fn keep(&self, who: String, clock: fn() -> i64, lost: Arc<Notify>) -> impl Future<Output = ()> + use<> {
-        let lock = Lock { aws: self.aws.clone(), group: self.group.clone(), stream: self.stream.clone() };
+        let lock = self.clone();
         async move {
-            while lock.sign(&who, clock()).await {
+            lock.make().await;
+            let (signed, alone, ()) = futures_util::join!(lock.sign(&who, clock()), lock.alone(), lock.prepare());
+            if signed && alone {
                 pause(SIGN).await;
+                while lock.sign(&who, clock()).await {
+                    pause(SIGN).await;
+                }
             }
             lost.notify_one();
         }
@@ -193,6 +348,10 @@ impl Lock {
 
     /// Gives the lock back. A teardown has deleted it with its group: that is fine.
     pub async fn release(self) -> Result<()> {
-        delete(&self.aws, &self.group, &self.stream).await.map_err(|error| Failure::from(error).into())
+        match create(&self.aws, &self.group, &format!("{FREE}{}", self.number)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.not_found() => Ok(()),
+            Err(error) => Err(Failure::from(error).into()),
+        }
     }
 }

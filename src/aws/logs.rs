@@ -14,7 +14,7 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use std::{collections::BTreeMap, time::Duration};
 
 /// The log stream that holds one line a deploy.
-const HISTORY: &str = "deploys";
+pub const HISTORY: &str = "deploys";
 
 fn arn(account: &Account, group: &str) -> String {
     format!("arn:{}:logs:{}:{}:log-group:{group}", account.partition, account.region, account.id)
@@ -54,6 +54,12 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, rete
 
 /// Creates the group with its tags; one that is there already (a lost reply) is ours only by its tag, which the next look checks.
 pub async fn create(aws: &Aws, group: &LogGroup) -> Result<(), CallError> {
+    create_new(aws, group).await?;
+    if group.retention.is_some() { put_retention(aws, group).await } else { Ok(()) }
+}
+
+/// Creates the group with its tags; false where it is there already.
+pub async fn create_new(aws: &Aws, group: &LogGroup) -> Result<bool, CallError> {
     let busy = |error: &CallError| error.is(&["OperationAbortedException"]).then(|| "another change of the log group".into());
     let answer = while_busy("logs:CreateLogGroup", LONG, &|_| (), busy, || {
         let request = aws.logs.create_log_group().log_group_name(&group.name).set_tags(Some(group.tags.clone().into_iter().collect()));
@@ -61,11 +67,10 @@ pub async fn create(aws: &Aws, group: &LogGroup) -> Result<(), CallError> {
     })
     .await;
     match answer {
-        Ok(_) => {}
-        Err(error) if error.is(&["ResourceAlreadyExistsException"]) => {}
-        Err(error) => return Err(error),
+        Ok(_) => Ok(true),
+        Err(error) if error.is(&["ResourceAlreadyExistsException"]) => Ok(false),
+        Err(error) => Err(error),
     }
-    if group.retention.is_some() { put_retention(aws, group).await } else { Ok(()) }
 }
 
 async fn put_retention(aws: &Aws, group: &LogGroup) -> Result<(), CallError> {

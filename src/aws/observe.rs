@@ -1,7 +1,7 @@
 //! What stands in AWS, read in two waves of parallel calls: first what needs neither the account nor the API's id, then the rest.
 //! Only what nobody wants any more takes a third.
 
-use super::{Aws, apigateway, call::CallError, iam, lambda, logs, s3, sqs};
+use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const NEWEST: usize = 10;
 
 /// A resource of a name of ours.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Seen<T> {
     Absent,
     Ours(T),
@@ -29,15 +30,19 @@ pub enum Seen<T> {
 }
 
 /// What to look at.
+#[derive(Clone)]
 pub struct Look<'a> {
     pub stack: &'a Stack,
     /// The stages of the file that the command is about.
     pub stages: BTreeSet<String>,
     /// Look for what left the file, too: stages, and what the observed stages still name.
     pub whole: bool,
+    /// Look into the buckets, too.
+    pub contents: bool,
 }
 
 /// The first wave's answer, and what the second one needs of it.
+#[derive(Clone, Debug, PartialEq)]
 struct First {
     api: Option<aws_sdk_apigateway::types::RestApi>,
     doubles: Vec<Double>,
@@ -45,7 +50,7 @@ struct First {
     log_groups: Vec<(String, Option<u32>)>,
     roles: BTreeMap<String, Seen<Role>>,
     functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
-    /// Buckets and queues that earlier deploys kept, by the history.
+    /// Buckets and queues that earlier deploys kept, and what a teardown was about to take away, by the history.
     kept: BTreeSet<Id>,
 }
 
@@ -57,24 +62,103 @@ const HISTORY: i32 = 20;
 /// # Errors
 /// The first call that failed, with what to do.
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
+    let (account, first) = try_join(aws.account(), first(aws, look)).await.map_err(|error| about(look, error))?;
+    let observed = second(aws, look, &account, first).await.map_err(|error| about(look, error))?;
+    Ok((account, observed))
+}
+
+fn about(look: &Look<'_>, error: CallError) -> Failure {
+    error.about(format!("looking at stack {}", look.stack.name))
+}
+
+/// The first wave of a look by whoever may want to change something: with the lock as it was then.
+pub struct Begun<'a> {
+    look: Look<'a>,
+    pub account: Account,
+    pub lock: lock::Seen,
+    first: First,
+}
+
+impl<'a> Begun<'a> {
+    /// # Errors
+    /// The first call that failed, with what to do.
+    pub async fn new(aws: &Aws, look: Look<'a>) -> Result<Self> {
+        let group = name::history(&look.stack.name);
+        let waves = futures_util::try_join!(aws.account(), lock::look(aws, &group), first(aws, &look));
+        let (account, lock, first) = waves.map_err(|error| about(&look, error))?;
+        Ok(Self { look, account, lock, first })
+    }
+
+    /// The API's description says of which document it is, so that this much is known before the second wave.
+    pub fn api_description(&self) -> Option<&str> {
+        self.first.api.as_ref()?.description()
+    }
+
+    /// Something of ours stands that a teardown takes away.
+    pub fn stands(&self) -> bool {
+        let ours = |role: &Seen<Role>| matches!(role, Seen::Ours(_));
+        self.first.api.is_some() || self.first.roles.values().any(ours)
+    }
+
+    /// The code of the functions that stand; `None` where one doesn't, or isn't ours.
+    pub fn codes(&self) -> Option<BTreeSet<&str>> {
+        self.first
+            .functions
+            .values()
+            .map(|seen| match seen {
+                Seen::Ours((function, _)) => Some(function.config.code_sha256.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The second wave.
+    ///
+    /// # Errors
+    /// The first call that failed, with what to do.
+    pub async fn rest(&self, aws: &Aws) -> Result<Observed> {
+        second(aws, &self.look, &self.account, self.first.clone()).await.map_err(|error| about(&self.look, error).into())
+    }
+
+    /// The first wave once more: whether it finds what it found. The lock's own group may have come meanwhile.
+    ///
+    /// # Errors
+    /// The first call that failed, with what to do.
+    pub async fn still(&self, aws: &Aws) -> Result<bool> {
+        let mut found = first(aws, &self.look).await.map_err(|error| about(&self.look, error))?;
+        if !self.first.log_groups.iter().any(|(group, _)| *group == name::history(&self.look.stack.name)) {
+            found.log_groups.retain(|(group, _)| *group != name::history(&self.look.stack.name));
+        }
+        Ok(found == self.first)
+    }
+
+    /// Both waves once more: at once, as far as the first one finds what it found.
+    ///
+    /// # Errors
+    /// The first call that failed, with what to do.
+    pub async fn again(&self, aws: &Aws) -> Result<Observed> {
+        let Begun { look, account, first: known, .. } = self;
+        let (found, observed) = futures_util::join!(first(aws, look), second(aws, look, account, known.clone()));
+        let found = found.map_err(|error| about(look, error))?;
+        let observed = if found == *known { observed } else { second(aws, look, account, found).await };
+        observed.map_err(|error| about(look, error).into())
+    }
+}
+
+async fn first(aws: &Aws, look: &Look<'_>) -> Result<First, CallError> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
-    let first = async {
-        let ((api, doubles), groups, history, roles, functions, kept) = futures_util::try_join!(
-            apigateway::find_all(aws, stack),
-            logs::list(aws, &of_functions),
-            logs::list(aws, &of_stack),
-            roles(aws, stack, &stages),
-            functions(aws, stack, &stages),
-            kept(aws, &of_stack, look.whole),
-        )?;
-        let history = history.into_iter().filter(|(group, _)| *group == of_stack);
-        Ok::<First, CallError>(First { api, doubles, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
-    };
-    let (account, first) = try_join(aws.account(), first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
-    let observed = second(aws, look, &account, first).await.map_err(|error| error.about(format!("looking at stack {stack}")))?;
-    Ok((account, observed))
+    let ((api, doubles), groups, history, roles, functions, kept) = futures_util::try_join!(
+        apigateway::find_all(aws, stack),
+        logs::list(aws, &of_functions),
+        logs::list(aws, &of_stack),
+        roles(aws, stack, &stages),
+        functions(aws, stack, &stages),
+        kept(aws, &of_stack, look.whole),
+    )?;
+    let history = history.into_iter().filter(|(group, _)| *group == of_stack);
+    Ok(First { api, doubles, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
 }
 
 /// What earlier deploys kept: neither a stage nor a role names it any more.
@@ -83,15 +167,19 @@ async fn kept(aws: &Aws, group: &str, whole: bool) -> Result<BTreeSet<Id>, CallE
         return Ok(BTreeSet::new());
     }
     let lines = logs::history(aws, group, HISTORY).await?;
-    let lines = lines.iter().filter_map(|(_, line)| serde_json::from_str::<serde_json::Value>(line).ok());
-    Ok(lines.flat_map(|line| line["changes"]["kept"].as_array().cloned().unwrap_or_default()).filter_map(|kept| kept_id(&kept)).collect())
+    let lines: Vec<serde_json::Value> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let kept = lines.iter().flat_map(|line| list(&line["changes"]["kept"])).filter_map(|kept| named_id(&kept["resource"]));
+    let going = lines.iter().flat_map(|line| list(&line["going"])).filter_map(|going| named_id(&going));
+    Ok(kept.chain(going).collect())
 }
 
-fn kept_id(kept: &serde_json::Value) -> Option<Id> {
-    let (kind, name) = kept["resource"].as_str()?.split_once(' ')?;
+fn named_id(name: &serde_json::Value) -> Option<Id> {
+    let (kind, name) = name.as_str()?.split_once(' ')?;
     match kind {
         "bucket" => Some(Id::new(Kind::Bucket, name)),
         "queue" => Some(Id::new(Kind::Queue, name)),
+        "stage" => Some(Id::new(Kind::Stage, name)),
         _ => None,
     }
 }
@@ -125,7 +213,7 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
         api,
         log_groups(aws, account, stack, &first.log_groups),
         all_permissions(aws, &first.functions),
-        self::buckets(aws, account, stack, &buckets),
+        self::buckets(aws, look, account, &buckets),
         self::queues(aws, account, stack, &queues),
         self::existing(aws, account, &existing),
     )?;
@@ -140,7 +228,10 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
             insert(observed, Resource::Function(function));
         });
     }
-    let mut other_stages = BTreeSet::new();
+    // A teardown that didn't end may have left a stage's role or function without anything else that tells of the stage.
+    let known = |id: &Id| look.stack.stages.iter().any(|known| known.name == id.name);
+    let mut other_stages: BTreeSet<String> =
+        first.kept.iter().filter(|id| id.kind == Kind::Stage && !known(id)).map(|id| id.name.clone()).collect();
     for (name, seen) in groups {
         let stage = name.strip_prefix(&name::log_group(stack, "")).map(str::to_owned);
         let ours = stage.as_ref().is_none_or(|stage| look.stages.contains(stage));
@@ -167,7 +258,8 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
         found.state.doubles = first.doubles;
         stages(&mut observed, look, found, &mut other_stages, &mut in_use);
     }
-    third(aws, look, account, &mut observed, other_stages, in_use, first.kept).await?;
+    let kept = first.kept.into_iter().filter(|id| id.kind != Kind::Stage).collect();
+    third(aws, look, account, &mut observed, other_stages, in_use, kept).await?;
     Ok(observed)
 }
 
@@ -263,11 +355,24 @@ fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
     buckets.chain(queues).collect()
 }
 
-type SeenBuckets = Vec<(String, Seen<(Bucket, Tags)>)>;
+/// The bucket with all its tags, and whether it is known to be empty.
+type SeenBuckets = Vec<(String, Seen<(Bucket, Tags, Option<bool>)>)>;
 type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
 
-async fn buckets(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>) -> Result<SeenBuckets, CallError> {
-    try_join_all(names.iter().map(|name| async move { Ok((name.clone(), s3::observe(aws, account, stack, name).await?)) })).await
+async fn buckets(aws: &Aws, look: &Look<'_>, account: &Account, names: &BTreeSet<String>) -> Result<SeenBuckets, CallError> {
+    try_join_all(names.iter().map(|name| async move {
+        // Whoever may not look into it, or whose it isn't, is told elsewhere.
+        let empty = async { if look.contents { s3::is_empty(aws, name).await.ok() } else { None } };
+        let (seen, empty) = futures_util::join!(s3::observe(aws, account, &look.stack.name, name), empty);
+        let seen = match seen? {
+            Seen::Absent => Seen::Absent,
+            Seen::Ours((bucket, tags)) => Seen::Ours((bucket, tags, empty)),
+            Seen::Untagged((bucket, tags)) => Seen::Untagged((bucket, tags, empty)),
+            Seen::Foreign(whose) => Seen::Foreign(whose),
+        };
+        Ok((name.clone(), seen))
+    }))
+    .await
 }
 
 async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>) -> Result<SeenQueues, CallError> {
@@ -348,7 +453,8 @@ fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
         if matches!(seen, Seen::Absent) {
             observed.absent.insert(id.clone());
         }
-        place(observed, id.clone(), seen, |observed, (bucket, tags)| {
+        place(observed, id.clone(), seen, |observed, (bucket, tags, empty)| {
+            observed.contents.extend(empty.map(|empty| (id.clone(), u64::from(!empty))));
             observed.all_tags.insert(id, tags);
             insert(observed, Resource::Bucket(bucket));
         });
@@ -415,7 +521,7 @@ async fn third(
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
     };
     let (old_buckets, old_queues) = try_join(
-        self::buckets(aws, account, stack, &names(Kind::Bucket, &candidates)),
+        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates)),
         self::queues(aws, account, stack, &names(Kind::Queue, &candidates)),
     )
     .await?;

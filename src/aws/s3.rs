@@ -205,29 +205,43 @@ pub fn key_arn(account: &Account, key: &str) -> String {
 
 /// Creates the bucket with its tags, then sets the rest, all at once.
 pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_>) -> Result<(), CallError> {
-    let tagged = while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, true)).await;
-    let tagged = match tagged {
-        Ok(()) => true,
-        Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => false,
-        // Back ends older than tags in CreateBucket: a second call brings them.
-        Err(error) if error.is(&["MalformedXML", "InvalidLocationConstraint", "IllegalLocationConstraintException"]) => {
-            match while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, false)).await {
-                Ok(()) => false,
-                Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => false,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(error) => return Err(error),
-    };
-    if !tagged {
-        put_tags(aws, &bucket.name, &bucket.tags).await?;
+    /// What became of the call.
+    enum Made {
+        Tagged,
+        Plain,
+        /// It was there already: what it has is not known.
+        Before,
     }
+    let attempt = async |with_tags| match while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, with_tags)).await {
+        Ok(()) => Ok(if with_tags { Made::Tagged } else { Made::Plain }),
+        Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => Ok(Made::Before),
+        Err(error) => Err(error),
+    };
+    let made = match attempt(true).await {
+        // Back ends older than tags in CreateBucket: a second call brings them.
+        Err(error) if error.is(&["MalformedXML", "InvalidLocationConstraint", "IllegalLocationConstraintException"]) => attempt(false).await?,
+        made => made?,
+    };
     use BucketPart::*;
-    let mut parts = vec![PublicAccess, Ownership, Encryption, Policy];
+    let mut parts = vec![PublicAccess, Ownership, Encryption];
     if !bucket.expire_after.is_empty() {
         parts.push(Lifecycle);
     }
-    update(aws, account, bucket, parts, &bucket.tags).await
+    // A new bucket has no policy that would have to be kept.
+    let policy = async {
+        match made {
+            Made::Before => update(aws, account, bucket, [Policy], &bucket.tags).await,
+            Made::Tagged | Made::Plain => busy_bucket(|| put_policy(aws, account, &bucket.name, None)).await,
+        }
+    };
+    // Until it has its tags, it is ours by being empty and having none.
+    let tags = async {
+        match made {
+            Made::Tagged => Ok(()),
+            Made::Plain | Made::Before => busy_bucket(|| put_tags(aws, &bucket.name, &bucket.tags)).await,
+        }
+    };
+    futures_util::try_join!(update(aws, account, bucket, parts, &bucket.tags), policy, tags).map(drop)
 }
 
 /// A name just deleted is free again only after minutes, up to an hour.
@@ -272,11 +286,18 @@ pub async fn update(
     parts: impl IntoIterator<Item = BucketPart>,
     all_tags: &Tags,
 ) -> Result<(), CallError> {
-    let writes = parts.into_iter().map(|part| async move {
-        let busy = |error: &CallError| error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
-        while_busy("s3:PutBucket", Duration::from_secs(30), &|_| (), busy, || write(aws, account, bucket, part, all_tags)).await
-    });
+    let writes = parts.into_iter().map(|part| busy_bucket(move || write(aws, account, bucket, part, all_tags)));
     futures_util::future::try_join_all(writes).await.map(drop)
+}
+
+async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(write: impl FnMut() -> F) -> Result<(), CallError> {
+    let busy = |error: &CallError| error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
+    while_busy("s3:PutBucket", Duration::from_secs(30), &|_| (), busy, write).await
+}
+
+async fn put_policy(aws: &Aws, account: &Account, name: &str, have: Option<&str>) -> Result<(), CallError> {
+    let text = policy::with_tls_statement(have, &account.partition, name);
+    called("s3:PutBucketPolicy", aws.s3.put_bucket_policy().bucket(name).policy(text).send()).await.map(drop)
 }
 
 async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, all_tags: &Tags) -> Result<(), CallError> {
@@ -314,8 +335,7 @@ async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, 
         BucketPart::Policy => {
             let answer = called("s3:GetBucketPolicy", s3.get_bucket_policy().bucket(name).send()).await;
             let have = absent(answer, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy);
-            let text = policy::with_tls_statement(have.as_deref(), &account.partition, name);
-            called("s3:PutBucketPolicy", s3.put_bucket_policy().bucket(name).policy(text).send()).await.map(drop)
+            put_policy(aws, account, name, have.as_deref()).await
         }
         BucketPart::Lifecycle => put_lifecycle(aws, bucket).await,
     }

@@ -3,15 +3,19 @@
 use super::{Context, Planned, can_invoke, invoke_url, probe, rollback};
 use crate::{
     apply::{Applied, go_on},
-    aws::{Aws, execute::AwsExecutor, observe},
-    cli,
-    desired::name,
+    aws::{
+        Aws,
+        execute::AwsExecutor,
+        observe::{self, Begun},
+    },
+    cli, desired,
     error::{Error, Failure, Result},
-    observed::{Account, Secret},
+    observed::Secret,
+    openapi,
     package::Artifact,
     plan::{Action, Change, Late, Verb},
     report::{Style, json},
-    resource::{Id, Kind, LogGroup, Resource},
+    resource::{Id, Kind, Resource},
     spec::{Stack, TokenRule},
     token,
 };
@@ -28,20 +32,29 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     let tokens = Tokens::from_environment(&stages)?;
     let aws = context.connect(&stack).await?;
     let whole = args.stages.stages.is_empty();
-    let look = observe::Look { stack: &stack, stages: stages.clone(), whole };
+    let look = observe::Look { stack: &stack, stages: stages.clone(), whole, contents: false };
     // Looking at AWS needs no zip: both at once.
-    let (artifact, looked) = futures_util::try_join!(context.artifact(&stack, &args.zip), observe::observe(&aws, &look))?;
-    let first = Context::planned(&stack, &stages, &artifact, looked.0, looked.1)?;
-    let done = if first.plan.is_empty() {
-        Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() }
+    let (artifact, mut begun) = futures_util::try_join!(context.artifact(&stack, &args.zip), Begun::new(&aws, look.clone()))?;
+    if begun.lock.is_stale() {
+        begun = Begun::new(&aws, look).await?;
+    }
+    let work = Work { context, stack: &stack, stages: &stages, aws: &aws, artifact: &artifact };
+    let first = if work.has_something_to_do(&begun) {
+        None
     } else {
-        let work = Work { context, stack: &stack, stages: &stages, aws: &aws, artifact: &artifact, whole };
-        let outcome = tokio::select! {
-            outcome = work.under_lock(&first.account, &args, tokens) => outcome,
-            error = context.lost_lock() => Err(error),
-        };
-        context.release().await;
-        outcome?
+        let observed = begun.rest(&aws).await?;
+        Some(Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed)?)
+    };
+    let done = match first {
+        Some(first) if first.plan.is_empty() => Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() },
+        first => {
+            let outcome = tokio::select! {
+                outcome = work.under_lock(&begun, first, &args, tokens) => outcome,
+                error = context.lost_lock() => Err(error),
+            };
+            context.release().await;
+            outcome?
+        }
     };
     report(context, &stack, &stages, &aws, &done, &args, start)
 }
@@ -52,7 +65,6 @@ struct Work<'a> {
     stages: &'a BTreeSet<String>,
     aws: &'a Aws,
     artifact: &'a Artifact,
-    whole: bool,
 }
 
 struct Deployed {
@@ -63,12 +75,37 @@ struct Deployed {
 }
 
 impl Work<'_> {
-    async fn under_lock(&self, account: &Account, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
-        let Work { context, stack, stages, aws, artifact, whole } = *self;
-        let group = LogGroup { name: name::history(&stack.name), tags: crate::desired::tags(stack), retention: None };
-        context.take_lock(aws, &group, account, args.break_lock).await?;
-        // Another deploy may have ended between our look and the lock.
-        let planned = context.plan(aws, stack, stages, whole, artifact).await?;
+    /// What the first wave tells already: the API is of another document, or a function of other code. Then the lock can be taken while the
+    /// second wave is on its way; everything else, and a stack that never was, has to be seen first.
+    fn has_something_to_do(&self, begun: &Begun<'_>) -> bool {
+        let Some(codes) = begun.codes() else { return false };
+        let api = desired::api(self.stack, &begun.account, &desired::tags(self.stack));
+        let written = begun.api_description().is_some_and(|description| description == openapi::description(&api));
+        begun.lock.is_free() && begun.api_description().is_some() && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
+    }
+
+    async fn under_lock(&self, begun: &Begun<'_>, first: Option<Planned>, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
+        let Work { context, stack, stages, aws, artifact, .. } = *self;
+        // Another deploy may have ended between our look and the lock: the lock's number tells. If none has, what was seen still is so,
+        // but for the first wave, which another deploy's end may have met.
+        let (taken, still, rest) = futures_util::join!(
+            context.take_lock(aws, stack, &begun.account, args.break_lock, Some(&begun.lock)),
+            begun.still(aws),
+            async { if first.is_some() { None } else { Some(begun.rest(aws).await) } },
+        );
+        let undisturbed = taken? && still?;
+        let planned = |observed| Context::planned(stack, stages, artifact, begun.account.clone(), observed);
+        let planned = match (undisturbed, first, rest) {
+            (true, Some(first), _) if begun.lock.is_free() => first,
+            // The lock was taken by making its group.
+            (true, Some(Planned { mut observed, .. }), _) => {
+                let group = Resource::LogGroup(context.lock_group(stack));
+                observed.resources.entry(group.id()).or_insert(group);
+                planned(observed)?
+            }
+            (true, None, Some(rest)) => planned(rest?)?,
+            _ => planned(begun.again(aws).await?)?,
+        };
         let new: BTreeSet<String> = planned
             .plan
             .with(Verb::Create)
@@ -99,7 +136,8 @@ impl Work<'_> {
             }
             Err(error) => Err(error),
         };
-        self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }).await;
+        // What follows is nobody else's concern, so the lock goes back meanwhile.
+        futures_util::join!(self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }), context.release());
         // A token that was made is shown all the same: the next run won't make it again.
         outcome.inspect_err(|_| context.show_tokens())?;
         // the report has them

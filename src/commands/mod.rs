@@ -138,7 +138,7 @@ impl Context {
 
     /// What stands, what ought to stand, and what to do.
     pub async fn plan(&self, aws: &Aws, stack: &Stack, stages: &BTreeSet<String>, whole: bool, artifact: &Artifact) -> Result<Planned> {
-        let look = observe::Look { stack, stages: stages.clone(), whole };
+        let look = observe::Look { stack, stages: stages.clone(), whole, contents: false };
         let (account, observed) = observe::observe(aws, &look).await?;
         Self::planned(stack, stages, artifact, account, observed)
     }
@@ -152,8 +152,14 @@ impl Context {
         Ok(Planned { account, observed, desired, plan })
     }
 
-    /// Takes the stack's lock and keeps signing it until it is released.
-    pub async fn take_lock(&self, aws: &Aws, group: &LogGroup, account: &Account, break_it: bool) -> Result<()> {
+    /// The log group of the lock and the history.
+    pub fn lock_group(&self, stack: &Stack) -> LogGroup {
+        LogGroup { name: desired::name::history(&stack.name), tags: desired::tags(stack), retention: None }
+    }
+
+    /// Takes the stack's lock and keeps signing it until it is released. Answers whether nobody had it since it was `seen`.
+    pub async fn take_lock(&self, aws: &Aws, stack: &Stack, account: &Account, break_it: bool, seen: Option<&lock::Seen>) -> Result<bool> {
+        let group = self.lock_group(stack);
         let progress = self.progress.clone();
         let told = Mutex::new(String::new());
         let tell = move |reason: String| {
@@ -163,11 +169,11 @@ impl Context {
                 *told = reason;
             }
         };
-        let lock = lock::take(aws, group, now(), break_it, &tell).await?;
+        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &tell).await?;
         self.progress.step_done();
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now, self.lost.clone()));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
-        Ok(())
+        Ok(undisturbed)
     }
 
     /// One line in the stack's history. A history that can't be written undoes nothing.
@@ -180,6 +186,8 @@ impl Context {
     /// Ends when the lock was taken from us (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
     pub async fn lost_lock(&self) -> Error {
         self.lost.notified().await;
+        // It is not ours to give back.
+        drop(self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take());
         Failure::new("lock", "another deploy took it while this one was at work, so this one stopped")
             .now("wait until the other ends, then run the same command again: it goes on from there")
             .into()
@@ -195,6 +203,13 @@ impl Context {
             for (stage, token) in &tokens {
                 self.report.result(&format!("token of the new stage {stage}: {}", token.0));
             }
+        }
+    }
+
+    /// The lock went with its group.
+    pub fn forget_lock(&self) {
+        if let Some((_, keeping)) = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+            keeping.abort();
         }
     }
 

@@ -5,11 +5,9 @@ use crate::{
     apply::apply,
     aws::{Aws, execute::AwsExecutor, observe},
     cli,
-    desired::{self, name},
     error::{Error, Failure, Result},
     observed::{Account, Observed},
     report::json,
-    resource::LogGroup,
     rollback::{Back, plan},
     spec::Stack,
 };
@@ -27,8 +25,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
     plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
     let outcome = async {
-        let group = LogGroup { name: name::history(&stack.name), tags: desired::tags(&stack), retention: None };
-        context.take_lock(&aws, &group, &account, args.break_lock).await?;
+        context.take_lock(&aws, &stack, &account, args.break_lock, None).await?;
         // Another deploy may have ended between our look and the lock.
         go_back(context, &aws, &stack, &args.stage).await
     }
@@ -58,7 +55,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
 }
 
 async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observed)> {
-    let look = observe::Look { stack, stages: BTreeSet::from([stage.to_owned()]), whole: false };
+    let look = observe::Look { stack, stages: BTreeSet::from([stage.to_owned()]), whole: false, contents: false };
     observe::observe(aws, &look).await
 }
 

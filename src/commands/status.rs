@@ -23,7 +23,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     let stack = context.load_quietly(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
     let aws = context.connect(&stack).await?;
-    let look = observe::Look { stack: &stack, stages: stages.clone(), whole: args.stages.stages.is_empty() };
+    let look = observe::Look { stack: &stack, stages: stages.clone(), whole: args.stages.stages.is_empty(), contents: false };
     let group = name::history(&stack.name);
     let history = async { Ok(logs::history(&aws, &group, HISTORY).await.map_err(|error| error.about("history"))?) };
     let ((account, observed), history) = futures_util::try_join!(observe::observe(&aws, &look), history)?;

@@ -3,19 +3,23 @@
 use super::Context;
 use crate::{
     apply::{Applied, apply},
-    aws::{Aws, execute::AwsExecutor, observe},
+    aws::{
+        Aws,
+        execute::AwsExecutor,
+        observe::{self, Begun},
+    },
     cli,
     desired::{self, name},
     error::{Error, Failure, Result},
     observed::{Account, Observed},
-    plan::{Options, Plan, plan},
+    plan::{Options, Plan, Step, plan},
     report::json,
-    resource::{Id, Kind, LogGroup, Resource, Resources},
+    resource::{Id, Kind, Resource, Resources},
     spec::Stack,
 };
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::Instant,
 };
 
@@ -24,22 +28,45 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let stack = context.load_quietly(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
     let aws = context.connect(&stack).await?;
+    let named = stack.stages.iter().map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region))).collect();
+    let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named } };
     let whole = args.stages.stages.is_empty();
-    let look = Look { stack: &stack, stages: &stages, whole, options: Options { delete_data: args.delete_data } };
-    let (account, first) = look.plan(&aws).await?;
-    if first.is_empty() {
-        finish(context, &stack, &account, &first, &Applied::default(), start);
-        return Ok(());
-    }
-    if !args.yes && !confirm(context, &stack, &first, args.delete_data).await? {
-        return Ok(());
-    }
+    let begun = Begun::new(&aws, observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true }).await?;
+    let asks = !args.yes && context.report.somebody_types();
+    // Where there is something to take away and nobody to ask, the lock is taken while the second wave is on its way.
+    let first = if begun.stands() && begun.lock.is_free() && !asks {
+        None
+    } else {
+        let first = look.plan(&aws, begun.rest(&aws).await?).await?;
+        if first.is_empty() {
+            finish(context, &stack, &begun.account, &first, &Applied::default(), start);
+            return Ok(());
+        }
+        if asks && !confirm(context, &stack, &first, args.delete_data).await? {
+            return Ok(());
+        }
+        Some(first)
+    };
+    let account = begun.account.clone();
     let outcome = async {
-        let group = LogGroup { name: name::history(&stack.name), tags: desired::tags(&stack), retention: None };
-        context.take_lock(&aws, &group, &account, args.break_lock).await?;
-        let (account, plan) = look.plan(&aws).await?;
+        // As in a deploy: the lock's number tells whether another one came in between.
+        let (taken, still, rest) = futures_util::join!(
+            context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)),
+            begun.still(&aws),
+            async { if first.is_some() { None } else { Some(begun.rest(&aws).await) } },
+        );
+        // A lock that was taken by making its group has to be taken away with it, so it has to be seen.
+        let undisturbed = taken? && still? && begun.lock.is_free();
+        let plan = match (undisturbed, first, rest) {
+            (true, Some(first), _) => first,
+            (true, None, Some(rest)) => look.plan(&aws, rest?).await?,
+            _ => look.plan(&aws, begun.again(&aws).await?).await?,
+        };
         let executor = AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
         let applied = apply(&plan, &executor, &*context.progress).await;
+        if applied.done.iter().any(|key| key.step == Step::Main && key.id == Id::new(Kind::LogGroup, name::history(&stack.name))) {
+            context.forget_lock();
+        }
         Ok::<_, Error>((plan, applied))
     }
     .await;
@@ -54,22 +81,16 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
 
 struct Look<'a> {
     stack: &'a Stack,
-    stages: &'a BTreeSet<String>,
-    whole: bool,
     options: Options,
 }
 
 impl Look<'_> {
-    async fn plan(&self, aws: &Aws) -> Result<(Account, Plan)> {
-        let look = observe::Look { stack: self.stack, stages: self.stages.clone(), whole: self.whole };
-        let (account, mut observed) = observe::observe(aws, &look).await?;
+    async fn plan(&self, aws: &Aws, mut observed: Observed) -> Result<Plan> {
         observe::all_contents(aws, &mut observed).await?;
         // What isn't ours is nobody's business here, and neither is whether the user's own buckets exist.
         observed.foreign.clear();
         observed.existing.clear();
-        let desired = self.desired(&observed);
-        let plan = plan(&desired, &observed, self.options).map_err(Error::Failed)?;
-        Ok((account, plan))
+        plan(&self.desired(&observed), &observed, self.options.clone()).map_err(Error::Failed)
     }
 
     /// Nothing; where other stages go on, what all stages share.
@@ -88,11 +109,8 @@ impl Look<'_> {
     }
 }
 
-/// Whether to go on. Where nobody sits at a terminal nobody is asked: a CI job that says teardown means it.
+/// Whether to go on: asked where somebody sits at a terminal. A CI job that says teardown means it.
 async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
-    if !context.report.somebody_types() {
-        return Ok(true);
-    }
     if !context.report.terminal {
         let failure = Failure::new("teardown", "stderr is no terminal, so the question whether to go on would be shown to nobody");
         return Err(Error::Usage(failure.now("give --yes")));
@@ -120,10 +138,11 @@ fn finish(context: &Context, stack: &Stack, account: &Account, plan: &Plan, appl
         return;
     }
     let mut lines = vec![];
+    let gone = applied.done.iter().filter(|key| key.step == Step::Main).count() - applied.kept.len();
     if plan.is_empty() {
         lines.push(format!("nothing of stack {} stands in {}", stack.name, account.region));
     } else {
-        lines.push(format!("{} resources of stack {} are gone ({seconds:.1} s)", applied.done.len() - applied.kept.len(), stack.name));
+        lines.push(format!("{} resources of stack {} are gone ({seconds:.1} s)", gone, stack.name));
     }
     let late = applied.kept.iter().map(|(key, why)| (key.id.clone(), why.clone()));
     let kept: Vec<_> = plan.kept.iter().map(|kept| (kept.id.clone(), kept.why.clone())).chain(late).collect();

@@ -145,7 +145,7 @@ fn belongs(attribute: &str, method: &str) -> bool {
 /// Steps that only serve another resource's change stay out of sight.
 fn is_shown(change: &Change) -> bool {
     match change.action {
-        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } => false,
+        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } => false,
         Action::Permit { .. } => !change.differences.is_empty(),
         _ => change.key.step != Step::Trim || !change.differences.is_empty(),
     }

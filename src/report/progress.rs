@@ -121,6 +121,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (Action::Permit { .. }, _) => ("permitting", "permitted"),
         (Action::AwaitVersion { .. }, _) => ("waiting for", "ready"),
         (Action::CreateDeployment { .. }, _) => ("deploying", "deployed"),
+        (Action::Journal { .. }, _) => ("writing down", "written"),
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
@@ -159,8 +160,8 @@ impl Watch for Progress {
         if self.report.json {
             return self.event("finished", change, json!({"seconds": (seconds * 1000.0).round() / 1000.0}));
         }
-        // Waiting for a version is a step of the stage's: only its wait is worth a line.
-        if matches!(change.action, Action::AwaitVersion { .. }) {
+        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none.
+        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) {
             if let Some(bar) = self.bars().remove(&change.key) {
                 bar.finish_and_clear();
             }

@@ -20,6 +20,7 @@ mod requests;
 mod resources;
 mod rollback;
 mod samples;
+mod speed;
 mod stages;
 mod terminal;
 mod together;

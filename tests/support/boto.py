@@ -7,7 +7,7 @@ The world is all that stands in the account for a stack, found by its name and i
 (ids, times, revisions): two worlds are equal when two deploys did the same.
 """
 
-import base64, datetime, json, sys
+import base64, datetime, json, re, sys
 
 import boto3
 from botocore.config import Config
@@ -147,7 +147,7 @@ def api(got):
             "has_deployment": stage.get("deploymentId") in deployments, "description": stage.get("description"),
         }  # fmt: skip
     return {
-        "description": got.get("description"), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),
+        "description": re.sub(r"sha256:[0-9a-f]{64}", "DIGEST", got.get("description") or ""), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),
         "tags": got.get("tags", {}), "key_source": got.get("apiKeySource"), "compression": got.get("minimumCompressionSize"), "policy": got.get("policy"),
         "disabled": got.get("disableExecuteApiEndpoint"),
         # as a set: the emulator's PutRestApi adds them anew each time
@@ -161,14 +161,25 @@ def named(name, stack):
     return name == stack or name.startswith(stack + "-")
 
 
+# Other stacks' buckets, by name and date of creation: each would be a call more for every world.
+OTHERS = {}
+
+
 def world(stack):
     ours = lambda tags: tags.get("routeto:stack") == stack
     s3, out = client("s3"), {}
-    names = [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    listed = s3.list_buckets()["Buckets"]
+    names = [b["Name"] for b in listed]
     buckets = {n: None for n in names if named(n, stack)}
-    for n in names:
-        if n not in buckets and ours(tags_of((absent(lambda: s3.get_bucket_tagging(Bucket=n), "NoSuchTagSet", "NoSuchTagSetError", "NoSuchBucket") or {}).get("TagSet", []))):
+    for b in listed:
+        n, made = b["Name"], (b["Name"], b["CreationDate"])
+        if n in buckets or OTHERS.get(made, stack) != stack:
+            continue
+        tags = tags_of((absent(lambda: s3.get_bucket_tagging(Bucket=n), "NoSuchTagSet", "NoSuchTagSetError", "NoSuchBucket") or {}).get("TagSet", []))
+        if ours(tags):
             buckets[n] = None
+        elif "routeto:stack" in tags:
+            OTHERS[made] = tags["routeto:stack"]
     out["buckets"] = {n: bucket(n) for n in buckets}
     urls = pages("sqs", "list_queues", "QueueUrls")
     out["queues"] = {}

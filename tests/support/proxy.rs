@@ -42,6 +42,8 @@ pub struct Call {
     pub at: Instant,
     /// When the answer went back; `None` as `status`.
     pub end: Option<Instant>,
+    /// Of a proxy in lockstep, from 1.
+    pub round: usize,
 }
 
 impl Call {
@@ -344,6 +346,73 @@ struct Shared {
     faults: Mutex<Vec<Fault>>,
     latency: Mutex<Duration>,
     quotas: Mutex<Option<Quotas>>,
+    rounds: Mutex<Option<Arc<Rounds>>>,
+}
+
+/// Calls that go together.
+#[derive(Default)]
+struct Rounds {
+    state: Mutex<RoundState>,
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct RoundState {
+    /// The round that was begun last.
+    round: usize,
+    /// Calls of the next round, and when the last one or the last answer came.
+    waiting: usize,
+    since: Option<Instant>,
+    /// Calls of this round that are not done yet.
+    running: usize,
+}
+
+impl Rounds {
+    fn start(&self, quiet: Duration) {
+        let mut state = lock(&self.state);
+        if state.running == 0 && state.waiting > 0 && state.since.is_some_and(|since| since.elapsed() >= quiet) {
+            state.round += 1;
+            state.running = std::mem::take(&mut state.waiting);
+            self.changed.notify_waiters();
+        }
+    }
+
+    async fn until(&self, done: impl Fn(&RoundState) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if done(&lock(&self.state)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for the next round; its number.
+    async fn enter(&self) -> usize {
+        let next = {
+            let mut state = lock(&self.state);
+            state.waiting += 1;
+            state.since = Some(Instant::now());
+            state.round + 1
+        };
+        self.until(|state| state.round >= next).await;
+        next
+    }
+
+    /// Waits until all of the round are done.
+    async fn leave(&self, round: usize) {
+        {
+            let mut state = lock(&self.state);
+            state.running -= 1;
+            if state.running == 0 {
+                state.since = Some(Instant::now());
+                self.changed.notify_waiters();
+            }
+        }
+        self.until(|state| state.round > round || state.running == 0).await;
+    }
 }
 
 impl Drop for Proxy {
@@ -362,6 +431,7 @@ impl Proxy {
             faults: Mutex::default(),
             latency: Mutex::default(),
             quotas: Mutex::default(),
+            rounds: Mutex::default(),
         });
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a port of 127.0.0.1");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -387,6 +457,30 @@ impl Proxy {
     /// The names of the calls so far that may have changed something.
     pub fn mutations(&self) -> Vec<String> {
         self.calls().iter().filter(|call| call.mutating).map(Call::name).collect()
+    }
+
+    /// From now on calls go in rounds: all that were sent while nothing was answered are answered together, when no other came for `quiet`.
+    /// So a round is a round trip, whatever the machine is busy with.
+    pub fn lockstep(&self, quiet: Duration) {
+        let rounds = Arc::new(Rounds::default());
+        *lock(&self.shared.rounds) = Some(rounds.clone());
+        super::runtime().spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                rounds.start(quiet);
+            }
+        });
+    }
+
+    /// The calls of each round so far; polls for a function's state aside, and rounds that have nothing else in them.
+    pub fn rounds(&self) -> Vec<Vec<String>> {
+        let mut rounds: std::collections::BTreeMap<usize, Vec<String>> = std::collections::BTreeMap::new();
+        for call in self.calls() {
+            if call.operation != "GetFunctionConfiguration" {
+                rounds.entry(call.round).or_default().push(call.name());
+            }
+        }
+        rounds.into_values().collect()
     }
 
     /// Forgets the calls so far.
@@ -472,6 +566,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             faulty,
             at,
             end: None,
+            round: 0,
         });
         (calls.len() - 1, at)
     };
@@ -507,7 +602,19 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             later => after = Some(later),
         }
     }
-    let response = forward(&shared, parts, &path, body).await?;
+    let rounds = lock(&shared.rounds).clone();
+    let round = match &rounds {
+        Some(rounds) => rounds.enter().await,
+        None => 0,
+    };
+    if let Some(call) = lock(&shared.calls).get_mut(index.0).filter(|call| call.at == index.1) {
+        call.round = round;
+    }
+    let response = forward(&shared, parts, &path, body).await;
+    if let Some(rounds) = &rounds {
+        rounds.leave(round).await;
+    }
+    let response = response?;
     match after {
         Some(What::CutAfter) => return Err(Cut),
         Some(What::AnswerAfter { status, code, message }) => return Ok(finish(&shared, index, error(&service, status, code, message))),

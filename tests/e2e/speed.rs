@@ -1,0 +1,104 @@
+//! How few calls a deploy needs, and how few of them wait for each other. Nothing here is timed: `benches/deploy.rs` does that.
+
+use crate::support::proxy::Call;
+use crate::support::{Emulator, Proxy, Routeto, Stack, root};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Longer than routeto thinks between an answer and the calls that follow from it, on a busy machine, too.
+const QUIET: Duration = Duration::from_millis(1000);
+
+/// `stacks/sendgrid-s3.yaml` under names of a test's own.
+fn yaml() -> String {
+    let text = std::fs::read_to_string(root().join("stacks/sendgrid-s3.yaml")).unwrap();
+    text.replace("sendgrid-", "NAME-").replace("stack: NAME-s3", "stack: NAME")
+}
+
+/// The round trips of a command, the probe's aside: it is the last one's.
+fn rounds(proxy: &Proxy, routeto: Routeto) -> Vec<Vec<String>> {
+    proxy.clear();
+    routeto.check();
+    proxy.rounds()
+}
+
+#[test]
+fn a_first_deploy_takes_ten_round_trips_no_change_two_one_template_seven_and_a_teardown_five() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, &yaml());
+    proxy.lockstep(QUIET);
+    let deploy = || stack.routeto("deploy", "");
+    let first = rounds(&proxy, deploy());
+    assert!(first.len() <= 10, "{first:#?}");
+
+    let nothing = rounds(&proxy, deploy());
+    assert!(nothing.len() <= 2, "{nothing:#?}");
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+
+    stack.file("own.vtl", std::fs::read_to_string(root().join("mapping-templates/json.vtl")).unwrap() + "\n");
+    stack.rewrite(&yaml().replace("    s3:\n", "    templates: { application/json: own.vtl }\n    s3:\n"));
+    let changed = rounds(&proxy, deploy());
+    assert!(changed.len() <= 7, "{changed:#?}");
+    let wanted = ["apigateway:PutRestApi", "apigateway:CreateDeployment", "apigateway:UpdateStage"];
+    assert_eq!(proxy.mutations().into_iter().filter(|name| !name.starts_with("logs:")).collect::<Vec<_>>(), wanted);
+
+    let gone = rounds(&proxy, stack.routeto("teardown", "--yes"));
+    assert!(gone.len() <= 5, "{gone:#?}");
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// So many routes, all of them to one bucket.
+fn many(routes: usize) -> String {
+    let mut yaml = String::from("stack: NAME\nstages:\n  prod: { throttle: { rate: 1000, burst: 2000 } }\nroutes:\n");
+    for n in 1..=routes {
+        let _ = writeln!(yaml, "  /r{n}: {{ s3: {{ bucket: \"NAME-${{stage}}\", prefix: r{n}/ }} }}");
+    }
+    yaml
+}
+
+#[test]
+fn sixty_routes_take_as_many_calls_as_three_and_none_is_throttled() {
+    let calls = [3, 30, 60].map(|routes| {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, &many(routes));
+        proxy.quotas(10);
+        let run = |verb: &str, options: &str| {
+            proxy.clear();
+            stack.routeto(verb, options).env("ROUTETO_TEST_CLOCK", "10").check();
+            let calls = proxy.calls();
+            let throttled: Vec<&Call> = calls.iter().filter(|call| call.status == Some(429)).collect();
+            assert!(throttled.is_empty(), "{routes} routes, {verb}: {throttled:?}");
+            calls.iter().filter(|call| call.service == "apigateway").map(Call::name).collect::<Vec<_>>()
+        };
+        let deploy = run("deploy", "");
+        let nothing = run("deploy", "");
+        stack.rewrite(&many(routes).replace("/r1:", "/other:"));
+        let change = run("deploy", "");
+        let teardown = run("teardown", "--yes");
+        [deploy, nothing, change, teardown].map(|mut names| {
+            names.sort();
+            names
+        })
+    });
+    assert_eq!(calls[0], calls[1]);
+    assert_eq!(calls[0], calls[2]);
+    assert!(calls[0][0].len() <= 10, "{:?}", calls[0][0]);
+}
+
+/// The emulator as its makers made it takes less of the document than API Gateway does: gateway responses and the content handling of
+/// responses are put singly, before the deployment is made.
+#[test]
+fn what_a_back_end_does_not_take_from_the_document_is_put_singly() {
+    let proxy = Proxy::start(Emulator::shared());
+    let mut stack = Stack::through(&proxy, &yaml());
+    let name = format!("as-it-is-{}", stack.name);
+    stack.name = name;
+    stack.rewrite(&yaml());
+    stack.deploy();
+    let names = proxy.mutations();
+    let at = |name: &str| names.iter().position(|other| other == name).unwrap_or_else(|| panic!("no {name} in {names:?}"));
+    assert_eq!(names.iter().filter(|name| *name == "apigateway:PutGatewayResponse").count(), 2);
+    assert!(at("apigateway:UpdateIntegrationResponse") < at("apigateway:CreateDeployment"));
+    stack.routeto("plan", "--exit-code").check();
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
