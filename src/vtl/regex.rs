@@ -464,7 +464,7 @@ impl Parser {
                 }
                 '|' | ')' => break,
                 c @ ('*' | '+' | '?') => {
-                    return refused(format!("`{c}` has nothing to repeat; write `\\\\{c}` for the character"));
+                    return refused(format!("`{c}` has nothing to repeat; write `\\{c}` for the character"));
                 }
                 // Java takes nothing at all as what `{2}` repeats.
                 '{' => Node::Empty,
@@ -517,7 +517,7 @@ impl Parser {
             '{' => {
                 self.at += 1;
                 if !ascii(self.char_at(self.at)).is_ascii_digit() {
-                    return refused("`{` starts a repetition such as `{2,3}`; write `\\\\{` for the character");
+                    return refused("`{` starts a repetition such as `{2,3}`; write `\\{` for the character");
                 }
                 let min = self.number()?;
                 let mut max = min;
@@ -531,7 +531,8 @@ impl Parser {
                 if max < min {
                     return refused("a repetition's end is before its start");
                 }
-                (min, max, false)
+                // As in Java, `{0,1}` is `?`.
+                (min, max, min == 0 && max == 1)
             }
             _ => return Ok(node),
         };
@@ -663,7 +664,7 @@ impl Parser {
             'k' => {
                 self.at += 2;
                 if !is(self.read(), '<') {
-                    return refused("`\\\\k` needs a group's name");
+                    return refused("`\\k` needs a group's name");
                 }
                 let first = self.read();
                 let name = self.group_name(first)?;
@@ -691,7 +692,7 @@ impl Parser {
             'z' => place(Place::End),
             _ => {
                 if is(self.peek(), '{') && is(self.char_at(self.at + 1), 'g') {
-                    return refused("`\\\\b{g}` isn't known here");
+                    return refused("`\\b{g}` isn't known here");
                 }
                 place(Place::Bound(true))
             }
@@ -732,13 +733,13 @@ impl Parser {
             'u' => Escaped::Char(self.unit()?),
             'c' => {
                 if self.ended() {
-                    return refused("`\\\\c` needs a character");
+                    return refused("`\\c` needs a character");
                 }
                 Escaped::Char(self.read() ^ 64)
             }
             c if c.is_ascii_alphanumeric() => {
                 let where_ = if in_class { " in brackets" } else { "" };
-                return refused(format!("`\\\\{c}` means nothing{where_}"));
+                return refused(format!("`\\{c}` means nothing{where_}"));
             }
             _ => Escaped::Char(code),
         })
@@ -746,7 +747,7 @@ impl Parser {
 
     fn octal(&mut self) -> Result<u32, RegexError> {
         let digit = |code: u32| ascii(code).to_digit(8);
-        let Some(first) = digit(self.read()) else { return refused("`\\\\0` needs octal digits") };
+        let Some(first) = digit(self.read()) else { return refused("`\\0` needs octal digits") };
         let Some(second) = digit(self.peek()) else { return Ok(first) };
         self.at += 1;
         match digit(self.peek()) {
@@ -772,7 +773,7 @@ impl Parser {
                 match digit(code) {
                     Some(digit) => value = value * 16 + digit,
                     None if is(code, '}') => return Ok(value),
-                    None => return refused("`\\\\x{` is never closed"),
+                    None => return refused("`\\x{` is never closed"),
                 }
                 if value > 0x10_FFFF {
                     return refused("no such character");
@@ -814,7 +815,7 @@ impl Parser {
             self.at += 1;
             loop {
                 if self.ended() {
-                    return refused("`\\\\p{` is never closed");
+                    return refused("`\\p{` is never closed");
                 }
                 let code = self.read();
                 if is(code, '}') {
@@ -823,11 +824,11 @@ impl Parser {
                 push(code);
             }
             if name.is_empty() {
-                return refused("`\\\\p{}` names nothing");
+                return refused("`\\p{}` names nothing");
             }
         } else {
             if self.ended() {
-                return refused("`\\\\p` names nothing");
+                return refused("`\\p` names nothing");
             }
             push(self.read());
         }
@@ -1187,60 +1188,78 @@ impl Info {
     }
 
     fn study(&mut self, node: &Node) {
-        match node {
-            Node::Empty | Node::Place(_) | Node::Ahead(..) | Node::Behind { .. } => {}
-            Node::Char(..) | Node::Set(_) => self.add(1, 1),
-            Node::LineEnding => self.add(1, 2),
-            // Java forgets to count its length.
-            Node::Grapheme => self.add(1, 0),
-            Node::Reference(..) => self.bounded = false,
-            Node::Sequence(nodes) => nodes.iter().for_each(|node| self.study(node)),
-            Node::Group(node, _) | Node::Atomic(node) => self.study(node),
-            Node::Branch(nodes) => {
-                let (mut min, mut max) = (i32::MAX, -1);
-                for node in nodes {
+        self.follow(&mut vec![node]);
+    }
+
+    /// Goes along a chain of nodes, the next one last. As in Java, what comes behind alternatives is counted for itself and added, which
+    /// decides where an overflow is noticed.
+    fn follow(&mut self, chain: &mut Vec<&Node>) {
+        while let Some(node) = chain.pop() {
+            match node {
+                Node::Empty | Node::Place(_) | Node::Ahead(..) | Node::Behind { .. } => {}
+                Node::Char(..) | Node::Set(_) => self.add(1, 1),
+                Node::LineEnding => self.add(1, 2),
+                // Java forgets to count its length.
+                Node::Grapheme => self.add(1, 0),
+                Node::Reference(..) => self.bounded = false,
+                Node::Sequence(nodes) => chain.extend(nodes.iter().rev()),
+                Node::Group(node, _) => chain.push(node),
+                Node::Atomic(node) => self.study(node),
+                Node::Branch(nodes) => return self.branch(nodes, chain),
+                Node::Repeat { node, kind, question: true, .. } if matches!(**node, Node::Group(..)) && *kind != Kind::Possessive => {
+                    return self.branch(&[(**node).clone(), Node::Empty], chain);
+                }
+                Node::Repeat { node, question: true, .. } => {
+                    let min = self.min;
+                    self.study(node);
+                    self.min = min;
+                    self.fixed = false;
+                }
+                Node::Repeat { node, min, max, kind, .. } => {
                     let mut info = Info::default();
                     info.study(node);
-                    min = min.min(info.min);
-                    max = max.max(info.max);
-                    self.bounded &= info.bounded;
-                }
-                self.add(min, max);
-                self.fixed = false;
-            }
-            Node::Repeat { node, min, max, kind, question } => {
-                let mut info = Info::default();
-                info.study(node);
-                if *question {
-                    self.max = self.max.wrapping_add(info.max);
-                    self.bounded &= info.bounded;
-                    self.fixed = false;
-                    return;
-                }
-                let single = matches!(**node, Node::Set(_) | Node::Char(..));
-                if single && *max == MANY && *kind == Kind::Greedy {
-                    // Java takes the largest number for a length, and lets it overflow.
-                    self.add(*min, MANY);
-                    self.fixed = false;
-                    return;
-                }
-                if matches!(**node, Node::Group(..)) && !info.fixed && *kind != Kind::Possessive {
+                    let single = matches!(**node, Node::Set(_) | Node::Char(..));
+                    if single && *max == MANY && *kind == Kind::Greedy {
+                        // Java takes the largest number for a length, and lets it overflow.
+                        self.add(*min, MANY);
+                        self.fixed = false;
+                        continue;
+                    }
+                    if matches!(**node, Node::Group(..)) && !info.fixed && *kind != Kind::Possessive {
+                        // A loop; Java looks no further.
+                        self.bounded = false;
+                        self.fixed = false;
+                        return;
+                    }
                     self.min = self.min.saturating_add(info.min.saturating_mul(*min));
-                    self.bounded = false;
-                    self.fixed = false;
-                    return;
+                    if self.bounded && info.bounded {
+                        let before = self.max;
+                        self.max = info.max.wrapping_mul(*max).wrapping_add(before);
+                        self.bounded = self.max >= before;
+                    } else {
+                        self.bounded = false;
+                    }
+                    self.fixed &= info.fixed && min == max;
                 }
-                self.min = self.min.saturating_add(info.min.saturating_mul(*min));
-                if self.bounded && info.bounded {
-                    let before = self.max;
-                    self.max = info.max.wrapping_mul(*max).wrapping_add(before);
-                    self.bounded = self.max >= before;
-                } else {
-                    self.bounded = false;
-                }
-                self.fixed &= info.fixed && min == max;
             }
         }
+    }
+
+    fn branch(&mut self, nodes: &[Node], behind: &mut Vec<&Node>) {
+        let (mut min, mut max) = (i32::MAX, -1);
+        for node in nodes {
+            let mut info = Info::default();
+            info.study(node);
+            min = min.min(info.min);
+            max = max.max(info.max);
+            self.bounded &= info.bounded;
+        }
+        let mut rest = Info::default();
+        rest.follow(behind);
+        self.add(min, max);
+        self.add(rest.min, rest.max);
+        self.bounded &= rest.bounded;
+        self.fixed = false;
     }
 }
 
@@ -1453,7 +1472,12 @@ impl Compiler {
             let start = self.emit(Op::Loop { count, min, max, lazy, exit: 0 });
             let body = self.label();
             self.emit(Op::Begin(begin));
-            self.node(node);
+            if matches!(node, Node::LineEnding) {
+                // What is repeated by itself doesn't give back a half of `\r\n`.
+                self.part(Op::Atomic { min: 1, max: 1, exit: 0 }, node);
+            } else {
+                self.node(node);
+            }
             self.emit(Op::Again { count, begin, min, max, lazy, body });
             self.patch(start);
         }
