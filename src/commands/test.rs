@@ -57,6 +57,11 @@ enum Target {
     },
 }
 
+/// Who may post and deploy need not be allowed to read what others sent.
+const UNREADABLE: &str = "stored: the answer has its id (not read back: s3:ListBucket or s3:GetObject isn't allowed)";
+/// To look at a message is to take it from the queue's consumers for a while, and counts as a delivery.
+const QUEUED: &str = "queued: the answer has its id (not read back: that would take it from its consumers)";
+
 /// One sample to post.
 struct Case<'a> {
     stage: &'a str,
@@ -322,29 +327,31 @@ async fn read_back(
             match found.await {
                 Ok(Some((key, stored))) => (format!("s3://{bucket}/{key}"), stored),
                 Ok(None) => return Err(format!("answered 200 with id {id}, but no such object is below s3://{bucket}/{prefix}{APP}_")),
-                // Who may post and deploy need not be allowed to read what others sent.
                 Err(error) if error.status == Some(403) => {
-                    let proof = "stored: the answer has its id (not read back: s3:ListBucket or s3:GetObject isn't allowed)";
-                    return Ok(Arrived { id, place: format!("s3://{bucket}/{prefix}"), proof });
+                    return Ok(Arrived { id, place: format!("s3://{bucket}/{prefix}"), proof: UNREADABLE });
                 }
                 Err(error) => return Err(words(error)),
             }
         }
         (Target::Deployed { account, .. }, Destination::Sqs(sqs)) => {
             let queue = sqs.queue.resolve(case.stage, &account.id, &account.region);
-            // To look at a message is to take it from the queue's consumers for a while, and counts as a delivery.
-            return Ok(Arrived {
-                id,
-                place: queue,
-                proof: "queued: the answer has its id (not read back: that would take it from its consumers)",
-            });
+            return Ok(Arrived { id, place: queue, proof: QUEUED });
         }
         (Target::Dev { running, aws }, _) => {
             let exchange = journalled(http, running, case, &id, tell).await?;
             match exchange.record {
                 Some(Stored::S3 { bucket, key, .. }) => {
-                    let stored = s3::get(aws, &bucket, &key).await.map_err(words)?;
-                    (format!("s3://{bucket}/{key}"), stored)
+                    let place = format!("s3://{bucket}/{key}");
+                    match s3::get(aws, &bucket, &key).await {
+                        Ok(stored) => (place, stored),
+                        // It writes to the account, as the one who is asking.
+                        Err(error) if error.status == Some(403) => return Ok(Arrived { id, place, proof: UNREADABLE }),
+                        Err(error) => return Err(words(error)),
+                    }
+                }
+                // `--destinations aws`
+                Some(Stored::Sqs { queue, .. }) if running.endpoint.is_none() => {
+                    return Ok(Arrived { id, place: queue, proof: QUEUED });
                 }
                 Some(Stored::Sqs { queue, message_id, .. }) => {
                     let url = format!("{}{}/api/requests/{}/record", running.url, inspector::ROOT, exchange.id);

@@ -14,9 +14,9 @@ pub fn run(context: &Context, args: cli::Validate) -> Result<()> {
         let warnings: Vec<Value> = warnings.iter().map(diagnostic).collect();
         let stages: Vec<&str> = stack.stages.iter().map(|stage| stage.name.as_str()).collect();
         let routes: Vec<&String> = stack.routes.keys().collect();
-        context
-            .report
-            .result(&json!({"version": VERSION, "stack": stack.name, "stages": stages, "routes": routes, "warnings": warnings}).to_string());
+        context.report.result(
+            &json!({"version": VERSION, "stack": stack.name, "stages": stages, "routes": routes, "warnings": warnings}).to_string(),
+        );
     } else {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         context.report.result(&format!(

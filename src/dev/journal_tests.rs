@@ -209,7 +209,9 @@ fn a_summary_is_short_whatever_was_sent() {
 
 #[test]
 fn the_preview_of_a_form_is_what_its_fields_hold_not_its_boundary() {
-    let part = |head: &str, value: &[u8]| [format!("--xYzZY\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), value, b"\r\n"].concat();
+    let part = |head: &str, value: &[u8]| {
+        [format!("--xYzZY\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), value, b"\r\n"].concat()
+    };
     let body = [
         part("name=\"from\"", "Ann é".as_bytes()),
         part("name=\"text\"", b"two\r\nlines"),

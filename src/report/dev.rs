@@ -14,6 +14,8 @@ impl Report {
         let Exchange { id, time, stage, route, request, status, millis, record, why, .. } = exchange;
         let place = record.as_ref().map(|record| match record {
             Stored::S3 { bucket, key, .. } => format!("s3://{bucket}/{key}"),
+            // Of one in the account the message's id is not known.
+            Stored::Sqs { queue, message_id, .. } if message_id.is_empty() => format!("sqs {queue}"),
             Stored::Sqs { queue, message_id, .. } => format!("sqs {queue} {message_id}"),
         });
         if self.json {

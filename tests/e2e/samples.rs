@@ -1,7 +1,10 @@
-//! `routeto test`: providers' samples through a deployed stage, read back.
+//! `routeto test`: providers' samples through a deployed stage, read back. And the two others that reach from the laptop into the account: `dev
+//! --destinations aws` and `tail --from aws`.
 
-use crate::support::{Stack, aws, stack};
+use crate::support::{Stack, aws, http, query, stack};
 use serde_json::{Value, json};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const YAML: &str = r#"
 stack: NAME
@@ -76,5 +79,63 @@ fn samples_go_through_a_deployed_stage_and_what_is_stored_is_read_back() {
     stack.routeto("test", "--route /mail --provider github").fails(64, &["github posts application/json", "multipart/form-data"]);
     stack.routeto("test", "--route /nowhere").fails(64, &["has no route `/nowhere`"]);
     stack.routeto("test", "--stage nowhere").fails(64, &["has no stage `nowhere`"]);
+    stack.teardown();
+}
+
+/// What `probe` finds, within a minute: logs come late.
+fn soon<T>(what: &str, probe: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} didn't come");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn dev_puts_records_into_the_account_where_it_is_told_to_and_tail_tells_what_a_stage_stored() {
+    let stack = Stack::new(YAML);
+    let deployed = stack.deploy();
+    let (bucket, queue) = (format!("{}-000000000000-dev", stack.name), format!("{}-mail-dev", stack.name));
+
+    let dev = stack.routeto("dev", "--destinations aws --port 0").spawn();
+    let note = stack.path().join(".routeto/dev.json");
+    let running = soon("dev", || serde_json::from_slice::<Value>(&std::fs::read(&note).ok()?).ok());
+    assert_eq!(running["endpoint"], Value::Null, "it has no S3 and SQS of its own");
+    let token = stack::token("dev");
+    let url = |route: &str| format!("{}/dev{route}{}", running["url"].as_str().unwrap(), query(&[("token", &token)]));
+    let id = stack::stored(&http::post(&url("/input"), "application/json", b"{\"here\": 1.50}"));
+    let key =
+        aws::keys(&bucket).unwrap_or_default().into_iter().find(|key| key.ends_with(&id)).unwrap_or_else(|| panic!("no object of {id}"));
+    assert_eq!(aws::object(&bucket, &key).body, b"{\"here\": 1.50}");
+    let mail = b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nhi\r\n--b--\r\n";
+    stack::stored(&http::post(&url("/mail"), "multipart/form-data; boundary=b", mail));
+    assert_eq!(aws::depth(&queue), 1);
+    assert!(!stack.path().join(".routeto/store").exists());
+    let said = stack.routeto("test", "").json();
+    assert_eq!(said["target"], "dev");
+    let ok: Vec<&Value> = said["results"].as_array().unwrap().iter().map(|result| &result["ok"]).collect();
+    assert!(ok.iter().all(|ok| **ok == json!(true)), "{said:#}");
+    let queued = said["results"].as_array().unwrap().iter().filter(|result| result["route"] == "/mail").count();
+    assert_eq!(aws::depth(&queue), 1 + queued, "left for its consumers");
+    dev.interrupt();
+    assert_eq!(dev.wait().status, 0);
+
+    let tail = stack.routeto("tail", "--from aws").spawn();
+    sleep(Duration::from_secs(3));
+    let id = deployed.store("dev", "/input", "application/json", b"{\"there\": 1}");
+    // A second one for certain comes after the first was looked for.
+    sleep(Duration::from_secs(6));
+    let second = deployed.store("dev", "/mail", "multipart/form-data; boundary=b", mail);
+    sleep(Duration::from_secs(8));
+    tail.interrupt();
+    let output = tail.wait();
+    assert_eq!(output.status, 130, "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{output:?}");
+    assert!(lines[0].contains(&format!("  dev  /input  s3://{bucket}/SendGrid/input_")) && lines[0].contains(&id), "{output:?}");
+    assert!(lines[1].ends_with(&format!("  dev  /mail  {queue}  {} bytes", lines[1].rsplit(' ').nth(1).unwrap())), "{output:?} {second}");
     stack.teardown();
 }
