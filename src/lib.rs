@@ -31,6 +31,12 @@ use std::{io::Write, process::ExitCode, time::Duration};
 pub fn run() -> ExitCode {
     let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
+        Err(error) if may_hold_a_token(&error) => {
+            let failure = Failure::new("set-token", "an argument is too many; it isn't shown, since it could be a token")
+                .now("a token is given on stdin: printf %s \"$TOKEN\" | routeto set-token --stage STAGE --token-stdin");
+            let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
+            return ExitCode::from(64);
+        }
         Err(error) => {
             let _ = error.print();
             // Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
@@ -63,6 +69,18 @@ pub fn run() -> ExitCode {
     // A build that is being killed need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     end(&context, outcome)
+}
+
+/// clap repeats an argument that it can't place. One of `set-token`'s that is no option is likely to be the token.
+fn may_hold_a_token(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let option = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if text.starts_with('-'));
+    let stray = match error.kind() {
+        ErrorKind::UnknownArgument => !option,
+        ErrorKind::TooManyValues => true,
+        _ => false,
+    };
+    stray && std::env::args().any(|arg| arg == "set-token")
 }
 
 /// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.

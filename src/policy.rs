@@ -90,7 +90,9 @@ pub fn covering(policy: &Policy, destination: &str) -> Option<Policy> {
     let mut part = Policy { account: policy.account.clone(), keys: policy.keys.clone(), ..Policy::default() };
     if let Some(place) = base.strip_prefix("s3://") {
         let allowed = settings.split('&').filter_map(|setting| setting.strip_prefix("allow="));
-        let wanted = std::iter::once(format!("{place}*")).chain(allowed.map(|place| format!("{}/*", place.trim_end_matches('/'))));
+        // A destination without a prefix has no slash behind the bucket's name.
+        let own = if place.contains('/') { format!("{place}*") } else { format!("{place}/*") };
+        let wanted = std::iter::once(own).chain(allowed.map(|place| format!("{}/*", place.trim_end_matches('/'))));
         for wanted in wanted {
             let arn = policy.put_objects.iter().find(|arn| arn.split_once(":::").is_some_and(|(_, object)| object == wanted))?;
             part.put_objects.insert(arn.clone());
@@ -171,13 +173,14 @@ mod tests {
     #[test]
     fn a_destination_is_covered_by_just_what_it_needs() {
         let mut policy = policy();
-        policy.put_objects.insert("arn:aws:s3:::archive/teamA/*".into());
+        policy.put_objects.extend(["arn:aws:s3:::archive/teamA/*".into(), "arn:aws:s3:::whole/*".into()]);
         let names = |destination: &str| {
             let part = covering(&policy, destination)?;
             Some(part.put_objects.into_iter().chain(part.send_messages).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(names("s3://b/p/?format=ndjson").as_deref(), Some("arn:aws:s3:::b/p/*"));
         assert_eq!(names("s3://b/p/?allow=archive/teamA").as_deref(), Some("arn:aws:s3:::archive/teamA/* arn:aws:s3:::b/p/*"));
+        assert_eq!(names("s3://whole").as_deref(), Some("arn:aws:s3:::whole/*"));
         assert_eq!(names("https://sqs.us-east-1.amazonaws.com/1/q?format=body").as_deref(), Some("arn:aws:sqs:us-east-1:1:q"));
         for other in ["s3://b/", "s3://b/p", "s3://b/p/?allow=archive/teamB", "https://sqs.us-east-1.amazonaws.com/1/qq", "", "x"] {
             assert_eq!(names(other), None, "{other}");

@@ -357,6 +357,10 @@ fn remark(file: &std::path::Path, text: &str, lint: Lint) -> Diagnostic {
     }
 }
 
+fn is_nothing(value: &serde_json::Value) -> bool {
+    value.is_null() || value == ""
+}
+
 /// What a sample request makes of a template: a warning where it fails, or isn't JSON.
 fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
     let stage = stack.stages.first()?;
@@ -371,11 +375,21 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
         Diagnostic { severity: Severity::Warning, file, place: None, source_line: None, width: 1, message, help }
     };
     match event(&At { stack, route, stage: &stage.name, time: 1_700_000_000_000 }, &request, false) {
-        Ok(rendered) if serde_json::from_str::<serde_json::Value>(&rendered.text).is_ok() => None,
-        Ok(_) => Some(warning(
-            format!("the mapping template of {} makes no JSON of a sample request", route.path),
-            "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render`",
-        )),
+        Ok(rendered) => match serde_json::from_str::<serde_json::Value>(&rendered.text) {
+            Ok(event) if ["destination", "bucket", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(warning(
+                format!("the event that the mapping template of {} makes of a sample request has no `destination`", route.path),
+                "the function would store nothing and answer 503; write `\"destination\": \"$destination\"`: routeto sets that variable",
+            )),
+            Ok(event) if ["body", "body-json", "body-raw"].iter().all(|key| is_nothing(&event[*key])) => Some(warning(
+                format!("the event that the mapping template of {} makes of a sample request has nothing in `body`", route.path),
+                "the function would store an empty record and answer 200; write `\"body\": \"$util.base64Encode($input.body)\"`",
+            )),
+            Ok(_) => None,
+            Err(error) => Some(warning(
+                format!("the mapping template of {} makes no JSON of a sample request: {error} of the event", route.path),
+                "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render`",
+            )),
+        },
         Err(no_event) => match *no_event {
             NoEvent::Template(_, diagnostic) => Some(Diagnostic { severity: Severity::Warning, ..*diagnostic }),
             NoEvent::Answer(..) => None,
@@ -444,8 +458,30 @@ stages: { prod: {} }
     }
 
     #[test]
+    fn an_event_without_a_destination_or_a_body_is_warned_of() {
+        let said = |template: &'static str| {
+            let yaml = "stack: hooks\nroutes:\n  /own:\n    sqs: { queue: 'own-${stage}' }\n    templates: { application/json: own.vtl }\nstages: { prod: {} }\n";
+            let read = |_: &Path| Ok(template.as_bytes().to_vec());
+            let world = World { env: &|_| None, read: &read, region: None };
+            let loaded =
+                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
+            check(&loaded.stack).expect("it parses").iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+        };
+        let event = "the event that the mapping template of /own makes of a sample request has";
+        assert_eq!(
+            said("{\"validToken\": \"$stageVariables.validToken\", \"body\": \"$util.base64Encode($input.body)\"}"),
+            [format!("{event} no `destination`")]
+        );
+        let empty = "{\"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$input.bodi\"}";
+        assert_eq!(said(empty).last(), Some(&format!("{event} nothing in `body`")));
+        // a byte order mark would be part of the event
+        let whole = "\u{feff}{\"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
+        assert_eq!(said(whole), [] as [String; 0]);
+    }
+
+    #[test]
     fn a_slip_in_a_name_is_warned_of_in_the_users_file() {
-        let template = "{\"validToken\": \"$stageVariables.validTokn\",\n \"id\": \"$context.requestid\"}\n";
+        let template = "{\"validToken\": \"$stageVariables.validTokn\",\n \"id\": \"$context.requestid\",\n \"destination\": \"$destination\", \"body\": \"eA==\"}\n";
         let yaml = "
 stack: hooks
 routes:
@@ -464,7 +500,7 @@ stages: { prod: {} }
             warnings,
             [
                 "warning: no stage sets the variable validTokn; $stageVariables.validTokn prints nothing\n  --> own.vtl:1:17\n   |\n 1 | {\"validToken\": \"$stageVariables.validTokn\",\n   |                 ^^^^^^^^^^^^^^^^^^^^^^^^^\n  = help: did you mean $stageVariables.validToken?",
-                "warning: API Gateway's documents don't name $context.requestid; it prints nothing\n  --> own.vtl:2:9\n   |\n 2 |  \"id\": \"$context.requestid\"}\n   |         ^^^^^^^^^^^^^^^^^^\n  = help: did you mean $context.requestId?",
+                "warning: API Gateway's documents don't name $context.requestid; it prints nothing\n  --> own.vtl:2:9\n   |\n 2 |  \"id\": \"$context.requestid\",\n   |         ^^^^^^^^^^^^^^^^^^\n  = help: did you mean $context.requestId?",
             ]
         );
     }

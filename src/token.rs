@@ -47,6 +47,15 @@ pub fn is_shut(valid_token: &Secret) -> bool {
     valid_token.0.is_empty() || valid_token.0 == NO_TOKEN
 }
 
+/// Whether the token is one of those that `validToken` lists, whatever its expiry.
+pub fn opens(valid_token: &Secret, token: &str) -> bool {
+    let wanted = hash(token);
+    valid_token.0.split(',').map(str::trim).any(|entry| match entry.strip_prefix(HASH) {
+        Some(rest) => rest.split(':').next().is_some_and(|digest| wanted.ends_with(digest) && digest.len() + HASH.len() == wanted.len()),
+        None => entry == token,
+    })
+}
+
 /// Until when a token before the newest still works, epoch seconds; `None` where none does.
 pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
     let expiries = valid_token.0.split(',').filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
@@ -122,6 +131,14 @@ mod tests {
         let rotated = rotate(&rotate(&old, &secret("new"), 1000, Some(5000)), &secret("newer"), 2000, Some(4000));
         assert_eq!([1000, 3999, 4000].map(|now| old_until(&rotated, now)), [Some(4000), Some(4000), None]);
         assert_eq!(old_until(&secret("sha256:x:y,plain:9"), 1), None);
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash_and_a_part_of_one_is_not() {
+        let valid = rotate(&first(&secret("old")), &secret("new"), 1000, Some(5000));
+        assert_eq!(["old", "new", "other", ""].map(|token| opens(&valid, token)), [true, true, false, false]);
+        assert!(opens(&secret("plain"), "plain") && !opens(&secret("plain"), "plai"));
+        assert!(!opens(&secret("sha256:"), "plain") && !opens(&secret(NO_TOKEN), "plain"));
     }
 
     #[test]

@@ -139,14 +139,8 @@ struct Holder {
 
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
 async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen) -> Result<Option<Lock>, CallError> {
-    let lock = |number, made| Lock {
-        aws: aws.clone(),
-        group: group.name.clone(),
-        number,
-        made,
-        old: seen.streams.clone(),
-        history: seen.history,
-    };
+    let lock =
+        |number, made| Lock { aws: aws.clone(), group: group.name.clone(), number, made, old: seen.streams.clone(), history: seen.history };
     Ok(match seen.state {
         _ if seen.is_stale() => None,
         State::NoGroup => logs::create_new(aws, group).await?.then(|| lock(1, false)),

@@ -25,6 +25,32 @@ use pace::Pace;
 use std::{sync::Arc, time::Duration};
 use wait::real;
 
+fn check_endpoint(place: &str, url: &str) -> Result<()> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    if rest.is_some_and(|rest| !rest.is_empty()) && url.parse::<::http::Uri>().is_ok() {
+        return Ok(());
+    }
+    Err(Error::Usage(Failure::new(place, format!("`{url}` is no URL")).now("begin it with http:// or https://")))
+}
+
+/// A profile that neither file has would only be missed at the first call, as missing credentials.
+async fn profile_exists(name: &str) -> Result<()> {
+    // Files that can't be read are the SDK's to complain of.
+    let Ok(profiles) = aws_config::profile::load(&Default::default(), &Default::default(), &Default::default(), None).await else {
+        return Ok(());
+    };
+    if profiles.get_profile(name).is_some() {
+        return Ok(());
+    }
+    let mut known: Vec<&str> = profiles.profiles().collect();
+    known.sort_unstable();
+    let now = match known.as_slice() {
+        [] => "`aws configure` makes one; or give --profile and AWS_PROFILE another name, or none".to_owned(),
+        known => format!("those there are: {}", known.join(", ")),
+    };
+    Err(Error::Usage(Failure::new("profile", format!("there is no profile `{name}` in AWS's config and credentials files")).now(now)))
+}
+
 /// Which account, region and endpoint a command works with: the global options.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
@@ -56,6 +82,9 @@ impl Aws {
     /// # Errors
     /// When no region is to be found.
     pub async fn connect(connection: &Connection) -> Result<Aws> {
+        if let Some(name) = connection.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())) {
+            profile_exists(&name).await?;
+        }
         let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(real(Duration::from_secs(1)));
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(
             TimeoutConfig::builder()
@@ -73,7 +102,16 @@ impl Aws {
             let provider = aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name(profile).build();
             loader = loader.profile_name(profile).credentials_provider(provider);
         }
+        // Before the SDK looks at them: what is no URL makes it panic.
+        for (name, url) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")) {
+            if url.is_empty() {
+                let failure = Failure::new(name, "it is set to nothing, which no SDK of AWS's takes for unset");
+                return Err(Error::Usage(failure.now("unset it, or set it to a URL")));
+            }
+            check_endpoint(&name, &url)?;
+        }
         if let Some(url) = &connection.endpoint_url {
+            check_endpoint("--endpoint-url", url)?;
             loader = loader.endpoint_url(url);
         }
         Aws::load(loader).await
@@ -81,17 +119,20 @@ impl Aws {
 
     async fn load(loader: aws_config::ConfigLoader) -> Result<Aws> {
         let config = loader.load().await;
-        let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
+        let Some(region) = config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty()) else {
             return Err(Error::Usage(
                 Failure::new("region", "no AWS region is set").now("write `region:` into the stack file, give --region, or set AWS_REGION"),
             ));
         };
+        if !crate::spec::is_region(&region) {
+            return Err(Error::Usage(
+                Failure::new("region", format!("`{region}` is no region's name"))
+                    .now("write it as AWS does, `us-east-1` say: in the stack file, with --region, or in AWS_REGION"),
+            ));
+        }
         let endpoint_url = config.endpoint_url().map(str::to_owned);
         if let Some(url) = &endpoint_url {
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                let failure = Failure::new("endpoint", format!("`{url}` is no URL"));
-                return Err(Error::Usage(failure.now("begin --endpoint-url or AWS_ENDPOINT_URL with http:// or https://")));
-            }
+            check_endpoint("endpoint", url)?;
             call::remember_endpoint(url);
         }
         // Other endpoints than AWS's have no host name per bucket.

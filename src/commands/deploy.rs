@@ -1,6 +1,10 @@
 //! `routeto deploy`: build, plan, apply, probe.
 
-use super::{Context, Planned, can_invoke, invoke_url, probe, rollback};
+use super::{
+    Context, Planned, can_invoke, invoke_url,
+    probe::{self, Unproven},
+    rollback,
+};
 use crate::{
     apply::{Applied, go_on},
     aws::{
@@ -81,7 +85,9 @@ impl Work<'_> {
         let Some(codes) = begun.codes() else { return false };
         let api = desired::api(self.stack, &begun.account, &desired::tags(self.stack));
         let written = begun.api_description().is_some_and(|description| description == openapi::description(&api));
-        begun.lock.is_free() && begun.api_description().is_some() && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
+        begun.lock.is_free()
+            && begun.api_description().is_some()
+            && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
     }
 
     async fn under_lock(&self, begun: &Begun<'_>, first: Option<Planned>, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
@@ -191,7 +197,10 @@ impl Work<'_> {
         for (name, outcome) in probed {
             let Err(unproven) = outcome else { continue };
             let wrong = unproven.iter().any(|unproven| unproven.wrong);
-            failures.extend(unproven.into_iter().map(|unproven| unproven.failure));
+            // What to do about wrong answers is said once, with what became of the stage.
+            failures.extend(
+                unproven.into_iter().map(|Unproven { failure, .. }| if wrong { Failure { now: None, ..failure } } else { failure }),
+            );
             if wrong {
                 failures.push(self.go_back(done, name, args).await);
             }
@@ -371,9 +380,20 @@ fn report(
     } else {
         text(context, stack, stages, done, args, &api, seconds);
     }
+    for (stage, state) in stages.iter().filter_map(|stage| Some((stage, done.planned.observed.stages.get(stage)?))) {
+        let given = std::env::var(variable(stage)).ok().filter(|token| !token.is_empty());
+        if given.is_some_and(|token| !token::is_shut(&state.valid_token) && !token::opens(&state.valid_token, &token)) {
+            let name = variable(stage);
+            let command = format!("{} --stage {stage}", args.stack.command("set-token"));
+            context.report.warning(&format!(
+                "{name} is none of stage {stage}'s tokens, and a deploy changes none: printf %s \"${name}\" | {command} --token-stdin"
+            ));
+        }
+    }
     for stage in stages.iter().filter(|stage| shut(stage) && needs_token(stack)) {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
-        let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(|name| std::env::var_os(name).is_some());
+        let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(is_set);
         let now = match given {
             // It would have been taken, had the stage been new, and the only new one.
             Some(name) => format!("printf %s \"${name}\" | {command} --token-stdin"),

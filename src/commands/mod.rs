@@ -102,6 +102,10 @@ impl Context {
 
     /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
     pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
+        if let Some(region) = self.global.region.as_deref().filter(|region| !spec::is_region(region)) {
+            let failure = Failure::new("--region", format!("`{region}` is no region's name"));
+            return Err(Error::Usage(failure.now("a region looks like `us-east-1`")));
+        }
         let path = stack_path(&arg.stack);
         let bytes = read_stack(&path)?;
         let region = self.global.region.clone();

@@ -6,6 +6,7 @@ use crate::{
         http::{Answer, Http},
         wait::{Tell, Try, Waited, until},
     },
+    desired,
     error::Failure,
     observed::Secret,
     resource::hex,
@@ -33,13 +34,21 @@ struct Probe<'a> {
     media: &'a str,
     /// The template is the user's own: it may not hand on headers, so the answer need not tell the body's digest.
     custom: bool,
+    /// The gateway decodes the body as UTF-8 before the template sees it.
+    text: bool,
 }
 
 fn probes(stack: &Stack) -> Vec<Probe<'_>> {
-    let all = stack
-        .routes
-        .values()
-        .flat_map(|route| route.accept.iter().map(move |media| Probe { route, media, custom: route.templates.contains_key(media) }));
+    let binary = desired::binary_media_types(stack);
+    let all = stack.routes.values().flat_map(|route| {
+        let binary = &binary;
+        route.accept.iter().map(move |media| Probe {
+            route,
+            media,
+            custom: route.templates.contains_key(media),
+            text: !binary.contains(media),
+        })
+    });
     // A template of the user's own may not hand on the header, and with no token to be wrong the probe would be stored.
     all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
 }
@@ -73,7 +82,7 @@ pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>,
 }
 
 async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Tell<'_>) -> Result<(), Unproven> {
-    let body = sample(probe.media);
+    let body = probe.sample();
     let digest = hex(&Sha256::digest(&body));
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
@@ -120,9 +129,11 @@ fn judge(answer: &Answer, custom: bool, digest: &str, path: &str) -> Verdict {
     }
 }
 
-/// JSON where JSON is expected, every byte value elsewhere.
-fn sample(media: &str) -> Vec<u8> {
-    if media == "application/json" { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
+impl Probe<'_> {
+    /// UTF-8, and JSON, where text is expected; every byte value elsewhere.
+    fn sample(&self) -> Vec<u8> {
+        if self.text { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
+    }
 }
 
 /// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it.
@@ -132,7 +143,7 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> O
         Ok(http) => http,
         Err(error) => return Some(Err(Failure::new("probe", format!("{error:#}")))),
     };
-    let body = sample(probe.media);
+    let body = probe.sample();
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
     let limit = Duration::from_secs(60);

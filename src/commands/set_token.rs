@@ -15,6 +15,9 @@ use std::io::Read;
 const LONGEST_INPUT: u64 = 4096;
 
 pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
+    if let Some(failure) = token_in_place_of_a_file(&args.stack) {
+        return Err(Error::Usage(failure));
+    }
     let stack = context.load_quietly(&args.stack)?.stack;
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let shown = context.report.shows_tokens(args.show_token);
@@ -25,8 +28,11 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     } else {
         // Nobody would ever see it, and the old one would end with the overlap.
         return Err(Error::Usage(
-            Failure::new("set-token", "stdout is no terminal, so a random token would be shown to nobody")
-                .now("give --show-token, or the token itself with --token-stdin"),
+            Failure::new(
+                "set-token",
+                "nobody sits at a terminal here (stdout is none, or CI is set), so a random token would be shown to nobody",
+            )
+            .now("give --show-token, or the token itself with --token-stdin"),
         ));
     };
     let aws = context.connect(&stack).await?;
@@ -41,8 +47,10 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
     let seconds = u64::try_from(now() / 1000).unwrap_or(0);
     let until = (!args.now && !args.overlap.is_zero()).then(|| seconds + args.overlap.as_secs());
-    let shut = token::is_shut(&found);
+    let (shut, known) = (token::is_shut(&found), token::opens(&found, &token.0));
     let valid = token::rotate(&found, &token, seconds, until);
+    // Not always what was asked for: where there was no other token, none goes on.
+    let ends = token::old_until(&valid, seconds);
     let progress = context.progress.clone();
     let tell = move |reason: String| progress.step(&reason);
     apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
@@ -62,17 +70,21 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
             .note("not waited for: this endpoint isn't AWS's; set ROUTETO_INVOKE_URL to where its stages answer ({api}, {stage})");
     }
     if context.report.json {
-        let mut object = json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": until});
+        let mut object = json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": ends});
         if args.show_token {
             object["token"] = json!(token.0);
         }
         context.report.result(&object.to_string());
         return Ok(());
     }
-    let mut lines = vec![format!("stage {} has a new token", args.stage)];
+    let mut lines = vec![match known {
+        true => format!("stage {} has this token already; now it is its newest", args.stage),
+        false => format!("stage {} has a new token", args.stage),
+    }];
     lines.extend(route_lines(&stack, &url, shown.then_some(&token)));
-    match until {
+    match ends {
         _ if shut => {}
+        None if known && !args.now => {}
         None => lines.push("the old token is shut".into()),
         Some(_) => lines.push(format!(
             "the old token goes on working for {}: put the new one into the provider's URL by then",
@@ -81,6 +93,16 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     }
     context.report.result(&lines.join("\n"));
     Ok(())
+}
+
+/// Somebody who gives the token as an argument names, by that, a stack file that isn't there. No message may repeat it.
+fn token_in_place_of_a_file(arg: &cli::StackArg) -> Option<Failure> {
+    let text = arg.stack.to_str()?;
+    let is_path = text.contains(['/', '.']) || super::stack_path(&arg.stack).exists();
+    (!is_path && token::check(text).is_ok()).then(|| {
+        Failure::new("set-token", "there is no stack file of the name that was given; it isn't shown, since it could be a token")
+            .now("a token is given on stdin: printf %s \"$TOKEN\" | routeto set-token --stage STAGE --token-stdin")
+    })
 }
 
 fn words(seconds: u64) -> String {

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     observed::{Observed, Secret},
     plan::{Options, Plan, plan},
-    report::Style,
+    report::{Style, plan::holds_data},
     resource::{Id, Kind, Resource, Resources},
     spec::Stack,
     token,
@@ -121,8 +121,11 @@ fn text(
 ) -> String {
     let report = &context.report;
     let Some(api) = &observed.api else {
-        return format!("stack {} isn't deployed in account {}, {}", stack.name, account.id, account.region);
+        let data = observed.resources.keys().filter(|id| holds_data(id.kind));
+        let left = data.map(|id| format!("\nleft of it: {id}")).collect::<String>();
+        return format!("stack {} isn't deployed in account {}, {}{left}", stack.name, account.id, account.region);
     };
+    let served: BTreeSet<&String> = observed.resources.values().filter_map(served).flatten().collect();
     let mut lines = vec![format!("stack {} in account {}, {}, API {}", stack.name, account.id, account.region, api.id)];
     for stage in stages {
         lines.push(report.paint(Style::Bold, stage));
@@ -138,6 +141,9 @@ fn text(
         for route in stack.routes.values() {
             let destination = destinations.get(&route.variable).map_or("not deployed", |value| value.split('?').next().unwrap_or(value));
             lines.push(format!("  {url}{} → {destination}", route.path));
+        }
+        for path in served.iter().filter(|path| !stack.routes.contains_key(path.as_str())) {
+            lines.push(format!("  {url}{path} (not in the stack file)"));
         }
         let token = if token::is_shut(&state.valid_token) {
             format!("none yet: {} --stage {stage}", arg.command("set-token"))
@@ -155,7 +161,10 @@ fn text(
     }
     match drift {
         None => {}
-        Some(drift) if drift.is_empty() => lines.push("everything is as the stack file says".into()),
+        Some(drift) if drift.is_empty() => {
+            lines.push("everything is as the stack file says".into());
+            lines.extend(drift.kept.iter().map(|kept| format!("kept: {}, {}", kept.id, kept.why)));
+        }
         Some(drift) => {
             lines.push(format!("differs from the stack file; `{}` puts it right:", arg.command("deploy")));
             lines.push(report.plan(drift).trim_end().to_owned());
@@ -166,6 +175,14 @@ fn text(
         lines.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
     }
     lines.join("\n")
+}
+
+/// The paths of the API as it stands; a stage that was not moved yet may serve an earlier one's.
+fn served(resource: &Resource) -> Option<impl Iterator<Item = &String>> {
+    match resource {
+        Resource::Api(api) => Some(api.methods.keys()),
+        _ => None,
+    }
 }
 
 /// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests.

@@ -18,10 +18,7 @@ use crate::{
     spec::Stack,
 };
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let start = Instant::now();
@@ -31,6 +28,10 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let named = stack.stages.iter().map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region))).collect();
     let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named } };
     let whole = args.stages.stages.is_empty();
+    let what = match whole {
+        true => format!("stack {}", stack.name),
+        false => format!("{} of stack {}", stages.iter().map(|stage| format!("stage {stage}")).collect::<Vec<_>>().join(", "), stack.name),
+    };
     let begun = Begun::new(&aws, observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true }).await?;
     let asks = !args.yes && context.report.somebody_types();
     // Where there is something to take away and nobody to ask, the lock is taken while the second wave is on its way.
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     } else {
         let first = look.plan(&aws, begun.rest(&aws).await?).await?;
         if first.is_empty() {
-            finish(context, &stack, &begun.account, &first, &Applied::default(), start);
+            finish(context, &stack, &what, &begun.account, &first, &Applied::default(), start);
             return Ok(());
         }
         if asks && !confirm(context, &stack, &first, args.delete_data).await? {
@@ -50,11 +51,10 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let account = begun.account.clone();
     let outcome = async {
         // As in a deploy: the lock's number tells whether another one came in between.
-        let (taken, still, rest) = futures_util::join!(
-            context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)),
-            begun.still(&aws),
-            async { if first.is_some() { None } else { Some(begun.rest(&aws).await) } },
-        );
+        let (taken, still, rest) =
+            futures_util::join!(context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)), begun.still(&aws), async {
+                if first.is_some() { None } else { Some(begun.rest(&aws).await) }
+            },);
         // A lock that was taken by making its group has to be taken away with it, so it has to be seen.
         let undisturbed = taken? && still? && begun.lock.is_free();
         let plan = match (undisturbed, first, rest) {
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     if !applied.failed.is_empty() {
         return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
     }
-    finish(context, &stack, &account, &plan, &applied, start);
+    finish(context, &stack, &what, &account, &plan, &applied, start);
     Ok(())
 }
 
@@ -127,7 +127,7 @@ async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: boo
     Ok(yes)
 }
 
-fn finish(context: &Context, stack: &Stack, account: &Account, plan: &Plan, applied: &Applied, start: Instant) {
+fn finish(context: &Context, stack: &Stack, what: &str, account: &Account, plan: &Plan, applied: &Applied, start: Instant) {
     let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if context.report.json {
         let changes = json::changes(plan, Some(applied));
@@ -140,7 +140,7 @@ fn finish(context: &Context, stack: &Stack, account: &Account, plan: &Plan, appl
     let mut lines = vec![];
     let gone = applied.done.iter().filter(|key| key.step == Step::Main).count() - applied.kept.len();
     if plan.is_empty() {
-        lines.push(format!("nothing of stack {} stands in {}", stack.name, account.region));
+        lines.push(format!("nothing of {what} stands in {}", account.region));
     } else {
         lines.push(format!("{} resources of stack {} are gone ({seconds:.1} s)", gone, stack.name));
     }

@@ -94,7 +94,8 @@ impl Report {
         if value.contains('\n') && !self.verbose {
             // a text that comes or goes as a whole has nothing to compare
             let count = value.lines().count();
-            let _ = writeln!(text, "  {} {attribute}: {count} line{} (-v shows)", self.paint(style, sign), if count == 1 { "" } else { "s" });
+            let _ =
+                writeln!(text, "  {} {attribute}: {count} line{} (-v shows)", self.paint(style, sign), if count == 1 { "" } else { "s" });
         } else if value.contains('\n') {
             let _ = writeln!(text, "  {} {attribute}:", self.paint(style, sign));
             for line in value.lines() {

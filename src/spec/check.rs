@@ -250,7 +250,9 @@ impl<'c> Checker<'c, '_> {
 
     fn contradiction(&mut self, kind: &str, text: &Text, route: &RouteDraft, other: &RouteDraft) {
         let help = match kind {
-            "bucket" => "write the same `existing` and `expire_after` on both; where only the expiry is to differ, give each a `prefix` of its own",
+            "bucket" => {
+                "write the same `existing` and `expire_after` on both; where only the expiry is to differ, give each a `prefix` of its own"
+            }
             _ => "write the same `existing` and `dead_letter` on both, or give each its own queue",
         };
         let message = format!(

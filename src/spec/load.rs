@@ -4,7 +4,7 @@ use super::{
     Architecture, FunctionSettings, S3Format, SqsFormat, Template, Throttle, TokenRule,
     draft::{DeadLetterDraft, DestinationDraft, RouteDraft, S3Draft, Spanned, SqsDraft, StackDraft, StageDraft, TemplateDraft},
     names,
-    reader::{Allowed, DEAD_LETTER, FUNCTION, Fields, Item, ROUTE, Reader, S3, SQS, STACK, STAGE, THROTTLE},
+    reader::{Allowed, DEAD_LETTER, FUNCTION, Fields, Item, ROUTE, Reader, S3, SQS, STACK, STAGE, THROTTLE, could_be_a_token},
     shown,
     suggest::nearest,
     text::Text,
@@ -145,6 +145,11 @@ fn destination(reader: &mut Reader<'_>, fields: &Fields<'_>, path: &str) -> Opti
 fn token(reader: &mut Reader<'_>, fields: &Fields<'_>, path: &str) -> TokenRule {
     const RULES: [(&str, TokenRule); 2] = [("query", TokenRule::Query), ("none", TokenRule::None)];
     let Some(item) = fields.get("token") else { return TokenRule::Query };
+    if matches!(&item.node.value, Value::Scalar(scalar) if could_be_a_token(&scalar.text)) {
+        let help = "a token never stands in the stack file: set ROUTETO_TOKEN_<STAGE> for the first deploy, or use `routeto set-token`";
+        reader.error(item.span(), "`token` must be `query` or `none`; what stands there isn't shown, since it could be a token", help);
+        return TokenRule::Query;
+    }
     let rule = reader.choice(item, &RULES).unwrap_or(TokenRule::Query);
     if rule == TokenRule::None {
         reader.warning(
@@ -288,7 +293,8 @@ fn template(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Template> {
         return None;
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Some(Template { file, text }),
+        // A byte order mark would stand before the event, which then is no JSON.
+        Ok(text) => Some(Template { file, text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) }),
         Err(error) => {
             let message = format!("the mapping template `{name}` is not UTF-8: byte {} is not", error.utf8_error().valid_up_to() + 1);
             reader.error(item.span(), message, "save it as UTF-8");

@@ -112,6 +112,11 @@ fn whole_file(file: &Path, message: &str, help: &str) -> Diagnostic {
 }
 
 /// Text of the user's for a message: control characters made visible, long text cut.
+/// Whether it has the form of a region's name, `us-east-1`.
+pub fn is_region(name: &str) -> bool {
+    names::region(name).is_ok()
+}
+
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut shown: String =

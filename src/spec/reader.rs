@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
             severity,
             file: self.file.to_owned(),
             place: Some(span.place),
-            source_line: line.map(|line| (*line).to_owned()),
+            source_line: line.map(|line| without_token(line)),
             width: span.width.clamp(1, room.max(1)),
             message,
             help,
@@ -401,6 +401,21 @@ fn placeholder_help(name: &str) -> String {
 /// "`a`, `b` or `c`".
 fn either(words: &[&str]) -> String {
     listed(words).replace(" and ", " or ")
+}
+
+/// Whether a value of `token:` looks like the token itself, which belongs nowhere in a stack file.
+pub(super) fn could_be_a_token(text: &str) -> bool {
+    text.len() >= 12 && !text.contains(char::is_whitespace)
+}
+
+/// The line as it may be shown: a secret that somebody wrote behind `token:` is covered.
+fn without_token(line: &str) -> String {
+    let covered = line.split_once("token:").and_then(|(before, after)| {
+        let value = after.trim_start().split([',', '}', '#']).next().unwrap_or_default().trim_end();
+        could_be_a_token(value.trim_matches(['"', '\'']))
+            .then(|| format!("{before}token:{}", after.replacen(value, &"*".repeat(value.chars().count()), 1)))
+    });
+    covered.unwrap_or_else(|| line.to_owned())
 }
 
 fn described(node: &Node) -> String {

@@ -51,6 +51,18 @@ fn a_region_that_does_not_exist() {
 }
 
 #[test]
+fn a_wrong_region_profile_or_endpoint_is_named_before_anything_is_asked() {
+    let stack = Stack::new(YAML);
+    let plan = |options: &str| stack.routeto("plan", options);
+    plan("--region US-EAST-1").fails(64, &["--region", "`US-EAST-1` is no region's name"]);
+    plan("").env("AWS_REGION", "us-east-1 ").fails(64, &["`us-east-1 ` is no region's name"]);
+    plan("--profile nobody").fails(64, &["no profile `nobody`"]);
+    plan("").env("AWS_PROFILE", "nobody").fails(64, &["no profile `nobody`"]);
+    plan("").env("AWS_ENDPOINT_URL", "").fails(64, &["AWS_ENDPOINT_URL: it is set to nothing"]);
+    plan("").env("AWS_ENDPOINT_URL_S3", "127.0.0.1:1").fails(64, &["AWS_ENDPOINT_URL_S3: `127.0.0.1:1` is no URL"]);
+}
+
+#[test]
 fn an_expired_session() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);

@@ -200,3 +200,18 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
     proxy.latency(Duration::ZERO);
     hurried(stack.routeto("deploy", ""), &proxy).check();
 }
+
+#[test]
+fn a_stage_goes_back_to_a_bucket_that_left_the_file_and_was_kept() {
+    let yaml = "stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-old-${stage}\" }\nstages:\n  prod: {}\n";
+    let stack = Stack::new(yaml);
+    stack.deploy().store("prod", "/input", JSON, b"{}");
+    stack.rewrite(&yaml.replace("-old-", "-new-"));
+    let second = stack.deploy();
+    second.store("prod", "/input", JSON, b"{}");
+    rollback(&stack).check();
+    second.store("prod", "/input", JSON, b"{}");
+    let count = |bucket: &str| aws::keys(&stack.fill(bucket)).unwrap().len();
+    assert_eq!((count("NAME-old-prod"), count("NAME-new-prod")), (2, 1));
+    stack.teardown();
+}

@@ -1,7 +1,7 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
-use crate::support::{Deployed, Emulator, Proxy, Stack, post, query, stack};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, post, query, stack};
 use serde_json::json;
 
 const YAML: &str = r#"
@@ -114,4 +114,34 @@ fn status_says_what_stands_where_and_no_token() {
     let valid = stack.world().stage("prod")["variables"]["validToken"].as_str().unwrap().to_owned();
     assert!(valid.starts_with("sha256:") && !value.to_string().contains(&valid), "{value:#}");
     assert_eq!(value["stack"], json!(stack.name));
+}
+
+#[test]
+fn a_token_on_the_command_line_is_refused_and_not_repeated() {
+    let stack = Stack::new(YAML);
+    let token = "mistaken-Token_0123456789abc";
+    for args in
+        [format!("--stage prod {token}"), format!("--stage prod --token-stdin={token}"), format!("--stage prod --token-stdin {token} more")]
+    {
+        let error = stack.routeto("set-token", &args).secret(token).fails(64, &["--token-stdin"]);
+        assert!(!error.contains(token), "{error}");
+    }
+    // in place of the stack file
+    let error =
+        Routeto::bare(stack.path()).args("set-token --stage prod --token-stdin").arg(token).secret(token).fails(64, &["no stack file"]);
+    assert!(error.contains("isn't shown"), "{error}");
+}
+
+#[test]
+fn a_token_that_the_environment_changed_is_told_of_and_one_that_is_there_already_is_too() {
+    let stack = Stack::new(YAML);
+    stack.deploy();
+    let other = "rotated-Token_0123456789abcd";
+    let again = stack.routeto("deploy", "").env("ROUTETO_TOKEN_PROD", other).secret(other).check();
+    let wanted = "warning: ROUTETO_TOKEN_PROD is none of stage prod's tokens, and a deploy changes none: printf %s \"$ROUTETO_TOKEN_PROD\" | routeto \
+                  set-token stack.yaml --stage prod --token-stdin";
+    assert!(again.stderr.contains(wanted), "{}", again.stderr);
+    assert!(!stack.routeto("deploy", "").check().stderr.contains("ROUTETO_TOKEN_PROD"));
+    let same = stack.routeto("set-token", "--stage prod --token-stdin").stdin(stack::token("prod")).check();
+    assert!(same.stdout.starts_with("stage prod has this token already") && !same.stdout.contains("old token"), "{}", same.stdout);
 }

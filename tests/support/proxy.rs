@@ -208,9 +208,10 @@ impl Fault {
             Which::Any(_) | Which::From(_) => true,
         };
         self.seen += usize::from(counts);
-        if let Which::After { change, .. } = self.which {
+        if let Which::After { change, read, .. } = self.which {
             self.changed |= change == name;
-            if self.changed && change != name && self.since.is_none() {
+            // from the first such read on: on a busy machine it may come late
+            if self.changed && read == name && self.since.is_none() {
                 self.since = Some(Instant::now());
             }
         } else if counts && self.since.is_none() {
