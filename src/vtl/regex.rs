@@ -1830,10 +1830,15 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
             }
             Some(from)
         };
-        if max < min {
-            return Ok(false);
-        }
-        let first = back(max).unwrap_or(0);
+        let first = if characters {
+            if max < min {
+                return Ok(false);
+            }
+            back(max).unwrap_or(0)
+        } else {
+            // As Java calculates it, where the longest length has overflowed.
+            (at as i32).wrapping_sub(max).max(0) as usize
+        };
         let Some(mut from) = back(min) else { return Ok(false) };
         loop {
             if from < first {

@@ -72,7 +72,7 @@ const NAMES: [&str; 36] = [
     "velocityCount",
 ];
 
-const METHODS: [&str; 86] = [
+const METHODS: [&str; 98] = [
     "length()",
     "isEmpty()",
     "size()",
@@ -103,6 +103,18 @@ const METHODS: [&str; 86] = [
     "replaceAll('[aeiou]','*')",
     "replaceAll(\"(.)l\",'$1-')",
     "replaceFirst('l','')",
+    "replaceAll('(?<=[a-z]{0,1})[A-Z]','_')",
+    "replaceAll('(?<=(l|ll)a*?)o','0')",
+    "replaceAll('\\R{2}?','/')",
+    "replaceAll('\\b','|')",
+    "replaceAll('(?<c>[a-y])\\k<c>','<${c}>')",
+    "replaceAll('(?iu)[ü-ý]|\\p{Lu}','#')",
+    "replaceAll('[\\w&&[^\\d]]+','w')",
+    "replaceAll('(?m)^|$','^')",
+    "replaceFirst('(a|b)?(,)','$2$1')",
+    "split('(?<=,)')",
+    "split('(?=[a-z])',3)",
+    "matches('(?s).*\\p{L}++.*')",
     "replaceAll('\\s+','_')",
     "matches('h.*')",
     "matches('.*')",
