@@ -92,7 +92,8 @@ fn a_stack_file_that_is_gone_is_told_as_such_and_read_once_it_is_back() {
     let place = place();
     let dev = place.dev();
     std::fs::remove_file(place.path().join("stack.yaml")).unwrap();
-    let told = dev.event("warning", |event| event["event"] == "warning");
+    let told =
+        dev.event("warning", |event| event["event"] == "warning" && event["text"].as_str().is_some_and(|text| text.contains("gone")));
     assert_eq!(told["text"], "stack.yaml is gone; what it held last goes on being served\n  = help: put it back, and it is read again");
     assert_eq!(key(&dev), "first");
     place.file("own.vtl", TEMPLATE.replace("APP", "second"));
