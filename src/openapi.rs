@@ -16,7 +16,8 @@ pub fn description(api: &Api) -> String {
 
 /// A description without the digest.
 pub fn plain(description: &str) -> &str {
-    let digest = |text: &str| text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let digest =
+        |text: &str| text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     match description.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
         Some((plain, digits)) if digest(digits) => plain,
         _ => description,

@@ -845,7 +845,8 @@ impl Planner<'_> {
                 }
                 Kind::LogGroup if history.as_ref() == Some(id) => {
                     // A role has no content, and where the file names its stage any later run finds it.
-                    let last = gone.iter().filter(|(other, _)| other != id && !(other.kind == Kind::Role && self.options.named.contains(other)));
+                    let last =
+                        gone.iter().filter(|(other, _)| other != id && !(other.kind == Kind::Role && self.options.named.contains(other)));
                     let after = last.map(|(id, _)| main_of(id)).chain(journal.clone()).collect::<Vec<_>>();
                     self.push(main_of(id), Action::DeleteLogGroup, differences, after);
                 }

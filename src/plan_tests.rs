@@ -576,8 +576,12 @@ fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
     let plan = plan(&Resources::new(), &observed, Options { delete_data: true, named }).expect("no obstacles");
     let journal = plan.changes.iter().find(|change| change.key.step == Step::Journal).expect("a journal");
     let Action::Journal { going } = &journal.action else { panic!("{journal:?}") };
-    let holds: BTreeSet<String> =
-        observed.resources.keys().filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue | Kind::Stage)).map(ToString::to_string).collect();
+    let holds: BTreeSet<String> = observed
+        .resources
+        .keys()
+        .filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue | Kind::Stage))
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(going.iter().cloned().collect::<BTreeSet<_>>(), holds);
     for change in &plan.changes {
         let waits = match change.key.id.kind {

@@ -113,7 +113,8 @@ impl AwsExecutor<'_> {
             Action::DeletedWithApi => Ok(Outcome::Done),
             Action::Journal { going } => {
                 let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+                let now =
+                    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
                 logs::remember(aws, name, &line.to_string(), now).await.map(done)
             }
         };

@@ -71,6 +71,14 @@ impl Seen {
         matches!(self.state, State::Free(_))
     }
 
+    /// Somebody took it, or gave it back, since.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn has_changed(&self, aws: &Aws, group: &str) -> Result<bool, CallError> {
+        Ok(look(aws, group).await?.state != self.state)
+    }
+
     /// It can't be taken at once any more.
     pub fn is_stale(&self) -> bool {
         self.at.elapsed() > FRESH
@@ -139,14 +147,8 @@ struct Holder {
 
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
 async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen) -> Result<Option<Lock>, CallError> {
-    let lock = |number, made| Lock {
-        aws: aws.clone(),
-        group: group.name.clone(),
-        number,
-        made,
-        old: seen.streams.clone(),
-        history: seen.history,
-    };
+    let lock =
+        |number, made| Lock { aws: aws.clone(), group: group.name.clone(), number, made, old: seen.streams.clone(), history: seen.history };
     Ok(match seen.state {
         _ if seen.is_stale() => None,
         State::NoGroup => logs::create_new(aws, group).await?.then(|| lock(1, false)),

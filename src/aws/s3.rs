@@ -212,14 +212,17 @@ pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_
         /// It was there already: what it has is not known.
         Before,
     }
-    let attempt = async |with_tags| match while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, with_tags)).await {
-        Ok(()) => Ok(if with_tags { Made::Tagged } else { Made::Plain }),
-        Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => Ok(Made::Before),
-        Err(error) => Err(error),
-    };
+    let attempt =
+        async |with_tags| match while_busy("s3:CreateBucket", LONG, tell, just_deleted, || create_call(aws, bucket, with_tags)).await {
+            Ok(()) => Ok(if with_tags { Made::Tagged } else { Made::Plain }),
+            Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => Ok(Made::Before),
+            Err(error) => Err(error),
+        };
     let made = match attempt(true).await {
         // Back ends older than tags in CreateBucket: a second call brings them.
-        Err(error) if error.is(&["MalformedXML", "InvalidLocationConstraint", "IllegalLocationConstraintException"]) => attempt(false).await?,
+        Err(error) if error.is(&["MalformedXML", "InvalidLocationConstraint", "IllegalLocationConstraintException"]) => {
+            attempt(false).await?
+        }
         made => made?,
     };
     use BucketPart::*;

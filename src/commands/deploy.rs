@@ -43,7 +43,14 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         None
     } else {
         let observed = begun.rest(&aws).await?;
-        Some(Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed)?)
+        match Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed) {
+            Ok(first) => Some(first),
+            // What is in the way may be another deploy's half-made work, which began after our first wave: it is waited for.
+            Err(error) => match begun.lock.has_changed(&aws, &desired::name::history(&stack.name)).await {
+                Ok(true) => None,
+                _ => return Err(error),
+            },
+        }
     };
     let done = match first {
         Some(first) if first.plan.is_empty() => Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() },
@@ -81,7 +88,9 @@ impl Work<'_> {
         let Some(codes) = begun.codes() else { return false };
         let api = desired::api(self.stack, &begun.account, &desired::tags(self.stack));
         let written = begun.api_description().is_some_and(|description| description == openapi::description(&api));
-        begun.lock.is_free() && begun.api_description().is_some() && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
+        begun.lock.is_free()
+            && begun.api_description().is_some()
+            && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
     }
 
     async fn under_lock(&self, begun: &Begun<'_>, first: Option<Planned>, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {

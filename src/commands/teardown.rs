@@ -18,10 +18,7 @@ use crate::{
     spec::Stack,
 };
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let start = Instant::now();
@@ -50,11 +47,10 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let account = begun.account.clone();
     let outcome = async {
         // As in a deploy: the lock's number tells whether another one came in between.
-        let (taken, still, rest) = futures_util::join!(
-            context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)),
-            begun.still(&aws),
-            async { if first.is_some() { None } else { Some(begun.rest(&aws).await) } },
-        );
+        let (taken, still, rest) =
+            futures_util::join!(context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)), begun.still(&aws), async {
+                if first.is_some() { None } else { Some(begun.rest(&aws).await) }
+            },);
         // A lock that was taken by making its group has to be taken away with it, so it has to be seen.
         let undisturbed = taken? && still? && begun.lock.is_free();
         let plan = match (undisturbed, first, rest) {

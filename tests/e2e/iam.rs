@@ -119,9 +119,14 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     run("set-token", "--stage prod --now --show-token");
     run("status", "");
     // what hangs on a role by hand has to be found before the role can go
-    let by_hand = serde_json::json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]});
+    let by_hand =
+        serde_json::json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]});
     let role = format!("{}-prod-us-east-1", stack.name);
-    aws::call("iam", "put_role_policy", serde_json::json!({"RoleName": role, "PolicyName": "by-hand", "PolicyDocument": by_hand.to_string()}));
+    aws::call(
+        "iam",
+        "put_role_policy",
+        serde_json::json!({"RoleName": role, "PolicyName": "by-hand", "PolicyDocument": by_hand.to_string()}),
+    );
     run("teardown", "--yes --delete-data");
     let left: Vec<String> = stack.world().names();
     assert_eq!(left, [format!("bucket {there}"), format!("queue {there}-dev"), format!("queue {there}-prod")]);
