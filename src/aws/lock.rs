@@ -71,6 +71,14 @@ impl Seen {
         matches!(self.state, State::Free(_))
     }
 
+    /// Somebody took it, or gave it back, since.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn has_changed(&self, aws: &Aws, group: &str) -> Result<bool, CallError> {
+        Ok(look(aws, group).await?.state != self.state)
+    }
+
     /// It can't be taken at once any more.
     pub fn is_stale(&self) -> bool {
         self.at.elapsed() > FRESH
@@ -213,7 +221,8 @@ pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: O
         for (old, _) in &seen.streams {
             delete(aws, &group.name, old).await.map_err(about)?;
         }
-        let lock = Lock { aws: aws.clone(), group: group.name.clone(), number: last + 1, made: true, old: vec![], history: seen.history };
+        let lock =
+            Lock { aws: aws.clone(), group: group.name.clone(), number: last + 1, made: true, old: seen.streams, history: seen.history };
         return Ok((lock, false));
     }
 }
@@ -307,7 +316,9 @@ impl Lock {
     /// locks goes: nobody waits for that, and nothing is lost where it fails.
     async fn alone(&self) -> bool {
         let Ok(seen) = look(&self.aws, &self.group).await else { return true };
-        let alone = seen.streams.iter().all(|stream| stream.0 == self.stream() || self.old.contains(stream));
+        // One that is given back is in nobody's way: whoever held it may have ended just before it was taken for dead.
+        let taken = seen.streams.iter().filter(|(name, _)| name.starts_with(TAKEN) && *name != self.stream());
+        let alone = taken.into_iter().all(|stream| self.old.contains(stream));
         if alone {
             for (old, _) in &self.old {
                 let _ = delete(&self.aws, &self.group, old).await;

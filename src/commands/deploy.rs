@@ -47,7 +47,14 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         None
     } else {
         let observed = begun.rest(&aws).await?;
-        Some(Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed)?)
+        match Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed) {
+            Ok(first) => Some(first),
+            // What is in the way may be another deploy's half-made work, which began after our first wave: it is waited for.
+            Err(error) => match begun.lock.has_changed(&aws, &desired::name::history(&stack.name)).await {
+                Ok(true) => None,
+                _ => return Err(error),
+            },
+        }
     };
     let done = match first {
         Some(first) if first.plan.is_empty() => Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() },

@@ -69,6 +69,28 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
     println!("{rounds} rounds, {refused} deploys told that another was running");
 }
 
+/// Its first wave came before the other took the lock, and its second one met a bucket that has no tags yet.
+#[test]
+fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
+    let (proxy, other_proxy) = (Proxy::start(Emulator::shared()), Proxy::start(Emulator::shared()));
+    let first = Stack::through(&proxy, ONE);
+    let (looking, tagging) = (Gate::new(), Gate::new());
+    proxy.fault(Which::Operation("s3:HeadBucket", 1), What::Hold(looking.clone()));
+    let waiting = first.routeto("deploy", "").spawn();
+    assert!(looking.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    other_proxy.fault(Which::Operation("s3:PutBucketTagging", 1), What::Hold(tagging.clone()));
+    let other = first.twin(ONE);
+    let making = other.routeto("deploy", "").env("AWS_ENDPOINT_URL", other_proxy.url()).spawn();
+    assert!(tagging.reached(Duration::from_secs(60)), "{:?}", other_proxy.calls());
+    looking.open();
+    thread::sleep(Duration::from_millis(500));
+    tagging.open();
+    let outputs = [waiting.wait(), making.wait()];
+    assert!(outputs.iter().all(|output| output.status == 0), "{outputs:#?}");
+    assert_eq!(first.world().0["apis"].as_array().unwrap().len(), 1);
+    first.teardown();
+}
+
 #[test]
 fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     let proxy = Proxy::start(Emulator::shared());

@@ -138,6 +138,8 @@ pub enum Which {
     First(&'static str, usize),
     /// Calls of an operation for this long, from its first call on.
     During(&'static str, Duration),
+    /// The first so many reads that follow the first call of another operation.
+    AfterFirst { change: &'static str, read: &'static str, times: usize },
     /// As `During`, for reads that follow the first call of another operation: what a change needs time for to be seen.
     After { change: &'static str, read: &'static str, time: Duration },
 }
@@ -198,11 +200,17 @@ impl Fault {
 
     /// Whether it strikes now; each call is shown once to each fault.
     fn strikes(&mut self, name: &str, mutating: bool) -> bool {
+        if let Which::AfterFirst { change, read, times } = self.which {
+            let counts = self.changed && read == name;
+            self.changed |= change == name;
+            self.seen += usize::from(counts);
+            return counts && self.seen <= times;
+        }
         let counts = match &self.which {
             Which::Operation(operation, _) | Which::Every(operation) | Which::First(operation, _) | Which::During(operation, _) => {
                 *operation == name
             }
-            Which::After { change, read, .. } => *change == name || *read == name,
+            Which::After { change, read, .. } | Which::AfterFirst { change, read, .. } => *change == name || *read == name,
             Which::Mutation(_) => mutating,
             Which::Read(_) => !mutating,
             Which::Any(_) | Which::From(_) => true,
@@ -224,6 +232,7 @@ impl Fault {
                 Which::First(_, n) => self.seen <= n,
                 Which::During(_, time) => self.since.is_some_and(|since| since.elapsed() < time),
                 Which::After { read, time, .. } => read == name && self.since.is_some_and(|since| since.elapsed() < time),
+                Which::AfterFirst { .. } => false, // told above
                 Which::Every(_) => true,
             }
     }
