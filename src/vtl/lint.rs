@@ -171,6 +171,11 @@ fn did_you_mean(before: &str, word: &str, known: &[&str]) -> String {
 
 /// The known word that was most likely meant: at most a third of its letters differ.
 fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Longer ones are nobody's slip of the finger, and would take long to compare.
+    const LONGEST: usize = 64;
+    if word.len() > LONGEST {
+        return None;
+    }
     let word = word.to_lowercase();
     let near = known.iter().map(|known| (distance(&word, &known.to_lowercase()), *known));
     let near = near.filter(|(distance, known)| *distance <= (known.len().max(word.len()) / 3).max(1));

@@ -353,7 +353,7 @@ fn validate_tells_warnings_and_errors_as_objects_where_json_is_asked_for() {
     let output = Routeto::bare(dir.path()).args("--output json validate stack.yaml").output();
     let said: Value = serde_json::from_str(&output.stderr).unwrap();
     assert_eq!((output.status, &said["event"]), (65, &json!("error")), "{output:?}");
-    let wrong = json!({"severity": "error", "file": "stack.yaml", "line": 2, "column": 1, "message": "unknown key `rutes`", "help": "did you mean `routes`?"});
+    let wrong = json!({"severity": "error", "file": "stack.yaml", "line": 2, "column": 1, "message": "unknown key `rutes` in the stack file", "help": "did you mean `routes`?"});
     assert!(said["diagnostics"].as_array().unwrap().contains(&wrong), "{said:#}");
 }
 
@@ -389,7 +389,7 @@ fn a_template_that_does_not_parse_is_65_with_its_place() {
     );
     stack.rewrite(&YAML.replace("/input:\n", "/input:\n    templates: { application/json: bad.vtl }\n"));
     let output = stack.routeto("deploy", "").status(65).check();
-    assert!(output.stderr.contains("bad.vtl:3:1"), "{}", output.stderr);
+    assert!(output.stderr.contains("bad.vtl:2:1"), "{}", output.stderr);
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 
