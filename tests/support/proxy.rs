@@ -399,29 +399,44 @@ impl Rounds {
         }
     }
 
-    /// Waits for the next round; its number.
-    async fn enter(&self) -> usize {
-        let next = {
+    /// Waits for the next round.
+    async fn enter(self: &Arc<Self>) -> Member {
+        let member = {
             let mut state = lock(&self.state);
             state.waiting += 1;
             state.since = Some(Instant::now());
-            state.round + 1
+            Member { rounds: self.clone(), round: state.round + 1 }
         };
-        self.until(|state| state.round >= next).await;
-        next
+        self.until(|state| state.round >= member.round).await;
+        member
     }
 
     /// Waits until all of the round are done.
-    async fn leave(&self, round: usize) {
-        {
-            let mut state = lock(&self.state);
-            state.running -= 1;
-            if state.running == 0 {
-                state.since = Some(Instant::now());
-                self.changed.notify_waiters();
-            }
-        }
+    async fn leave(&self, member: Member) {
+        let round = member.round;
+        drop(member);
         self.until(|state| state.round > round || state.running == 0).await;
+    }
+}
+
+/// A call's place in its round. A caller that goes away before it is answered gives it up, or the round would never end.
+struct Member {
+    rounds: Arc<Rounds>,
+    round: usize,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut state = lock(&self.rounds.state);
+        if state.round < self.round {
+            state.waiting -= 1;
+            return;
+        }
+        state.running -= 1;
+        if state.running == 0 {
+            state.since = Some(Instant::now());
+            self.rounds.changed.notify_waiters();
+        }
     }
 }
 
@@ -613,16 +628,16 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         }
     }
     let rounds = lock(&shared.rounds).clone();
-    let round = match &rounds {
-        Some(rounds) => rounds.enter().await,
-        None => 0,
+    let member = match &rounds {
+        Some(rounds) => Some(rounds.enter().await),
+        None => None,
     };
     if let Some(call) = lock(&shared.calls).get_mut(index.0).filter(|call| call.at == index.1) {
-        call.round = round;
+        call.round = member.as_ref().map_or(0, |member| member.round);
     }
     let response = forward(&shared, parts, &path, body).await;
-    if let Some(rounds) = &rounds {
-        rounds.leave(round).await;
+    if let (Some(rounds), Some(member)) = (&rounds, member) {
+        rounds.leave(member).await;
     }
     let response = response?;
     match after {
