@@ -32,8 +32,8 @@ pub fn run() -> ExitCode {
     let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if may_hold_a_token(&error) => {
-            let failure = Failure::new("set-token", "an argument is too many; it isn't shown, since it could be a token")
-                .now("a token is given on stdin: printf %s \"$TOKEN\" | routeto set-token --stage STAGE --token-stdin");
+            let failure =
+                Failure::new("set-token", "an argument is too many; it isn't shown, since it could be a token").now(token::GIVE_ON_STDIN);
             let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
             return ExitCode::from(64);
         }
@@ -80,7 +80,7 @@ fn may_hold_a_token(error: &clap::Error) -> bool {
         ErrorKind::TooManyValues => true,
         _ => false,
     };
-    stray && std::env::args().any(|arg| arg == "set-token")
+    stray && std::env::args_os().any(|arg| arg == "set-token")
 }
 
 /// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 const MOST: usize = 4;
 const HASH: &str = "sha256:";
 
+/// What to do instead of giving a token where others could read it.
+pub const GIVE_ON_STDIN: &str = "a token is given on stdin: printf %s \"$TOKEN\" | routeto set-token --stage STAGE --token-stdin";
+
 /// A new token: 256 random bits as base64url.
 ///
 /// # Errors

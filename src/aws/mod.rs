@@ -103,7 +103,9 @@ impl Aws {
             loader = loader.profile_name(profile).credentials_provider(provider);
         }
         // Before the SDK looks at them: what is no URL makes it panic.
-        for (name, url) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")) {
+        // `vars` itself would panic at any variable that isn't UTF-8.
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        for (name, url) in std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")) {
             if url.is_empty() {
                 let failure = Failure::new(name, "it is set to nothing, which no SDK of AWS's takes for unset");
                 return Err(Error::Usage(failure.now("unset it, or set it to a URL")));

@@ -101,7 +101,7 @@ fn token_in_place_of_a_file(arg: &cli::StackArg) -> Option<Failure> {
     let is_path = text.contains(['/', '.']) || super::stack_path(&arg.stack).exists();
     (!is_path && token::check(text).is_ok()).then(|| {
         Failure::new("set-token", "there is no stack file of the name that was given; it isn't shown, since it could be a token")
-            .now("a token is given on stdin: printf %s \"$TOKEN\" | routeto set-token --stage STAGE --token-stdin")
+            .now(token::GIVE_ON_STDIN)
     })
 }
 

@@ -125,7 +125,16 @@ fn text(
         let left = data.map(|id| format!("\nleft of it: {id}")).collect::<String>();
         return format!("stack {} isn't deployed in account {}, {}{left}", stack.name, account.id, account.region);
     };
-    let served: BTreeSet<&String> = observed.resources.values().filter_map(served).flatten().collect();
+    // A stage that was not moved yet may serve an earlier one's.
+    let served: Vec<&String> = observed
+        .resources
+        .values()
+        .filter_map(|resource| match resource {
+            Resource::Api(api) => Some(api.methods.keys()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
     let mut lines = vec![format!("stack {} in account {}, {}, API {}", stack.name, account.id, account.region, api.id)];
     for stage in stages {
         lines.push(report.paint(Style::Bold, stage));
@@ -175,14 +184,6 @@ fn text(
         lines.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
     }
     lines.join("\n")
-}
-
-/// The paths of the API as it stands; a stage that was not moved yet may serve an earlier one's.
-fn served(resource: &Resource) -> Option<impl Iterator<Item = &String>> {
-    match resource {
-        Resource::Api(api) => Some(api.methods.keys()),
-        _ => None,
-    }
 }
 
 /// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests.
