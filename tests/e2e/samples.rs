@@ -26,7 +26,10 @@ fn results(said: &Value) -> Vec<Value> {
     let results = said["results"].as_array().unwrap().iter();
     results
         .map(|result| {
-            let place = result["record"].as_str().map(|place| place.rsplit_once("_17").map_or(place, |(begin, _)| begin).to_owned());
+            // An object's key ends with `_<milliseconds>_<request id>`.
+            let begin =
+                |place: &str| if place.starts_with("s3://") { place.rsplitn(3, '_').last().unwrap().to_owned() } else { place.to_owned() };
+            let place = result["record"].as_str().map(begin);
             json!([result["stage"], result["route"], result["provider"], result["ok"], result["status"], place, result["proof"]])
         })
         .collect()
