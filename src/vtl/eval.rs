@@ -1017,23 +1017,22 @@ impl<'a> Eval<'a> {
         if !self.tree.defines && !self.null_keys {
             return Ok(true);
         }
-        match value {
+        let text = match value {
             Value::Block(block) => {
                 let block = block.clone();
                 self.render_defined(&block, &mut String::new())
             }
-            Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) => {
-                self.print(value, &mut String::new()).map_err(|flow| match flow {
-                    Flow::Raised(mut raised) if raised.error.class == "NullPointerException" => {
-                        raised.error.class = "VelocityException".into();
-                        Flow::Raised(raised)
-                    }
-                    other => other,
-                })?;
-                Ok(true)
-            }
+            Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) => self.print(value, &mut String::new()).map(|()| true),
             _ => Ok(true),
-        }
+        };
+        // Velocity wraps what is thrown here, but for Java's errors.
+        text.map_err(|flow| match flow {
+            Flow::Raised(mut raised) if raised.error.class.ends_with("Exception") => {
+                raised.error.class = "VelocityException".into();
+                Flow::Raised(raised)
+            }
+            other => other,
+        })
     }
 
     fn links(&self, chain: &Chain) -> &'a [Link] {
@@ -1143,10 +1142,9 @@ impl<'a> Eval<'a> {
         }
         match (left.is_null(), right.is_null()) {
             (true, true) => return Ok(true),
-            (true, false) | (false, true) => {
-                // Velocity compares with the text of the other side, which isn't null.
-                return Ok(false);
-            }
+            // The other side's text is null, too, if it is a block nested in itself too often.
+            (true, false) => return Ok(self.java_text(right)?.is_none()),
+            (false, true) => return Ok(self.java_text(left)?.is_none()),
             (false, false) => {}
         }
         if same_class(left, right) {

@@ -555,6 +555,7 @@ impl<'a> Eval<'a> {
                 let steps = self.iterator(&Value::View(view, map.clone()));
                 Ok(steps.map(Value::Iterator))
             }
+            ("toArray", [Value::Null]) => Err(null()),
             ("toArray", _) => Ok(Some(Value::list(ListKind::Objects, map.view(view)))),
             ("clear", []) => {
                 map.clear();
@@ -758,6 +759,8 @@ impl<'a> Eval<'a> {
             ("toArray", [Value::List(into)]) if into.kind == ListKind::Strings && !list.items.borrow().iter().all(is_text) => {
                 Err(java("ArrayStoreException", "the array holds texts only"))
             }
+            // Of the methods with one argument Java takes the one that makes the array.
+            ("toArray", [Value::Null]) => Err(null()),
             ("toArray", _) => {
                 self.make(length * size_of::<Value>())?;
                 Ok(Some(Value::list(ListKind::Objects, list.items.borrow().clone())))
