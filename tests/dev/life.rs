@@ -28,15 +28,27 @@ fn a_signal_lets_what_is_in_flight_finish_and_ends_with_exit_code_0() {
         let url = dev.url_with("prod", "/input", &[]);
         let (address, target) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "POST /{target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {JSON}\r\nContent-Length: 8\r\n\r\n{{\"a\"").unwrap();
+        write!(
+            stream,
+            "POST /{target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {JSON}\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n"
+        )
+        .unwrap();
+        // Asked for its body, so it is in flight.
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"{\"a\"").unwrap();
         // Another connection stays open and idle, and the page listens for news: neither holds up the end.
         let _idle = TcpStream::connect(address).unwrap();
         let mut page = TcpStream::connect(address).unwrap();
         write!(page, "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-        thread::sleep(Duration::from_millis(300));
+        page.read_exact(&mut [0]).unwrap();
         dev.signal(signal);
-        thread::sleep(Duration::from_millis(300));
-        assert!(TcpStream::connect(address).is_err(), "nobody new is let in");
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while TcpStream::connect(address).is_ok() {
+            assert!(Instant::now() < deadline, "nobody new is let in");
+            thread::sleep(Duration::from_millis(10));
+        }
         stream.write_all(b": 1}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -32,7 +32,7 @@ fn key(dev: &Dev) -> String {
 
 /// Until it is so: a change takes a moment to be seen.
 fn until(what: &str, dev: &Dev, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}:\n{}", dev.log());
         sleep(Duration::from_millis(20));

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 pub const YAML: &str = r#"
 stack: NAME
+function: { timeout: 25 }
 routes:
   /raw:
     s3: { bucket: "NAME-${stage}", prefix: raw/ }

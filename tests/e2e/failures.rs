@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 const YAML: &str = r#"
 stack: NAME
-function: { timeout: 5 }
 routes:
   /input:
     s3: { bucket: "NAME-${stage}" }
@@ -30,7 +29,7 @@ fn unavailable(deployed: &Deployed, route: &str) {
 
 /// The function's log, once it has this word in it.
 fn log_with(function: &str, word: &str) -> String {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let log = aws::function_log(function);
         if log.contains(word) || Instant::now() > deadline {

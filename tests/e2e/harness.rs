@@ -34,7 +34,8 @@ fn the_proxy_names_the_operations_of_every_protocol() {
     call(&proxy, "s3", "GET", &format!("/{name}?policy"), &[], "");
     call(&proxy, "s3", "PUT", &format!("/{name}/a/b"), &[], "x");
     call(&proxy, "sqs", "POST", "/", &[("x-amz-target", "AmazonSQS.CreateQueue"), json11], &json!({"QueueName": name}).to_string());
-    call(&proxy, "logs", "POST", "/", &[("x-amz-target", "Logs_20140328.DescribeLogGroups"), json11], "{}");
+    let none = json!({"logGroupName": name, "logStreamName": "none"}).to_string();
+    call(&proxy, "logs", "POST", "/", &[("x-amz-target", "Logs_20140328.GetLogEvents"), json11], &none);
     call(&proxy, "iam", "POST", "/", &[form], &format!("Action=GetRole&RoleName={name}&Version=2010-05-08"));
     call(&proxy, "sts", "POST", "/", &[form], "Action=GetCallerIdentity&Version=2011-06-15");
     call(&proxy, "lambda", "GET", &format!("/2015-03-31/functions/{name}/versions?MaxItems=1"), &[], "");
@@ -50,7 +51,7 @@ fn the_proxy_names_the_operations_of_every_protocol() {
             row("s3:GetBucketPolicy", false, 404, "arn:aws:s3:::NAME"),
             row("s3:PutObject", true, 200, "arn:aws:s3:::NAME/a/b"),
             row("sqs:CreateQueue", true, 200, "arn:aws:sqs:us-east-1:000000000000:NAME"),
-            row("logs:DescribeLogGroups", false, 200, "*"),
+            row("logs:GetLogEvents", false, 400, "arn:aws:logs:us-east-1:000000000000:log-group:NAME"),
             row("iam:GetRole", false, 404, "arn:aws:iam::000000000000:role/NAME"),
             row("sts:GetCallerIdentity", false, 200, "*"),
             row("lambda:ListVersionsByFunction", false, 404, "arn:aws:lambda:us-east-1:000000000000:function:NAME"),
@@ -90,7 +91,7 @@ fn the_proxy_holds_a_call_until_the_gate_is_opened() {
     proxy.fault(Which::Operation("s3:CreateBucket", 1), What::Hold(gate.clone()));
     thread::scope(|scope| {
         let answer = scope.spawn(|| call(&proxy, "s3", "PUT", &format!("/{name}"), &[], "").map(|answer| answer.status));
-        assert!(gate.reached(Duration::from_secs(10)));
+        assert!(gate.reached(Duration::from_secs(60)));
         assert_eq!(aws::keys(&name), None);
         gate.open();
         assert_eq!(answer.join().unwrap(), Some(200));

@@ -1,7 +1,7 @@
 //! `routeto test`: providers' samples through a deployed stage, read back. And the two others that reach from the laptop into the account: `dev
 //! --destinations aws` and `tail --from aws`.
 
-use crate::support::{Stack, aws, http, query, stack};
+use crate::support::{Emulator, Proxy, Stack, aws, http, query, stack};
 use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -126,13 +126,22 @@ fn dev_puts_records_into_the_account_where_it_is_told_to_and_tail_tells_what_a_s
     dev.interrupt();
     assert_eq!(dev.wait().status, 0);
 
-    let tail = stack.routeto("tail", "--from aws").spawn();
-    sleep(Duration::from_secs(3));
+    let proxy = Proxy::start(Emulator::shared());
+    let tail = stack.routeto("tail", "--from aws").env("AWS_ENDPOINT_URL", proxy.url()).spawn();
+    let looked = || proxy.calls().iter().filter(|call| call.operation == "FilterLogEvents" && call.end.is_some()).count();
+    let looks = |more: usize| {
+        let wanted = looked() + more;
+        soon("a look", || (looked() >= wanted).then_some(()));
+    };
+    let logged = |id: &str| soon("the log", || aws::function_log(&format!("{}-dev", stack.name)).contains(id).then_some(()));
+    looks(1);
     let id = deployed.store("dev", "/input", "application/json", b"{\"there\": 1}");
+    logged(&id);
     // A second one for certain comes after the first was looked for.
-    sleep(Duration::from_secs(6));
+    looks(2);
     let second = deployed.store("dev", "/mail", "multipart/form-data; boundary=b", mail);
-    sleep(Duration::from_secs(8));
+    logged(&second);
+    looks(2);
     tail.interrupt();
     let output = tail.wait();
     assert_eq!(output.status, 130, "{output:?}");

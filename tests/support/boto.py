@@ -22,7 +22,7 @@ def client(service, region=None):
     if key not in CLIENTS:
         # `-` is AWS itself, with whatever credentials the environment has
         emulator = {} if ENDPOINT == "-" else {"endpoint_url": ENDPOINT, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        attempts = 5 if ENDPOINT == "-" else 1
+        attempts = 5 if ENDPOINT == "-" else 3
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": attempts}, read_timeout=60)
         CLIENTS[key] = boto3.client(service, region_name=key[1], config=config, **emulator)
     return CLIENTS[key]

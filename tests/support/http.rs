@@ -36,6 +36,8 @@ fn agent() -> &'static ureq::Agent {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .max_redirects(0)
+            // The emulator closes idle connections after five seconds, which may be while a request is being sent.
+            .max_idle_connections(0)
             .build()
             .into()
     })

@@ -451,7 +451,7 @@ impl Proxy {
     pub fn start(emulator: &Emulator) -> Proxy {
         let shared = Arc::new(Shared {
             upstream: emulator.endpoint(),
-            client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
+            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new()),
             calls: Mutex::default(),
             faults: Mutex::default(),
             latency: Mutex::default(),
