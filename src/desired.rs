@@ -21,7 +21,7 @@ const FAILURE: &str = "503";
 
 const JSON: &str = "application/json";
 const JSON_TEMPLATE: &str = include_str!("../mapping-templates/json.vtl");
-const BINARY_TEMPLATE: &str = include_str!("../mapping-templates/binary.vtl");
+pub const BINARY_TEMPLATE: &str = include_str!("../mapping-templates/binary.vtl");
 const RESPONSE_TEMPLATE: &str = include_str!("../mapping-templates/response.vtl");
 
 /// Names that follow from the stack's: every ARN is known before anything exists.
@@ -158,7 +158,7 @@ pub fn binary_media_types(stack: &Stack) -> BTreeSet<String> {
         .collect()
 }
 
-fn is_binary(route: &spec::Route, media: &str, binary: &BTreeSet<String>) -> bool {
+pub fn is_binary(route: &spec::Route, media: &str, binary: &BTreeSet<String>) -> bool {
     binary.contains(media) || (media != JSON && !route.templates.contains_key(media))
 }
 

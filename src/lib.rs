@@ -39,6 +39,9 @@ pub fn run() -> ExitCode {
         }
         Err(error) => {
             let _ = error.print();
+            if asks_for_a_dry_run(&error) {
+                let _ = writeln!(std::io::stderr(), "\n`routeto plan` shows what deploy would do, and changes nothing");
+            }
             // Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
@@ -60,9 +63,10 @@ pub fn run() -> ExitCode {
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 context.progress.clear();
                 context.show_tokens();
-                Err(Error::Interrupted(
-                    Failure::new(signal, "stopped in the middle").now("run the same command again: it goes on from there"),
-                ))
+                Err(Error::Interrupted(match context.has_begun() {
+                    true => Failure::new(signal, "stopped in the middle").now("run the same command again: it goes on from there"),
+                    false => Failure::new(signal, "stopped before anything was changed"),
+                }))
             }
         }
     });
@@ -81,6 +85,13 @@ fn may_hold_a_token(error: &clap::Error) -> bool {
         _ => false,
     };
     stray && std::env::args_os().any(|arg| arg == "set-token")
+}
+
+/// What the plan is called in other tools.
+fn asks_for_a_dry_run(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue};
+    let option = error.get(ContextKind::InvalidArg);
+    matches!(option, Some(ContextValue::String(text)) if ["--dry-run", "--dryrun", "--check", "--diff", "--no-execute-changeset"].contains(&text.as_str()))
 }
 
 /// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.

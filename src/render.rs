@@ -7,7 +7,7 @@ use crate::{
     resource::{self, Id, Kind, NO_TOKEN, Resource, variable},
     spec::{Route, Stack},
     vtl::{
-        self, Data, Limits, Lint, Pairs, Rendered, Template,
+        self, Data, Limits, Lint, LintKind, Pairs, Rendered, Template,
         gateway::{Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template, convert_request},
         lint, lint_stage_variables,
     },
@@ -332,6 +332,10 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
                 Ok(parsed) => {
                     let mut lints = lint(&parsed);
                     lints.extend(lint_stage_variables(&parsed, &set));
+                    if desired::is_binary(route, media, &stack.binary) {
+                        // It comes as base64 then, which breaks no string.
+                        lints.retain(|lint| lint.kind != LintKind::Unescaped || !is_body(&lint.reference));
+                    }
                     lints.sort_by_key(|lint| lint.place);
                     warnings.extend(lints.into_iter().map(|lint| remark(&template.file, &text, lint)));
                     warnings.extend(sample(stack, route, media));
@@ -340,6 +344,10 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         }
     }
     if errors.is_empty() { Ok(warnings) } else { Err(errors) }
+}
+
+fn is_body(reference: &str) -> bool {
+    matches!(reference, "$input.body" | "$!input.body" | "${input.body}" | "$!{input.body}")
 }
 
 /// A remark on a template, with its place in the user's file.
@@ -477,6 +485,22 @@ stages: { prod: {} }
         // a byte order mark would be part of the event
         let whole = "\u{feff}{\"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
         assert_eq!(said(whole), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_body_in_base64_needs_no_escaping_and_another_one_does() {
+        let unescaped = |binary: &str| {
+            let yaml = format!(
+                "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ image/png: own.vtl }}\nstages: {{ prod: {{}} }}\n{binary}"
+            );
+            let read = |_: &Path| Ok(super::desired::BINARY_TEMPLATE.as_bytes().to_vec());
+            let world = World { env: &|_| None, read: &read, region: None };
+            let loaded =
+                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
+            let warnings = check(&loaded.stack).expect("it parses");
+            warnings.iter().filter(|warning| warning.message.contains("$input.body")).count()
+        };
+        assert_eq!((unescaped("binary: [image/png]\n"), unescaped("")), (0, 1));
     }
 
     #[test]

@@ -38,7 +38,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::Notify, task::JoinHandle};
@@ -54,6 +57,8 @@ pub struct Context {
     pub unshown: Mutex<BTreeMap<String, Secret>>,
     /// Is told when the lock was taken from us.
     lost: Arc<Notify>,
+    /// Whether something may have been changed.
+    begun: AtomicBool,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -90,13 +95,16 @@ impl Context {
             lock: Mutex::default(),
             lost: Arc::default(),
             unshown: Mutex::default(),
+            begun: AtomicBool::new(false),
         }
     }
 
-    /// Reads and checks the stack file; warnings are told. For the commands that a changed file goes through.
+    /// Reads and checks the stack file; warnings are told, but with `-q`. For the commands that a changed file goes through.
     pub fn load(&self, arg: &StackArg) -> Result<Stack> {
         let Loaded { stack, warnings } = self.load_quietly(arg)?;
-        self.report.diagnostics(&warnings);
+        if !self.report.quiet {
+            self.report.diagnostics(&warnings);
+        }
         Ok(stack)
     }
 
@@ -163,6 +171,7 @@ impl Context {
 
     /// Takes the stack's lock and keeps signing it until it is released. Answers whether nobody had it since it was `seen`.
     pub async fn take_lock(&self, aws: &Aws, stack: &Stack, account: &Account, break_it: bool, seen: Option<&lock::Seen>) -> Result<bool> {
+        self.begin();
         let group = self.lock_group(stack);
         let progress = self.progress.clone();
         let told = Mutex::new(String::new());
@@ -178,6 +187,15 @@ impl Context {
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now, self.lost.clone()));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         Ok(undisturbed)
+    }
+
+    /// From here on something may have been changed.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// One line in the stack's history. A history that can't be written undoes nothing.

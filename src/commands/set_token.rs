@@ -53,6 +53,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let ends = token::old_until(&valid, seconds);
     let progress = context.progress.clone();
     let tell = move |reason: String| progress.step(&reason);
+    context.begin();
     apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
     let url = invoke_url(&account, &api, &args.stage);
     if can_invoke(&aws) {

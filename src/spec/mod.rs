@@ -174,7 +174,11 @@ impl Stack {
     pub fn select_stages(&self, wanted: &[String]) -> Result<Vec<&Stage>, String> {
         let names: Vec<&str> = self.stages.iter().map(|stage| stage.name.as_str()).collect();
         if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
-            return Err(format!("stack `{}` has no stage `{}`; {}", self.name, shown(unknown), did_you_mean(unknown, &names)));
+            let tip = match unknown.split(',').all(|part| names.contains(&part)) {
+                true => "give --stage once for each of them".to_owned(),
+                false => did_you_mean(unknown, &names),
+            };
+            return Err(format!("stack `{}` has no stage `{}`; {tip}", self.name, shown(unknown)));
         }
         Ok(self.stages.iter().filter(|stage| wanted.is_empty() || wanted.contains(&stage.name)).collect())
     }
