@@ -28,7 +28,8 @@ fn without_identities(template: &str, text: &str) -> String {
     }
     out.push_str(rest);
     if template.contains("hashCode") || template.contains("toString().length()") {
-        out.retain(|c| !c.is_ascii_digit() && c != '-');
+        // as a double, too: 4.88970385E8
+        out.retain(|c| !c.is_ascii_digit() && !"-.E".contains(c));
     }
     out
 }
