@@ -37,11 +37,14 @@ pub fn run() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
             return ExitCode::from(64);
         }
+        Err(error) if asks_for_a_dry_run(&error) => {
+            let failure =
+                Failure::new("--dry-run", "there is no such option").now("`routeto plan` shows what deploy would do, and changes nothing");
+            let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
+            return ExitCode::from(64);
+        }
         Err(error) => {
             let _ = error.print();
-            if asks_for_a_dry_run(&error) {
-                let _ = writeln!(std::io::stderr(), "\n`routeto plan` shows what deploy would do, and changes nothing");
-            }
             // Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
@@ -90,8 +93,7 @@ fn may_hold_a_token(error: &clap::Error) -> bool {
 /// What the plan is called in other tools.
 fn asks_for_a_dry_run(error: &clap::Error) -> bool {
     use clap::error::{ContextKind, ContextValue};
-    let option = error.get(ContextKind::InvalidArg);
-    matches!(option, Some(ContextValue::String(text)) if ["--dry-run", "--dryrun", "--check", "--diff", "--no-execute-changeset"].contains(&text.as_str()))
+    matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if text == "--dry-run")
 }
 
 /// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.

@@ -254,7 +254,7 @@ fn the_network_goes_away_in_the_middle() {
 
 #[test]
 fn ctrl_c_in_the_middle_ends_with_130_and_the_next_deploy_goes_on() {
-    for operation in ["lambda:CreateFunction", "apigateway:PutRestApi"] {
+    for operation in ["sts:GetCallerIdentity", "lambda:CreateFunction", "apigateway:PutRestApi"] {
         let proxy = Proxy::start(Emulator::shared());
         let stack = Stack::through(&proxy, YAML);
         let gate = Gate::new();
@@ -268,6 +268,8 @@ fn ctrl_c_in_the_middle_ends_with_130_and_the_next_deploy_goes_on() {
         assert_eq!(output.status, 130, "{operation}: {output:?}");
         let errors: Vec<&str> = output.stderr.lines().skip_while(|line| !line.starts_with("error")).collect();
         assert!((1..=5).contains(&errors.len()), "{}", output.stderr);
+        let said = if operation.starts_with("sts:") { "stopped before anything was changed" } else { "it goes on from there" };
+        assert!(output.stderr.contains(said), "{operation}: {}", output.stderr);
         proxy.heal();
         goes_on(&stack);
     }
