@@ -168,7 +168,7 @@ mod tests {
     fn plan() -> Plan {
         let change = |name: &str, after: &[&str]| Change {
             key: key(name),
-            action: Action::DeleteQueue,
+            action: Action::DeleteQueue { purge: false },
             differences: vec![],
             after: after.iter().map(|name| key(name)).collect(),
         };

@@ -2,7 +2,10 @@
 //!
 //! Source of the extensions: API Gateway developer guide, "OpenAPI extensions for API Gateway".
 
-use crate::resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method};
+use crate::{
+    observed::Carried,
+    resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method},
+};
 use serde_json::{Map, Value, json};
 
 /// The name of the one request validator.
@@ -24,8 +27,8 @@ pub fn plain(description: &str) -> &str {
     }
 }
 
-/// The document, ready to be sent.
-pub fn document(api: &Api) -> Value {
+/// The document, ready to be sent. Overwriting drops what it lacks, so it has what the API has by hand as well.
+pub fn document(api: &Api, carried: &Carried) -> Value {
     let mut paths = Map::new();
     for (path, verbs) in &api.methods {
         let verbs: Map<String, Value> = verbs.iter().map(|(verb, method)| (verb.to_ascii_lowercase(), operation(method))).collect();
@@ -33,7 +36,7 @@ pub fn document(api: &Api) -> Value {
     }
     let gateway_responses: Map<String, Value> =
         api.gateway_responses.iter().map(|(kind, response)| (kind.clone(), gateway_response(response))).collect();
-    json!({
+    let mut document = json!({
         "openapi": "3.0.1",
         "info": {"title": api.name, "description": description(api), "version": "1"},
         "paths": paths,
@@ -42,7 +45,17 @@ pub fn document(api: &Api) -> Value {
             VALIDATOR: {"validateRequestParameters": true, "validateRequestBody": false}
         },
         "x-amazon-apigateway-gateway-responses": gateway_responses,
-    })
+    });
+    if let Some(policy) = carried.policy.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok()) {
+        document["x-amazon-apigateway-policy"] = policy;
+    }
+    if let Some(bytes) = carried.minimum_compression_size {
+        document["x-amazon-apigateway-minimum-compression-size"] = json!(bytes);
+    }
+    if let Some(source) = &carried.api_key_source {
+        document["x-amazon-apigateway-api-key-source"] = json!(source);
+    }
+    document
 }
 
 fn operation(method: &Method) -> Value {

@@ -117,7 +117,10 @@ pub enum Action {
         attributes: bool,
         tags: bool,
     },
-    DeleteQueue,
+    DeleteQueue {
+        /// With all its messages; without, one that holds any is kept.
+        purge: bool,
+    },
     CreateLogGroup(LogGroup),
     UpdateLogGroup {
         group: LogGroup,
@@ -233,7 +236,7 @@ impl Change {
             | Action::UpdateStage { .. } => Some(Verb::Update),
             Action::UpdateRole { .. } => (self.key.step == Step::Main).then_some(Verb::Update),
             Action::DeleteBucket { .. }
-            | Action::DeleteQueue
+            | Action::DeleteQueue { .. }
             | Action::DeleteLogGroup
             | Action::DeleteRole
             | Action::DeleteFunction
@@ -352,6 +355,11 @@ struct Planner<'a> {
     observed: &'a Observed,
     options: Options,
     plan: Plan,
+}
+
+/// Why a queue is kept.
+pub fn messages(held: u64) -> String {
+    if held == 1 { "it holds a message".to_owned() } else { format!("it holds about {held} messages") }
 }
 
 fn main_of(id: &Id) -> Key {
@@ -823,16 +831,12 @@ impl Planner<'_> {
                 Kind::Bucket | Kind::Queue => {
                     if !self.is_empty(id) {
                         let held = self.observed.contents.get(id).copied().unwrap_or(0);
-                        let why = match id.kind {
-                            Kind::Bucket => "it holds objects".to_owned(),
-                            _ if held == 1 => "it holds a message".to_owned(),
-                            _ => format!("it holds about {held} messages"),
-                        };
+                        let why = if id.kind == Kind::Bucket { "it holds objects".to_owned() } else { messages(held) };
                         self.plan.kept.push(Kept { id: id.clone(), why });
                     } else if id.kind == Kind::Bucket {
                         self.push(main_of(id), Action::DeleteBucket { purge: self.options.delete_data }, differences, served);
                     } else {
-                        self.push(main_of(id), Action::DeleteQueue, differences, served);
+                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, served);
                     }
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),

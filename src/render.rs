@@ -5,7 +5,7 @@ use crate::{
     diagnostic::{Diagnostic, Place, Severity},
     observed::Account,
     resource::{self, Id, Kind, NO_TOKEN, Resource, variable},
-    spec::{Route, Stack},
+    spec::{Route, Stack, TokenRule},
     vtl::{
         self, Data, Limits, Lint, LintKind, Pairs, Rendered, Template,
         gateway::{Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template, convert_request},
@@ -268,20 +268,39 @@ pub struct Caller<'a> {
     pub time: i64,
 }
 
+/// What an API's id looks like.
+const API_ID: &str = "a1b2c3d4e5";
+
+/// Milliseconds since the epoch as the common log format has them: `09/Apr/2015:12:34:56 +0000`.
+fn log_time(millis: i64) -> String {
+    use aws_smithy_types::date_time::{DateTime, Format};
+    // `Thu, 09 Apr 2015 12:34:56 GMT`
+    let http = DateTime::from_millis(millis - millis.rem_euclid(1000)).fmt(Format::HttpDate).unwrap_or_default();
+    match http.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>()[..] {
+        [_, day, month, year, clock, _] => format!("{day}/{month}/{year}:{clock} +0000"),
+        _ => String::new(),
+    }
+}
+
 /// `$context`. Source: API Gateway developer guide, "$context variables for data models, authorizers, mapping templates".
 pub fn context(account: &Account, stage: &str, resource_path: &str, caller: &Caller<'_>) -> Pairs {
     let Caller { request_id, extended_request_id, path, protocol, source_ip, user_agent, time } = *caller;
     let user_agent = user_agent.map_or(Data::Null, Data::from);
     vec![
         ("accountId".into(), account.id.as_str().into()),
-        ("apiId".into(), "a1b2c3d4e5".into()),
+        ("apiId".into(), API_ID.into()),
+        ("deploymentId".into(), "a1b2c3".into()),
+        ("domainName".into(), format!("{API_ID}.execute-api.{}.amazonaws.com", account.region).into()),
+        ("domainPrefix".into(), API_ID.into()),
         ("extendedRequestId".into(), extended_request_id.into()),
         ("httpMethod".into(), "POST".into()),
         ("identity".into(), Data::Map(vec![("sourceIp".into(), source_ip.into()), ("userAgent".into(), user_agent)])),
         ("path".into(), path.into()),
         ("protocol".into(), protocol.into()),
         ("requestId".into(), request_id.into()),
+        ("requestTime".into(), log_time(time).into()),
         ("requestTimeEpoch".into(), Data::Long(time)),
+        ("resourceId".into(), "a1b2c3".into()),
         ("resourcePath".into(), resource_path.into()),
         ("stage".into(), stage.into()),
     ]
@@ -338,7 +357,10 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
                     }
                     lints.sort_by_key(|lint| lint.place);
                     warnings.extend(lints.into_iter().map(|lint| remark(&template.file, &text, lint)));
-                    warnings.extend(sample(stack, route, media));
+                    match sample(stack, route, media) {
+                        Some(said) if said.severity == Severity::Error => errors.push(said),
+                        said => warnings.extend(said),
+                    }
                 }
             }
         }
@@ -384,6 +406,18 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
     };
     match event(&At { stack, route, stage: &stage.name, time: 1_700_000_000_000 }, &request, false) {
         Ok(rendered) => match serde_json::from_str::<serde_json::Value>(&rendered.text) {
+            // That the template mentions it says nothing of the key it goes to.
+            Ok(event) if route.token == TokenRule::Query && event.get("validToken").is_none() => Some(Diagnostic {
+                severity: Severity::Error,
+                ..warning(
+                    format!("the event that the mapping template of {} makes of a sample request has no `validToken`", route.path),
+                    "the function would take no request; write `\"validToken\": \"$stageVariables.validToken\"`, or say `token: none` on the route",
+                )
+            }),
+            Ok(event) if route.token == TokenRule::Query && event.get("token").is_none() => Some(warning(
+                format!("the event that the mapping template of {} makes of a sample request has no `token`", route.path),
+                "the function would answer 400 to every request; write `\"token\": \"$util.escapeJavaScript($input.params().querystring.get('token'))\"`",
+            )),
             Ok(event) if ["destination", "bucket", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(warning(
                 format!("the event that the mapping template of {} makes of a sample request has no `destination`", route.path),
                 "the function would store nothing and answer 503; write `\"destination\": \"$destination\"`: routeto sets that variable",
@@ -477,14 +511,52 @@ stages: { prod: {} }
         };
         let event = "the event that the mapping template of /own makes of a sample request has";
         assert_eq!(
-            said("{\"validToken\": \"$stageVariables.validToken\", \"body\": \"$util.base64Encode($input.body)\"}"),
+            said("{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"body\": \"$util.base64Encode($input.body)\"}"),
             [format!("{event} no `destination`")]
         );
-        let empty = "{\"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$input.bodi\"}";
+        let empty = "{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$input.bodi\"}";
         assert_eq!(said(empty).last(), Some(&format!("{event} nothing in `body`")));
         // a byte order mark would be part of the event
-        let whole = "\u{feff}{\"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
+        let whole = "\u{feff}{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
         assert_eq!(said(whole), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_template_that_calls_the_tokens_key_otherwise_is_refused_where_a_token_is_asked_for() {
+        let said = |rule: &str| {
+            let yaml = format!(
+                "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
+            );
+            let template = "{\"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
+            let read = |_: &Path| Ok(template.as_bytes().to_vec());
+            let world = World { env: &|_| None, read: &read, region: None };
+            let loaded =
+                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
+            check(&loaded.stack).map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>())
+        };
+        let none = "the event that the mapping template of /own makes of a sample request has no `validToken`";
+        assert_eq!(said(""), Err(vec![none.to_owned()]));
+        assert_eq!(said("    token: none\n"), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_context_has_the_time_and_the_host_as_api_gateway_writes_them() {
+        assert_eq!(log_time(1_428_582_896_789), "09/Apr/2015:12:34:56 +0000");
+        let stack = stack();
+        let caller = Caller {
+            request_id: "r",
+            extended_request_id: "e",
+            path: "/prod/input",
+            protocol: "HTTP/1.1",
+            source_ip: "127.0.0.1",
+            user_agent: None,
+            time: 1_428_582_896_789,
+        };
+        let said = context(&offline_account(&stack), "prod", "/input", &caller);
+        let has = |name: &str| said.iter().any(|(known, value)| known == name && matches!(value, Data::Text(text) if !text.is_empty()));
+        let missing: Vec<&str> =
+            ["requestTime", "domainName", "domainPrefix", "resourceId", "deploymentId"].into_iter().filter(|name| !has(name)).collect();
+        assert_eq!(missing, [] as [&str; 0]);
     }
 
     #[test]

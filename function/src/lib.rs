@@ -84,12 +84,14 @@ async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mu
         Target::Destination(text) => Some(Destination::parse(&json::lossy(text))),
         Target::Bucket | Target::Queue { .. } | Target::Missing => None,
     };
-    // a destination that can't be read lets nobody in: the token is asked for, and its holder gets the 503
     let open = match &destination {
+        // it says itself whether a token is asked for, whatever a template calls the keys
         Some(Ok(destination)) => destination.token() == TokenRule::None,
+        // one that can't be read lets nobody in: the token is asked for, and its holder gets the 503
         Some(Err(_)) => false,
-        None => false,
-    } || (event.token.is_none() && event.valid_token.is_none());
+        // recipe two's events have neither, as their template's owner means it
+        None => event.token.is_none() && event.valid_token.is_none(),
+    };
     if !open {
         let (token, valid) = (event.token.as_deref().unwrap_or_default(), event.valid_token.as_deref().unwrap_or_default());
         match token::check(token, valid, now.as_secs()) {

@@ -379,3 +379,14 @@ async fn recipe_two_with_a_token_checks_it() {
         routeto_function::handle(event(TOKEN).as_bytes(), &common::invocation(std::time::Duration::from_secs(5)), &server.sinks()).await;
     assert_eq!(handled.answer.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn a_template_that_calls_the_tokens_keys_otherwise_opens_nothing() {
+    let event = |destination: &str| {
+        json!({"path": "/input", "time": 1_700_000_000_000_u64, "auth": "x", "secret": VALID, "destination": destination, "body": "e30="})
+            .to_string()
+    };
+    assert_eq!(post(&event("s3://bucket")).await, (fail(400, "No token provided"), vec![]));
+    // it says itself that nobody is asked
+    assert_eq!(post(&event("s3://bucket?token=none")).await.1.len(), 1);
+}

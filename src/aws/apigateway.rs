@@ -6,6 +6,7 @@ use super::{
     wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
+    desired::is_the_accounts,
     observed::{Account, ApiState, Carried, Deployment, Double, Secret, StageState},
     openapi,
     plan::StagePatch,
@@ -276,8 +277,7 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
             let throttle = settings
                 .get("*/*")
                 .map(|settings| (settings.throttling_rate_limit(), settings.throttling_burst_limit()))
-                // The account's own limits, as AWS shows them where a stage has none of its own.
-                .filter(|(rate, _)| *rate > 0.0 && *rate < 10_000.0);
+                .filter(|throttle| throttle.0 > 0.0 && !is_the_accounts(*throttle));
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
@@ -357,7 +357,7 @@ async fn create_call(aws: &Aws, api: &Api) -> Result<String, CallError> {
 
 /// Overwrites the API's content with one document, then puts singly what the document did not bring.
 pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
-    let document = openapi::document(api).to_string();
+    let document = openapi::document(api, carried).to_string();
     let written = while_busy("apigateway:PutRestApi", LONG, tell, busy, || async {
         aws.pace.turn("PutRestApi", tell).await;
         let request = aws
@@ -378,8 +378,9 @@ pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell
             .disable_execute_api_endpoint(written.disable_execute_api_endpoint)
             .build(),
     );
-    complete(aws, api, id, tell).await?;
-    restore(aws, id, carried, &now, tell).await
+    // First what was the user's: a run that ends in between must not leave the API without it.
+    restore(aws, id, carried, &now, tell).await?;
+    complete(aws, api, id, tell).await
 }
 
 /// Looks again and puts what is missing: some back ends don't take gateway responses or the response's content handling from the
@@ -452,7 +453,7 @@ async fn set_response_handling(
     .map(drop)
 }
 
-/// Puts back what overwriting dropped.
+/// Puts back what overwriting dropped and the document didn't bring.
 async fn restore(aws: &Aws, id: &str, before: &Carried, now: &Carried, tell: Tell<'_>) -> Result<(), CallError> {
     let mut patches = vec![];
     if let (Some(policy), true) = (&before.policy, before.policy != now.policy) {

@@ -104,16 +104,13 @@ impl CallError {
             },
         };
         let failure = Failure::new(place.to_string(), what);
-        match hint {
-            Some(hint) => failure.now(hint),
-            None => failure,
-        }
+        failure.now(hint)
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         let code = self.code.as_deref().unwrap_or_default();
         let message = &self.message;
-        Some(match code {
+        match code {
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
                 "the session has expired: sign in again (aws sso login, or new temporary credentials), then run the same command".into()
             }
@@ -150,8 +147,18 @@ impl CallError {
                 )
             }
             _ if code.is_empty() => "run the same command again; it goes on from where it stopped".into(),
-            _ => return None,
-        })
+            "LimitExceeded"
+            | "ServiceQuotaExceeded"
+            | "ServiceQuotaExceededException"
+            | "TooManyBuckets"
+            | "CodeStorageExceededException"
+            | "KeyLimitExceeded" => {
+                "a quota of the account is reached: remove what nobody uses, or have it raised (Service Quotas), then run the same command"
+                    .into()
+            }
+            "BucketAlreadyExists" => "somebody else has a bucket of this name: choose another in the stack file".into(),
+            _ => "put right what AWS complains of, then run the same command again: it goes on from where it stopped".into(),
+        }
     }
 }
 

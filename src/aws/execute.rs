@@ -5,7 +5,7 @@ use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
     observed::{Account, Secret},
-    plan::{Action, Change, Late, source_arn},
+    plan::{Action, Change, Late, messages, source_arn},
 };
 use serde_json::json;
 use std::{
@@ -59,7 +59,10 @@ impl AwsExecutor<'_> {
             }),
             Action::CreateQueue(queue) => sqs::create(aws, account, queue, tell).await.map(done),
             Action::UpdateQueue { queue, attributes, tags } => sqs::update(aws, account, queue, *attributes, *tags).await.map(done),
-            Action::DeleteQueue => sqs::delete(aws, account, name).await.map(done),
+            Action::DeleteQueue { purge } => sqs::delete(aws, account, name, *purge).await.map(|held| match held {
+                0 => Outcome::Done,
+                held => Outcome::Kept(messages(held)),
+            }),
             Action::CreateLogGroup(group) => logs::create(aws, group).await.map(done),
             Action::UpdateLogGroup { group, retention, tags } => logs::update(aws, account, group, *retention, *tags).await.map(done),
             Action::DeleteLogGroup => logs::delete(aws, name).await.map(done),

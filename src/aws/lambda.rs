@@ -244,7 +244,7 @@ pub async fn update(
     if !what.publish {
         return Ok(None);
     }
-    // Not retried by the SDK: while_busy sees every answer. Nothing changed since the last version: Lambda answers that one.
+    // Sent again it publishes nothing twice: where nothing changed since the last version, Lambda answers that one.
     let output = while_busy("lambda:PublishVersion", LONG, tell, in_progress, || {
         let request = aws.lambda.publish_version().function_name(name).code_sha256(&config.code_sha256);
         called("lambda:PublishVersion", request.send())

@@ -54,8 +54,9 @@ struct First {
     kept: BTreeSet<Id>,
 }
 
-/// Lines of the history that are looked through for what was kept: each deploy's line names it anew, so the last would do.
-const HISTORY: i32 = 20;
+/// Lines of the history that are looked through for what was kept. Each whole deploy's line names it anew; those of one stage and rollbacks
+/// don't, and there may be many in a row. One call all the same: GetLogEvents answers with as many as 10,000, or 1 MB.
+const HISTORY: i32 = 1000;
 
 /// The account, and all that stands of the stack in it.
 ///

@@ -190,17 +190,27 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
     }
     let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
         .and_then(|output| output.server_side_encryption_configuration);
-    let key = encryption_of(encryption.as_ref()).strip_prefix("aws:kms ").map(|key| key_arn(account, key));
-    Ok(Existing::Found { key })
+    let encryption = encryption_of(encryption.as_ref());
+    Ok(found(account, ["aws:kms ", "aws:kms:dsse "].iter().find_map(|algorithm| encryption.strip_prefix(algorithm))))
 }
 
-/// A customer's key as an ARN; S3 and SQS also take ids and aliases.
-pub fn key_arn(account: &Account, key: &str) -> String {
-    if key.starts_with("arn:") {
-        return key.to_owned();
-    }
-    let name = if key.starts_with("alias/") { key.to_owned() } else { format!("key/{key}") };
-    format!("arn:{}:kms:{}:{}:{name}", account.partition, account.region, account.id)
+/// What the user says exists does, and is encrypted with this key (an ARN, an id or an alias: S3 and SQS take all three), if with one.
+pub fn found(account: &Account, key: Option<&str>) -> Existing {
+    let key = match key {
+        None => None,
+        // AWS's own keys need no grant.
+        Some(key) if key.contains("alias/aws/") => None,
+        // Source: AWS KMS Developer Guide, "Using aliases to control access": as a statement's resource an alias doesn't stand for its key.
+        Some(alias) if alias.contains("alias/") => {
+            return Existing::Unusable {
+                why: format!("its key is named by an alias ({alias}), and no role can be allowed a key by its alias"),
+                now: "name the key by its ARN in the encryption of the bucket or queue".into(),
+            };
+        }
+        Some(arn) if arn.starts_with("arn:") => Some(arn.to_owned()),
+        Some(id) => Some(format!("arn:{}:kms:{}:{}:key/{id}", account.partition, account.region, account.id)),
+    };
+    Existing::Found { key }
 }
 
 /// Creates the bucket with its tags, then sets the rest, all at once.

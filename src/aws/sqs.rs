@@ -4,7 +4,7 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
-    s3::key_arn,
+    s3::found,
     wait::{LONG, Tell, while_busy},
 };
 use crate::{
@@ -33,11 +33,7 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
         None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
     }
     let number = |name: Name| attributes.get(&name).and_then(|value| value.parse::<u32>().ok()).unwrap_or(0);
-    let messages =
-        [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed]
-            .into_iter()
-            .map(|name| u64::from(number(name)))
-            .sum();
+    let messages = held(&attributes);
     let queue = Queue {
         name: name.to_owned(),
         tags,
@@ -47,6 +43,12 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
         redrive: attributes.get(&Name::RedrivePolicy).and_then(|text| redrive_of(text)),
     };
     Ok(Seen::Ours((queue, messages)))
+}
+
+/// About how many messages it holds: waiting, with a consumer, and delayed. Source: SQS API, GetQueueAttributes; it may be a minute late.
+fn held(attributes: &HashMap<Name, String>) -> u64 {
+    let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed];
+    names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum()
 }
 
 async fn attributes(aws: &Aws, url: &str) -> Result<Option<HashMap<Name, String>>, CallError> {
@@ -79,13 +81,8 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
     match attributes(aws, &queue_url(account, name)).await {
         Ok(None) => Ok(Existing::Missing),
         Ok(Some(attributes)) => {
-            let key = match encryption_of(&attributes).as_str() {
-                "SSE-SQS" | "none" => None,
-                // AWS's own key needs no grant.
-                "alias/aws/sqs" => None,
-                key => Some(key_arn(account, key)),
-            };
-            Ok(Existing::Found { key })
+            let encryption = encryption_of(&attributes);
+            Ok(found(account, Some(encryption.as_str()).filter(|key| !["SSE-SQS", "none"].contains(key))))
         }
         Err(error) if error.is(&["AccessDenied", "AccessDeniedException"]) => Ok(Existing::Unusable {
             why: "this account's credentials may not look at the queue".into(),
@@ -149,10 +146,20 @@ pub async fn update(aws: &Aws, account: &Account, queue: &Queue, attributes: boo
     Ok(())
 }
 
-pub async fn delete(aws: &Aws, account: &Account, name: &str) -> Result<(), CallError> {
-    match called("sqs:DeleteQueue", aws.sqs.delete_queue().queue_url(queue_url(account, name)).send()).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
+/// Deletes the queue; without `purge` one that holds messages is kept, and the answer is about how many. Looked at anew: since the plan was
+/// made a message may have come that was answered 200, and SQS would delete it as well.
+pub async fn delete(aws: &Aws, account: &Account, name: &str, purge: bool) -> Result<u64, CallError> {
+    let url = queue_url(account, name);
+    if !purge {
+        let Some(attributes) = attributes(aws, &url).await? else { return Ok(0) };
+        let held = held(&attributes);
+        if held > 0 {
+            return Ok(held);
+        }
+    }
+    match called("sqs:DeleteQueue", aws.sqs.delete_queue().queue_url(url).send()).await {
+        Ok(_) => Ok(0),
+        Err(error) if error.not_found() => Ok(0),
         Err(error) => Err(error),
     }
 }

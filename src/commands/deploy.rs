@@ -126,9 +126,8 @@ impl Work<'_> {
             .map(|change| change.key.id.name.clone())
             .collect();
         let clear = tokens.of(&new, context.report.shows_tokens(args.show_token))?;
-        let unshown = || context.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if context.report.shows_tokens(args.show_token) {
-            unshown().clone_from(&clear);
+            context.unshown().clone_from(&clear);
         }
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let account = planned.account.clone();
@@ -139,7 +138,9 @@ impl Work<'_> {
         let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).await;
         let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
-        unshown().retain(|stage, _| tokens.contains_key(stage));
+        // One of a stage that failed may be set all the same: making it takes two calls.
+        let tried = |stage: &String| applied.failed.iter().any(|(key, _)| key.id == Id::new(Kind::Stage, stage));
+        context.unshown().retain(|stage, _| tokens.contains_key(stage) || tried(stage));
         let mut done = Deployed { planned, applied, tokens };
         // What the former state needs goes only when the new one is known to work.
         let outcome = match self.prove(&done, args).await {
@@ -154,7 +155,7 @@ impl Work<'_> {
         // A token that was made is shown all the same: the next run won't make it again.
         outcome.inspect_err(|_| context.show_tokens())?;
         // the report has them
-        unshown().clear();
+        context.unshown().clear();
         Ok(done)
     }
 

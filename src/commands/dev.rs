@@ -77,22 +77,14 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         }
     };
     let destinations = ready.destinations();
-    let running = Running {
-        pid: std::process::id(),
-        stack: live.stack.name.clone(),
-        url: url.clone(),
-        endpoint: endpoint_url.clone(),
-        region: ready.account.region.clone(),
-    };
     home.sign(&url);
-    running.write(home.directory())?;
-
     let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port)?;
-    let router = inspector::router(journal, server.clone()).merge(server.router());
+    let router = inspector::router(journal, server.clone(), args.host).merge(server.router());
     let (stop, stopping) = watch::channel(false);
-    let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), stopping.clone()))];
+    let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), true, stopping.clone()))];
     if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
-        serving.push(tokio::spawn(serve(listener, inspector::no_websites(store.router(), args.host), server.clone(), stopping)));
+        let router = inspector::no_websites(store.router(), args.host);
+        serving.push(tokio::spawn(serve(listener, router, server.clone(), false, stopping)));
     }
     let served = Served {
         context,
@@ -104,6 +96,8 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         url: &url,
         endpoint: endpoint_url.as_deref(),
     };
+    let running = served.running();
+    running.write(home.directory())?;
     served.tell();
     tokio::select! {
         signal = crate::interrupted() => context.report.note(&format!("{signal}: finishing what is under way; once more stops at once")),
@@ -418,11 +412,25 @@ impl Served<'_> {
         }
     }
 
+    /// What other commands of this directory are told.
+    fn running(&self) -> Running {
+        Running {
+            pid: std::process::id(),
+            stack: self.server.live().stack.name.clone(),
+            url: self.url.to_owned(),
+            endpoint: self.endpoint.map(str::to_owned),
+            region: self.ready.account.region.clone(),
+        }
+    }
+
     /// The new one is served from the next request on; if it is broken, the last good one goes on.
     fn reload(&self) {
         let Served { context, args, home, given, ready, server, .. } = self;
         let file = StackArg { stack: args.stack.stack.clone() };
         let loaded = context.load_quietly(&file).and_then(|Loaded { stack, warnings }| {
+            if stack.region != server.live().stack.region {
+                return Err(Failure::new("region", "it has changed, and what is stored here has the old one").now("start dev anew").into());
+            }
             ready.prepare(&stack)?;
             Ok((live(home, given, stack, &ready.account)?, warnings))
         });
@@ -437,7 +445,11 @@ impl Served<'_> {
                         && a.stages.iter().map(|s| &s.name).eq(b.stages.iter().map(|s| &s.name))
                 };
                 let changed = !same(&before.stack, &live.stack);
+                let renamed = before.stack.name != live.stack.name;
                 server.replace(live);
+                if renamed && let Err(failure) = self.running().write(home.directory()) {
+                    context.report.warning(&Error::from(failure).to_string());
+                }
                 context.report.note(&format!("{} read {name} again", clock(now())));
                 if changed && !context.report.json {
                     self.tell();

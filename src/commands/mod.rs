@@ -39,7 +39,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -53,8 +53,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
-    /// Tokens of new stages, in clear, that are yet to be shown: an interrupted command shows them, since the next one won't make them again.
-    pub unshown: Mutex<BTreeMap<String, Secret>>,
+    /// Tokens that were made, in clear, and are yet to be shown: an interrupted command shows them, since the next one won't make them again.
+    unshown: Mutex<BTreeMap<String, Secret>>,
     /// Is told when the lock was taken from us.
     lost: Arc<Notify>,
     /// Whether something may have been changed.
@@ -215,15 +215,19 @@ impl Context {
             .into()
     }
 
-    /// Shows the new stages' tokens, if that is allowed and was not done.
+    pub fn unshown(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
+        self.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Shows the tokens that were made, if that is allowed and was not done.
     pub fn show_tokens(&self) {
-        let tokens = std::mem::take(&mut *self.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let tokens = std::mem::take(&mut *self.unshown());
         if self.report.json && !tokens.is_empty() {
             let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
             self.report.result(&json!({"version": VERSION, "stages": stages}).to_string());
         } else {
             for (stage, token) in &tokens {
-                self.report.result(&format!("token of the new stage {stage}: {}", token.0));
+                self.report.result(&format!("token of stage {stage}: {}", token.0));
             }
         }
     }

@@ -72,8 +72,8 @@ pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>,
     for some in probes.chunks(4) {
         let answers = join_all(some.iter().map(|probe| async {
             // The right token goes only where the answer proves that nothing is stored.
-            let token = token.filter(|_| !probe.custom).unwrap_or(&wrong);
-            one(&http, probe, url, token, tell).await
+            let right = token.filter(|_| !probe.custom);
+            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), tell).await
         }))
         .await;
         failures.extend(answers.into_iter().filter_map(Result::err));
@@ -81,16 +81,18 @@ pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>,
     if failures.is_empty() { Ok(probes.len()) } else { Err(failures) }
 }
 
-async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, tell: Tell<'_>) -> Result<(), Unproven> {
+/// `refused`: the token is a wrong one, so a route that asks for one has to answer 401.
+async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, refused: bool, tell: Tell<'_>) -> Result<(), Unproven> {
     let body = probe.sample();
     let digest = hex(&Sha256::digest(&body));
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
+    let refused = refused && probe.route.token == TokenRule::Query;
     let wrong = AtomicBool::new(false);
     let waited = until(LIMIT, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         let verdict = match http.post(&full, &headers, &body).await {
-            Ok(answer) => judge(&answer, probe.custom, &digest, path),
+            Ok(answer) => judge(&answer, probe.custom, refused, &digest, path),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
         wrong.store(matches!(verdict, Verdict::Wrong(_)), Ordering::Relaxed);
@@ -117,10 +119,11 @@ enum Verdict {
     Unheard(String),
 }
 
-fn judge(answer: &Answer, custom: bool, digest: &str, path: &str) -> Verdict {
+fn judge(answer: &Answer, custom: bool, refused: bool, digest: &str, path: &str) -> Verdict {
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let said = value["sha256"].as_str();
     match (answer.status, said) {
+        (200, Some(_)) if refused => Verdict::Wrong(format!("{path} takes a wrong token")),
         (200 | 401, Some(said)) if said == digest => Verdict::Right,
         (200 | 401, Some(_)) => Verdict::Wrong(format!("{path} hands on other bytes than were sent")),
         (401, None) if custom => Verdict::Right,

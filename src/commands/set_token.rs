@@ -54,6 +54,10 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let progress = context.progress.clone();
     let tell = move |reason: String| progress.step(&reason);
     context.begin();
+    if shown && !args.token_stdin {
+        // Nobody could make it again: it is shown whatever becomes of the rest.
+        context.unshown().insert(args.stage.clone(), Secret(token.0.clone()));
+    }
     apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
     let url = invoke_url(&account, &api, &args.stage);
     if can_invoke(&aws) {
@@ -62,7 +66,10 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         context.progress.step_done();
         match live {
             Some(Ok(())) => {}
-            Some(Err(failure)) => return Err(failure.into()),
+            Some(Err(failure)) => {
+                context.show_tokens();
+                return Err(failure.into());
+            }
             None => context.report.note("not waited for: no route of the stack can show it; it is live within a minute"),
         }
     } else {
@@ -70,6 +77,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
             .report
             .note("not waited for: this endpoint isn't AWS's; set ROUTETO_INVOKE_URL to where its stages answer ({api}, {stage})");
     }
+    context.unshown().clear();
     if context.report.json {
         let mut object = json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": ends});
         if args.show_token {

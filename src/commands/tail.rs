@@ -72,6 +72,9 @@ async fn tail(context: &Context, stack: &Stack, wanted: &Wanted, from: Option<Fr
     };
     match (news, running) {
         (Some(news), Some(running)) => dev(context, wanted, news, &running.url).await,
+        (None, Some(running)) if running::is_held(Path::new(running::DIRECTORY)) => {
+            Err(running.silent("--from aws tells what arrives in AWS").into())
+        }
         _ if from == Some(From::Dev) => {
             let what = format!("no `routeto dev` of stack `{}` runs in this directory", stack.name);
             Err(Failure::new("--from dev", what).now("start one here, or leave --from out to see what arrives in AWS").into())

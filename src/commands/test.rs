@@ -163,9 +163,15 @@ fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<V
 /// The `dev` of this directory, if it serves this stack and answers; the account otherwise.
 async fn target(context: &Context, stack: &Stack, args: &cli::Test) -> Result<Target> {
     let running = if args.deployed { None } else { Running::read(Path::new(running::DIRECTORY))? };
-    if let Some(running) = running.filter(|running| running.stack == stack.name)
-        && answers(&running).await
-    {
+    let running = match running.filter(|running| running.stack == stack.name) {
+        Some(running) if answers(&running).await => Some(running),
+        // It is there: whoever started it doesn't mean the deployed stages.
+        Some(running) if running::is_held(Path::new(running::DIRECTORY)) => {
+            return Err(running.silent("--deployed tests the deployed stages").into());
+        }
+        _ => None,
+    };
+    if let Some(running) = running {
         context.report.note(&format!("testing the `routeto dev` at {}", running.url));
         let aws = match &running.endpoint {
             Some(endpoint) => Aws::local(endpoint, &running.region).await?,

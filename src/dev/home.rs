@@ -2,7 +2,7 @@
 //!
 //! It lies in the working directory and keeps itself out of git.
 
-use super::running::Tokens;
+use super::running::{LOCK, Tokens};
 use crate::{error::Failure, observed::Secret, token};
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ impl Home {
         if !ignore.exists() {
             fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, error))?;
         }
-        let path = directory.join("lock");
+        let path = directory.join(LOCK);
         let mut lock =
             File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(|error| failed(&path, error))?;
         match lock.try_lock() {

@@ -11,6 +11,7 @@ use std::{
 /// In the working directory.
 pub const DIRECTORY: &str = ".routeto";
 const RUNNING: &str = "dev.json";
+pub const LOCK: &str = "lock";
 const TOKENS: &str = "tokens.json";
 
 /// `.routeto/dev.json`: written once the port is open, removed at the end. A killed `dev` leaves it behind, so nothing listens then, or somebody else.
@@ -45,13 +46,26 @@ impl Running {
         write(&directory.join(RUNNING), self)
     }
 
+    /// What to say where it runs and doesn't answer; `instead`: how not to need it.
+    pub fn silent(&self, instead: &str) -> Failure {
+        Failure::new("routeto dev", format!("one runs in this directory, and doesn't answer at {}", self.url))
+            .now(format!("look at what it says, or start it anew; {instead}"))
+    }
+
     /// Removes what `write` wrote, unless another process has put its own in its place.
     pub fn remove(&self, directory: &Path) {
-        if Running::read(directory).is_ok_and(|running| running.as_ref() == Some(self)) {
+        // The stack may have been renamed since.
+        if Running::read(directory).is_ok_and(|running| running.is_some_and(|it| it.pid == self.pid && it.url == self.url)) {
             // One that stays is found to be stale by whoever asks there.
             let _ = std::fs::remove_file(directory.join(RUNNING));
         }
     }
+}
+
+/// Whether a `dev` holds the directory, whatever it answers.
+pub fn is_held(directory: &Path) -> bool {
+    let lock = std::fs::File::open(directory.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 impl Tokens {

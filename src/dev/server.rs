@@ -204,9 +204,15 @@ impl Server {
         };
         let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let read = read_body(body, length).await;
-        let headers = tape
+        let mut headers = tape
             .headers(&head.headers)
             .unwrap_or_else(|| head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect());
+        // HTTP/2 has it in the request's own line.
+        if let Some(authority) = head.uri.authority()
+            && !head.headers.contains_key(header::HOST)
+        {
+            headers.push(("Host".to_owned(), authority.to_string()));
+        }
         let body = match read {
             Ok(body) => body,
             Err(unread) => {
@@ -612,17 +618,19 @@ pub fn clock(millis: u64) -> String {
 }
 
 /// Serves a router until `stop`; then finishes what is in flight of `server`.
-pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+///
+/// `half_close`: who closes his half after the request still wants the answer. Where nobody does, a closed connection ends what was asked for on
+/// it: a worker that is stopped while it waits for a message takes none any more.
+pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, half_close: bool, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // Who closes his half after the request still wants the answer.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(HEAD_BUFFER)
         .max_headers(HEADERS)
-        .half_close(true);
+        .half_close(half_close);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -651,7 +659,7 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, m
             request.extensions_mut().insert(ConnectInfo(connection.peer));
             inner.call(request)
         });
-        let serving = builder.serve_connection(TokioIo::new(Taped::new(stream, tape)), service).into_owned();
+        let serving = builder.serve_connection(TokioIo::new(Taped::new(stream, tape, HEAD_PATIENCE)), service).into_owned();
         let serving = graceful.watch(serving);
         tokio::spawn(async move {
             // A connection that breaks is its caller's affair.

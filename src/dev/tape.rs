@@ -7,19 +7,26 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 
 /// A larger head is not looked at: it gets no answer of a template's.
 const LONGEST: usize = 64 * 1024;
 
+/// How an HTTP/2 connection begins. Source: RFC 9113, section 3.4. As long as what came can be it, hyper waits for the rest, and for ever.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A connection that remembers the head of the request that it carries.
 pub struct Taped {
     stream: TcpStream,
     tape: Tape,
+    /// How much of the preface has come, and for how long the rest is waited for; none once it is known what is spoken.
+    opening: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 #[derive(Clone, Default)]
@@ -91,8 +98,9 @@ pub fn text(value: &[u8]) -> String {
 }
 
 impl Taped {
-    pub fn new(stream: TcpStream, tape: Tape) -> Self {
-        Self { stream, tape }
+    /// A connection that doesn't say within `patience` what it speaks is broken off.
+    pub fn new(stream: TcpStream, tape: Tape, patience: Duration) -> Self {
+        Self { stream, tape, opening: Some((0, Box::pin(sleep(patience)))) }
     }
 }
 
@@ -100,7 +108,17 @@ impl AsyncRead for Taped {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.tape.record(&buffer.filled()[before..]);
+        let read = &buffer.filled()[before..];
+        self.tape.record(read);
+        if let Some((seen, patience)) = &mut self.opening {
+            let rest = &PREFACE[*seen..];
+            *seen += read.len();
+            if read.len() >= rest.len() || !rest.starts_with(read) {
+                self.opening = None;
+            } else if polled.is_pending() && patience.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
         polled
     }
 }

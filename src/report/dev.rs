@@ -1,9 +1,8 @@
 //! What `dev` says of each request: a line for people, or a JSON line.
 
-use super::{Report, Style};
+use super::{Report, Style, tell};
 use crate::dev::exchange::{Exchange, Stored};
 use serde_json::json;
-use std::io::Write;
 
 /// Characters of a path in a line.
 const LONGEST: usize = 60;
@@ -46,10 +45,10 @@ impl Report {
             size(request.body.len()),
             plain_whole(&what)
         );
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        tell(&line);
         // A template's error is worth its whole frame.
         if let Some((_, frame)) = why.as_deref().and_then(|why| why.split_once('\n')) {
-            let _ = writeln!(std::io::stderr().lock(), "{frame}");
+            tell(frame);
         }
     }
 }

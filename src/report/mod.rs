@@ -24,6 +24,11 @@ pub fn lost_result() -> Option<&'static std::io::Error> {
     LOST.get()
 }
 
+/// A line on stderr, written at once: stderr has no buffer, so each piece of a formatted line would be a call of the kernel's.
+fn tell(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
 /// How this command talks.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
@@ -108,7 +113,7 @@ impl Report {
         if self.json {
             self.event(&serde_json::json!({"event": "note", "text": text}));
         } else {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            tell(text);
         }
     }
 
@@ -117,7 +122,7 @@ impl Report {
         if self.json {
             self.event(&serde_json::json!({"event": "warning", "text": text}));
         } else {
-            let _ = writeln!(std::io::stderr().lock(), "{}", self.paint(Style::Changed, &format!("warning: {text}")));
+            tell(&self.paint(Style::Changed, &format!("warning: {text}")));
         }
     }
 
@@ -127,14 +132,14 @@ impl Report {
             if self.json {
                 self.event(&serde_json::json!({"event": "warning", "text": diagnostic.to_string()}));
             } else {
-                let _ = writeln!(std::io::stderr().lock(), "{diagnostic}\n");
+                tell(&format!("{diagnostic}\n"));
             }
         }
     }
 
     /// One JSON line on stderr.
     fn event(&self, event: &serde_json::Value) {
-        let _ = writeln!(std::io::stderr().lock(), "{event}");
+        tell(&event.to_string());
     }
 
     /// Whether a person sits at stdin.

@@ -1,6 +1,6 @@
 //! How a plan's carrying out is shown: on a terminal a line per resource with its state and time, elsewhere plain lines, or JSON lines.
 
-use super::{Report, Style};
+use super::{Report, Style, tell};
 use crate::{
     apply::{Outcome, Watch},
     error::Failure,
@@ -10,7 +10,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    io::Write,
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
@@ -93,7 +92,7 @@ impl Progress {
             // Above the bars; never through them.
             let _ = self.multi.println(text);
         } else {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            tell(text);
         }
     }
 

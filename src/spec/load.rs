@@ -100,7 +100,7 @@ fn route(reader: &mut Reader<'_>, entry: &Entry) -> RouteDraft {
     if reader.key(entry, "route", names::path) && !names::names_records(&path) {
         reader.warning(
             entry.key_span,
-            format!("the last part of `{path}` can't name records, so a POST without `?app=…` is answered 400"),
+            format!("the last part of `{path}` has characters that no record's name has: records are named with `_` in their place"),
             "use letters, digits and `. _ -` in the last part, or put `&app=…` into the provider's URL",
         );
     }

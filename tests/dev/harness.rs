@@ -197,7 +197,7 @@ impl Dev {
         }
     }
 
-    fn sqs(&self, operation: &str, arguments: &Value) -> Value {
+    pub fn sqs(&self, operation: &str, arguments: &Value) -> Value {
         let headers = [("x-amz-target", format!("AmazonSQS.{operation}")), ("content-type", "application/x-amz-json-1.0".to_owned())];
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = post_with(&format!("{}/", self.endpoint()), &headers, arguments.to_string().as_bytes());

@@ -181,3 +181,25 @@ fn a_hundred_slow_callers_hold_up_nobody_and_are_cut_off() {
     assert!(!String::from_utf8_lossy(&answer).contains(" 200 "));
     still_there(&dev);
 }
+
+#[test]
+fn connections_that_never_say_what_they_speak_are_ended() {
+    let (_place, dev) = field();
+    let address = dev.base().strip_prefix("http://").unwrap();
+    let opened: Vec<(&str, TcpStream)> = ["", "P", "PRI * HTTP/2.0\r\n"]
+        .into_iter()
+        .map(|text| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            (text, stream)
+        })
+        .collect();
+    for (text, mut stream) in opened {
+        let mut answer = Vec::new();
+        // the end, or a reset: not a timeout of ours
+        let end = stream.read_to_end(&mut answer);
+        assert!(!end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{text:?} is still open");
+    }
+    still_there(&dev);
+}

@@ -4,7 +4,7 @@ use crate::harness::{JSON, Place, directory};
 use crate::support::http::{Raw, post};
 use crate::support::{query, root};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -215,7 +215,7 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
         stream.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).unwrap().to_owned()
     };
-    for host in ["127.0.0.1", "localhost", "[::1]", "bucket.localhost"] {
+    for host in ["127.0.0.1", "localhost", "[::1]", "life-prod.localhost"] {
         assert_eq!(get(&format!("{host}:{port}"), ""), "200", "{host}");
     }
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
@@ -226,5 +226,99 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
     {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(directory(&place)).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_it_waits_takes_no_message() {
+    let place = Place::new(&YAML.replace("s3: { bucket: 'life-${stage}' }", "sqs: { queue: 'life-${stage}' }"));
+    let dev = place.dev();
+    let address = dev.endpoint().strip_prefix("http://").unwrap();
+    let body = format!("{{\"QueueUrl\":\"{}/123456789012/life-prod\",\"WaitTimeSeconds\":20}}", dev.endpoint());
+    let mut worker = TcpStream::connect(address).unwrap();
+    write!(
+        worker,
+        "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    // it waits by now, or gets nothing for another reason
+    thread::sleep(Duration::from_millis(500));
+    drop(worker);
+    thread::sleep(Duration::from_millis(500));
+    dev.store("prod", "/input", JSON, b"{}");
+    assert_eq!(dev.receive("life-prod").len(), 1);
+}
+
+#[test]
+fn an_object_is_put_and_got_where_the_bucket_stands_in_the_host() {
+    let place = Place::new(YAML);
+    let dev = place.dev();
+    let address = dev.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let port = address.rsplit_once(':').unwrap().1;
+    let ask = |method: &str, body: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} /a/b HTTP/1.1\r\nHost: life-prod.localhost:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("PUT", "there").starts_with("HTTP/1.1 200"));
+    assert!(ask("GET", "").ends_with("\r\n\r\nthere"));
+    assert_eq!(dev.keys("life-prod").unwrap(), ["a/b"]);
+}
+
+#[test]
+fn tail_prints_each_record_of_dev_and_ends_with_it() {
+    let place = Place::new(&YAML.replace("stages:", "  /mail:\n    sqs: { queue: 'mail-${stage}' }\nstages:"));
+    let dev = place.dev();
+    let tail = |options: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
+        command.env_clear().current_dir(place.path()).args(["tail", "stack.yaml"]).args(options.split_whitespace());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // it listens once it has said so
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("Ctrl-C ends it"), "{line}");
+        (child, said)
+    };
+    let (all, _all) = tail("");
+    let (mails, _mails) = tail("--route /mail --output json");
+    let id = dev.store("prod", "/input", JSON, b"{}");
+    dev.store("dev", "/mail", JSON, b"{\"a\":1}");
+    // what was stored is told before dev ends
+    assert_eq!(dev.stop(), Some(0));
+    let lines = |child: std::process::Child| {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = lines(all);
+    assert_eq!(all.lines().count(), 2, "{all}");
+    assert!(all.contains(&id) && all.contains("s3://life-prod/") && all.contains("mail-dev"), "{all}");
+    let mails: Vec<Value> = lines(mails).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(mails.iter().map(|line| (&line["stage"], &line["route"])).collect::<Vec<_>>(), [(&"dev".into(), &"/mail".into())]);
+}
+
+/// Whoever started one doesn't mean what is deployed.
+#[test]
+fn test_and_tail_do_not_go_to_aws_where_a_dev_runs_and_does_not_answer() {
+    let place = Place::new(YAML);
+    let dev = place.dev();
+    let note = place.path().join(".routeto/dev.json");
+    let moved = std::fs::read_to_string(&note).unwrap().replace(dev.base(), "http://127.0.0.1:1");
+    std::fs::write(&note, moved).unwrap();
+    for verb in ["test", "tail"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
+        command.env_clear().current_dir(place.path()).args([verb, "stack.yaml"]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains("one runs in this directory, and doesn't answer"), "{verb}: {said}");
     }
 }

@@ -100,3 +100,35 @@ fn a_stack_file_that_is_gone_is_told_as_such_and_read_once_it_is_back() {
     place.file("stack.yaml", YAML);
     until("the file that is back", &dev, || key(&dev) == "second");
 }
+
+#[test]
+fn what_somebody_set_on_a_queue_outlives_a_change_of_the_stack_file_and_a_new_start() {
+    const QUEUE: &str = "stack: kept\nroutes:\n  /mail:\n    sqs: { queue: \"mail-${stage}\" }\nstages:\n  dev: {}\n";
+    let place = Place::new(QUEUE);
+    let dev = place.dev();
+    let url = format!("{}/123456789012/mail-dev", dev.endpoint());
+    let own = |dev: &Dev| dev.attributes("mail-dev")["VisibilityTimeout"].clone();
+    dev.sqs("SetQueueAttributes", &serde_json::json!({"QueueUrl": url, "Attributes": {"VisibilityTimeout": "300"}}));
+    place.file(
+        "stack.yaml",
+        QUEUE.replace("queue: \"mail-${stage}\"", "queue: \"mail-${stage}\", dead_letter: { queue: \"dead-${stage}\", after: 3 }"),
+    );
+    until("the redrive policy", &dev, || dev.attributes("mail-dev")["RedrivePolicy"].is_string());
+    assert_eq!(own(&dev), "300");
+    assert_eq!(dev.stop(), Some(0));
+    assert_eq!(own(&place.dev()), "300");
+}
+
+#[test]
+fn a_renamed_stack_is_found_by_test_and_another_region_wants_a_new_start() {
+    let place = place();
+    let dev = place.dev();
+    place.file("stack.yaml", YAML.replace("stack: ", "stack: new-"));
+    let note = place.path().join(".routeto/dev.json");
+    until("the new name", &dev, || std::fs::read_to_string(&note).unwrap().contains("new-"));
+    place.file("stack.yaml", YAML.replace("stack: ", "region: eu-west-1\nstack: new-"));
+    dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("region: it has changed")));
+    assert_eq!(key(&dev), "first");
+    assert_eq!(dev.stop(), Some(0));
+    assert!(!note.exists());
+}

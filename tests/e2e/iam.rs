@@ -81,7 +81,11 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     for stage in ["dev", "prod"] {
         aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": format!("{there}-{stage}") }));
     }
-    // the account and the region in the README are placeholders, and so is the stack's name
+    // the account and the region in the README are placeholders, and so is the stack's name: as it says itself
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(
+        "Replace account and region,\n`webhooks` by your stack's name, and under `Buckets` by what your buckets' names begin with"
+    ));
     let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
     let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());
     let run = |verb: &str, options: &str| {
@@ -118,15 +122,24 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     run("deploy", "");
     run("set-token", "--stage prod --now --show-token");
     run("status", "");
+    // what was changed by hand is put right: a trust policy, a retention that somebody's cleaning gave to the history
+    let role = format!("{}-prod-us-east-1", stack.name);
+    let trust = serde_json::json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": ["lambda.amazonaws.com", "ec2.amazonaws.com"]}, "Action": "sts:AssumeRole",
+    }]});
+    aws::call("iam", "update_assume_role_policy", serde_json::json!({"RoleName": role, "PolicyDocument": trust.to_string()}));
+    let history = format!("/routeto/{}", stack.name);
+    aws::call("logs", "put_retention_policy", serde_json::json!({"logGroupName": history, "retentionInDays": 30}));
+    run("deploy", "");
     // what hangs on a role by hand has to be found before the role can go
     let by_hand =
         serde_json::json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]});
-    let role = format!("{}-prod-us-east-1", stack.name);
     aws::call(
         "iam",
         "put_role_policy",
         serde_json::json!({"RoleName": role, "PolicyName": "by-hand", "PolicyDocument": by_hand.to_string()}),
     );
+    aws::call("iam", "attach_role_policy", serde_json::json!({"RoleName": role, "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}));
     run("teardown", "--yes --delete-data");
     let left: Vec<String> = stack.world().names();
     assert_eq!(left, [format!("bucket {there}"), format!("queue {there}-dev"), format!("queue {there}-prod")]);

@@ -290,7 +290,7 @@ fn ctrl_c_once_a_new_stage_stands_shows_its_token() {
     let output = running.wait();
     gate.open();
     assert_eq!(output.status, 130, "{output:?}");
-    let token = output.stdout.trim().strip_prefix("token of the new stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
+    let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
     proxy.heal();
     let deployed = Deployed(deploy("").json());
     let url = format!("{}?token={token}", deployed.url("prod", "/input"));

@@ -1,10 +1,12 @@
 //! What stands in the account after a deploy, what a deploy changes, and what it never touches.
 
 use crate::support::{
-    Deployed, Emulator, Proxy, Stack, aws,
+    Deployed, Emulator, Proxy, Stack, What, Which, aws,
+    proxy::Gate,
     world::{World, differences},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const JSON: &str = "application/json";
 
@@ -398,4 +400,62 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
         world.0["roles"][format!("{}-prod-us-east-1", stack.name)]["inline"] = Value::Null;
     }
     assert_eq!(differences(&back, &first), [] as [String; 0]);
+}
+
+#[test]
+fn a_queue_that_got_a_message_while_the_teardown_was_under_way_is_kept() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, &with_route("    sqs: { queue: \"NAME-${stage}\" }"));
+    stack.deploy();
+    let queue = format!("{}-prod", stack.name);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:DeleteRestApi", 1), What::HoldAfter(gate.clone()));
+    let running = stack.routeto("teardown", "--yes").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let url = aws::call("sqs", "get_queue_url", json!({ "QueueName": queue }))["QueueUrl"].clone();
+    aws::call("sqs", "send_message", json!({"QueueUrl": url, "MessageBody": "{}"}));
+    gate.open();
+    let output = running.wait();
+    assert!(output.status == 0 && output.stdout.contains(&format!("kept: queue {queue}, it holds a message")), "{output:?}");
+    assert_eq!(aws::depth(&queue), 1);
+    stack.routeto("teardown", "--yes --delete-data").check();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn what_somebody_set_on_the_api_by_hand_outlives_a_deploy_that_is_cut_off_after_writing_it() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let deployed = stack.deploy();
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}},
+    ]});
+    let patches = json!([
+        {"op": "replace", "path": "/policy", "value": policy.to_string()},
+        {"op": "replace", "path": "/minimumCompressionSize", "value": "1000"},
+    ]);
+    let id = api_id(&deployed);
+    aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": patches}));
+    stack.rewrite(&with_route("    accept: [application/json, text/csv]\n    s3: { bucket: \"NAME-${stage}\" }"));
+    // nothing gets through once the API was written
+    let after = Which::After { change: "apigateway:PutRestApi", read: "apigateway:GetResources", time: Duration::from_secs(600) };
+    proxy.fault(after, What::Answer { status: 403, code: "AccessDenied", message: "cut off" });
+    proxy.deny("apigateway:UpdateRestApi");
+    stack.routeto("deploy", "").status(1).check();
+    let api = aws::call("apigateway", "get_rest_api", json!({ "restApiId": id }));
+    assert!(api["policy"].as_str().is_some_and(|policy| policy.contains("127.0.0.0")), "{api}");
+    assert_eq!(api["minimumCompressionSize"], 1000);
+    proxy.heal();
+    stack.deploy();
+    let api = aws::call("apigateway", "get_rest_api", json!({ "restApiId": id }));
+    assert!(api["policy"].as_str().is_some_and(|policy| policy.contains("127.0.0.0")), "{api}");
+    stack.teardown();
+}
+
+#[test]
+fn a_throttle_of_the_accounts_own_limits_is_none_and_the_plan_ends() {
+    let stack = Stack::new(&ONE.replace("prod: {}", "prod: { throttle: { rate: 10000, burst: 5000 } }"));
+    stack.deploy();
+    stack.routeto("plan", "--exit-code").check();
+    stack.teardown();
 }

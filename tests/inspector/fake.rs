@@ -51,7 +51,9 @@ impl Server {
         let journal = Journal::open(&directory.join("journal")).unwrap();
         let fake = Arc::new(Fake { journal: journal.clone(), problem: Mutex::default(), url: url.clone(), stored: Mutex::default() });
         let gateway = Router::new().fallback(receive).with_state(fake.clone());
-        let app = inspector::router(journal, fake.clone()).merge(gateway).into_make_service_with_connect_info::<SocketAddr>();
+        let app = inspector::router(journal, fake.clone(), std::net::Ipv4Addr::LOCALHOST.into())
+            .merge(gateway)
+            .into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, app).await });
         Server { fake, url, _runtime: runtime }
     }

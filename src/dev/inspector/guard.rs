@@ -12,28 +12,33 @@ use std::net::{IpAddr, SocketAddr};
 /// No form and no simple request of another site can carry it.
 pub const OURS: &str = "x-routeto-inspector";
 
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+/// `bound`: the address that dev listens on, which may be one of this machine's others.
+pub(super) async fn guard(bound: IpAddr, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     // Within the nest the path lacks its root.
     let page = matches!(request.uri().path().strip_prefix(ROOT).unwrap_or(request.uri().path()), "" | "/");
-    match check(request.method(), request.headers(), host(&request), peer, page) {
+    match check_at(bound, request.method(), request.headers(), host(&request), peer, page) {
         Ok(()) => next.run(request).await,
         Err((status, what)) => failure(status, what),
     }
 }
 
-fn check(
+fn check_at(
+    bound: IpAddr,
     method: &Method,
     headers: &HeaderMap,
     host: Option<&str>,
     peer: Option<IpAddr>,
     page: bool,
 ) -> Result<(), (StatusCode, &'static str)> {
-    if !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+    let own = |ip: IpAddr| ip.to_canonical().is_loopback() || ip == bound;
+    if !peer.is_some_and(own) {
         return Err((StatusCode::FORBIDDEN, "the inspector answers only this machine"));
     }
     let several = headers.get_all(header::HOST).iter().nth(1).is_some();
-    let Some(host) = host.filter(|host| is_local(host) && !several) else {
+    // An address that is written out is no name that a website could point to this machine.
+    let literal = |host: &str| split(host).0.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip == bound);
+    let Some(host) = host.filter(|host| (is_local(host) || literal(host)) && !several) else {
         return Err((StatusCode::MISDIRECTED_REQUEST, "the inspector answers only at 127.0.0.1, [::1] and localhost"));
     };
     if headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == header::VIA) {
@@ -102,6 +107,31 @@ fn is_local(host: &str) -> bool {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    fn check(
+        method: &Method,
+        headers: &HeaderMap,
+        host: Option<&str>,
+        peer: Option<IpAddr>,
+        page: bool,
+    ) -> Result<(), (StatusCode, &'static str)> {
+        check_at(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), method, headers, host, peer, page)
+    }
+
+    #[test]
+    fn on_an_address_of_this_machine_that_was_asked_for_it_answers_this_machine_too() {
+        let bound: IpAddr = "192.0.2.2".parse().expect("an address");
+        let at = |host: &str, peer: &str| {
+            check_at(bound, &Method::GET, &headers(&[]), Some(host), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+        };
+        assert_eq!((at("192.0.2.2:3000", "192.0.2.2"), at("192.0.2.2:3000", "192.0.2.7")), (Ok(()), Err(403)));
+        assert_eq!((at("192.0.2.3:3000", "192.0.2.2"), at("here.example:3000", "192.0.2.2")), (Err(421), Err(421)));
+        let all = |peer: &str| {
+            let any = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+            check_at(any, &Method::GET, &headers(&[]), Some("0.0.0.0:3000"), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+        };
+        assert_eq!(all("192.0.2.7"), Err(403));
+    }
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 

@@ -20,7 +20,7 @@ use axum::{
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    middleware,
+    middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
@@ -30,7 +30,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, time::timeout};
 
 /// Where the page is; the server gives us this path and all below it.
@@ -112,7 +112,10 @@ type Shared = State<Arc<Inspector>>;
 
 /// Answers for [`ROOT`] and everything below it. Requests must carry their peer as the extension `axum::extract::ConnectInfo<SocketAddr>`: without it
 /// they are refused.
-pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>) -> Router {
+///
+/// `bound`: the address that the server listens on.
+pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, bound: IpAddr) -> Router {
+    let guard = move |request: Request, next: Next| guard::guard(bound, request, next);
     let below = Router::new()
         .route("/", get(page))
         .route("/page.css", get(style))
@@ -127,9 +130,9 @@ pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>) -> Router {
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto"))
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method"))
         .with_state(Arc::new(Inspector { journal, backend }))
-        .layer(middleware::from_fn(guard::guard));
+        .layer(middleware::from_fn(guard));
     // The slash at the end makes no difference; nested routers don't see it that way.
-    let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard::guard));
+    let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard));
     with_slash.nest(ROOT, below)
 }
 

@@ -137,7 +137,8 @@ function matches(summary) {
 
 function take(summaries) {
   if (state.paused) {
-    state.waiting.push(...summaries);
+    // After a new start of dev the whole list comes again.
+    state.waiting.push(...summaries.filter(summary => !state.byId.has(summary.id)));
     if (state.waiting.length > 2 * MOST) state.waiting = state.waiting.slice(-MOST);
     return schedule();
   }
@@ -604,7 +605,9 @@ function textPane(title, text, shown, what, note) {
 async function open(id, stay) {
   if (state.selected !== id) for (const url of blobs.splice(0)) URL.revokeObjectURL(url);
   state.selected = id;
-  history.replaceState(null, "", `#${id}`);
+  // Where the request takes the list's place, the browser's own Back brings it again.
+  const covers = narrow.matches && !document.body.dataset.view && !stay;
+  history[covers ? "pushState" : "replaceState"](null, "", `#${id}`);
   if (!stay) document.body.dataset.view = "detail";
   schedule();
   reveal();
@@ -867,7 +870,7 @@ document.addEventListener("keydown", event => {
   const target_ = event.target, typing = /^(INPUT|SELECT|TEXTAREA)$/.test(target_.tagName);
   if (event.key === "Escape") {
     if (document.body.dataset.view && narrow.matches) back();
-    else if (typing || state.filter.text) { clearFilter(); list.focus(); }
+    else if (typing || Object.values(state.filter).some(Boolean)) { clearFilter(); list.focus(); }
     else if (detail.contains(target_)) list.focus();
     return;
   }
@@ -881,7 +884,7 @@ document.addEventListener("keydown", event => {
     "/": () => { back(); $("text").focus(); }, "?": help, r: again, e: edit, c: asCurl,
   };
   if (!scrolls) Object.assign(keys, { ArrowDown: () => move(1), ArrowUp: () => move(-1), Home: () => move(-MOST), End: () => move(MOST) });
-  if (target_.tagName !== "BUTTON") keys[" "] = pause;
+  if (target_.tagName !== "BUTTON" && !scrolls) keys[" "] = pause;
   if (target_ === list || target_ === document.body) keys.Enter = () => { if (state.selected === null) move(0); else open(state.selected); detail.focus(); };
   const action = keys[event.key];
   if (!action) return;
@@ -889,6 +892,7 @@ document.addEventListener("keydown", event => {
   action();
 });
 
+addEventListener("popstate", () => { if (document.body.dataset.view) back(); });
 $("pause").addEventListener("click", pause);
 $("help").addEventListener("click", help);
 $("filter").addEventListener("input", refresh);

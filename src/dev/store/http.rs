@@ -6,7 +6,7 @@
 use super::{Store, s3, sqs};
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Request, State},
     response::Response,
 };
@@ -14,15 +14,20 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Frame, SizeHint};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::{
     error::Error,
     fmt, mem,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::{Sleep, sleep};
 
 /// What SQS takes is 1 MiB; in JSON each of its bytes can become six.
 const MAX_SQS_REQUEST: usize = 8 * 1024 * 1024;
@@ -103,8 +108,52 @@ fn failed<B>(body: B) -> http::Response<B> {
     response
 }
 
+/// The JavaScript, Ruby and Java SDKs put the bucket before the endpoint's name unless they are told not to: `http://hooks-dev.localhost:3001/key`.
+fn bucket_into_path(parts: &mut http::request::Parts) {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| parts.uri.authority().map(|it| it.as_str()));
+    let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+    let Some(bucket) = name.and_then(|name| name.strip_suffix(".localhost")).filter(|bucket| !bucket.is_empty()) else { return };
+    let rest = parts.uri.path_and_query().map_or("/", |rest| rest.as_str());
+    if let Ok(uri) = format!("/{bucket}{rest}").parse() {
+        parts.uri = uri;
+    }
+}
+
+/// How long the next piece of a body is waited for.
+const PIECE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A body that breaks off where its sender keeps silent for too long.
+struct Patient {
+    body: Body,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Patient {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.patience = None;
+            return polled;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PIECE_PATIENCE)));
+        patience.as_mut().poll(context).map(|()| Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
+    let body = Body::new(Patient { body, patience: None });
     if let Some(operation) = sqs_operation(&parts.headers) {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost").to_owned();
@@ -117,6 +166,7 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     if is_query_protocol(&parts.method, &parts.headers) {
         return sqs::query_protocol().map(Body::from);
     }
+    bucket_into_path(&mut parts);
     unsign(&mut parts);
     let body = match chunked(&mut parts) {
         None => body,

@@ -534,7 +534,8 @@ impl Queue {
         Counts { visible: unread + self.ready.len() as u64, in_flight: self.hidden.len() as u64 - delayed, delayed }
     }
 
-    pub fn in_flight(&self) -> usize {
+    pub fn in_flight(&mut self) -> usize {
+        self.wake(now());
         self.hidden.len()
     }
 

@@ -1103,14 +1103,21 @@ fn in_range(name: &str, value: i64, least: i64, most: i64) -> Result<u64, Fault>
     })
 }
 
-/// Makes a queue, or gives these attributes to the one that is there.
+/// What the stack file has a say in.
+const OURS: [&str; 3] = ["MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy"];
+
+/// Makes a queue, or gives these attributes to the one that is there. Others that somebody has set stay, as they do in an account.
 pub fn ensure(store: &Store, name: &str, attributes: BTreeMap<String, String>) -> Result<(), String> {
     if let Some(line) = store.queue(name) {
         check_attributes(&attributes).map_err(|fault| fault.words)?;
-        if line.lock().about.attributes == attributes {
+        let before = line.lock().about.attributes.clone();
+        let mut wanted = before.clone();
+        wanted.retain(|name, _| !OURS.contains(&name.as_str()));
+        wanted.extend(attributes);
+        if before == wanted {
             return Ok(());
         }
-        return change_about(&line, |about| about.attributes = attributes).map(drop).map_err(|fault| fault.words);
+        return change_about(&line, |about| about.attributes = wanted).map(drop).map_err(|fault| fault.words);
     }
     store.make_queue(name, attributes, BTreeMap::new()).map_err(|fault| fault.words)
 }
