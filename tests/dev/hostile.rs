@@ -203,3 +203,26 @@ fn connections_that_never_say_what_they_speak_are_ended() {
     }
     still_there(&dev);
 }
+
+/// A file that may not grow any more is to the program what a full disk is.
+#[cfg(unix)]
+#[test]
+fn a_disk_without_room_answers_503_and_keeps_what_was_answered_200() {
+    let place = Place::new(
+        "stack: full\nfunction: { timeout: 1 }\nroutes:\n  /mail:\n    sqs: { queue: 'full-${stage}', format: body }\nstages:\n  prod: {}\n",
+    );
+    let dev = place.command("--port 0 --output json --show-token");
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""]).arg(dev.get_program()).args(dev.get_args());
+    limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
+    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let dev = Dev::of(limited);
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(16 * 1024));
+    let statuses: Vec<u16> = (0..10).map(|_| dev.post("prod", "/mail", JSON, body.as_bytes()).status).collect();
+    let stored = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..10).contains(&stored) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    let url = format!("{}/123456789012/full-prod", dev.endpoint());
+    let got = dev.sqs("ReceiveMessage", &serde_json::json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
+    let bodies: Vec<&str> = got["Messages"].as_array().into_iter().flatten().filter_map(|message| message["Body"].as_str()).collect();
+    assert_eq!(bodies, vec![body.as_str(); stored]);
+}
