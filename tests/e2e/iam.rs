@@ -84,7 +84,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     // the account and the region in the README are placeholders, and so is the stack's name: as it says itself
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains(
-        "Replace account and region,\n`webhooks` by your stack's name, and under `Buckets` by what your buckets' names begin with"
+        "Replace account and region,\n`webhooks` by your stack's name, and under `Buckets` and `Queues` by what the names of yours begin with"
     ));
     let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
     let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());

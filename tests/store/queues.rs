@@ -200,6 +200,21 @@ fn a_message_that_is_received_too_often_goes_to_the_dead_letters_with_its_age() 
     assert_eq!(letter["MessageAttributes"]["a"]["StringValue"], "b");
     let sources = boto.call("sqs", "list_dead_letter_source_queues", json!({"QueueUrl": dead.url}));
     assert_eq!(sources["queueUrls"], json!([queue.url]));
+    // put back where it comes from, it is a message as new as any
+    dead.call("change_message_visibility", json!({"ReceiptHandle": letter["ReceiptHandle"], "VisibilityTimeout": 0}));
+    let source = json!({"SourceArn": "arn:aws:sqs:us-east-1:123456789012:dead"});
+    assert!(boto.call("sqs", "start_message_move_task", source.clone())["TaskHandle"].is_string());
+    let tasks = boto.call("sqs", "list_message_move_tasks", source);
+    assert_eq!(
+        (&tasks["Results"][0]["Status"], &tasks["Results"][0]["ApproximateNumberOfMessagesMoved"]),
+        (&json!("COMPLETED"), &json!(1))
+    );
+    let back = queue.call("receive_message", json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}))["Messages"][0].clone();
+    assert_eq!((&back["Body"], &back["Attributes"]["ApproximateReceiveCount"]), (&json!("poison"), &json!("1")));
+    assert_eq!((&back["MessageAttributes"]["a"]["StringValue"], dead.counts()), (&json!("b"), (0, 0, 0)));
+    assert_ne!(back["MessageId"], sent["MessageId"]);
+    let wrong = json!({"SourceArn": "arn:aws:sqs:us-east-1:123456789012:events"});
+    assert_eq!(boto.code("sqs", "start_message_move_task", wrong), "InvalidParameterValue");
 }
 
 #[test]

@@ -34,6 +34,8 @@ const MAX_BATCH: usize = 10;
 const MAX_DELAY: i64 = 900;
 const MAX_VISIBILITY: i64 = 43_200;
 const MAX_WAIT: i64 = 20;
+/// How long a letter that is being put back is nobody else's, in milliseconds.
+const MOVE_TIME: u64 = 60_000;
 
 /// What a request says beside its body.
 pub struct Asked {
@@ -48,11 +50,13 @@ pub struct Asked {
 pub struct Line {
     queue: Mutex<Queue>,
     arrived: Notify,
+    /// What `ListMessageMoveTasks` tells, newest first.
+    moves: Mutex<Vec<Value>>,
 }
 
 impl Line {
     pub fn new(queue: Queue) -> Self {
-        Self { queue: Mutex::new(queue), arrived: Notify::new() }
+        Self { queue: Mutex::new(queue), arrived: Notify::new(), moves: Mutex::default() }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -184,6 +188,8 @@ async fn perform(store: &Arc<Store>, asked: &Asked, body: &[u8]) -> Result<Value
             Ok(json!({}))
         }
         "ListDeadLetterSourceQueues" => sources(store, asked, read(body)?),
+        "StartMessageMoveTask" => start_move(store, read(body)?),
+        "ListMessageMoveTasks" => moves(store, &read(body)?),
         "ListQueueTags" => {
             let named: Named = read(body)?;
             let tags = store.line(&named.queue_url)?.lock().about.tags.clone();
@@ -480,6 +486,93 @@ fn sources(store: &Store, asked: &Asked, request: Sources) -> Result<Value, Faul
         store.queue(name).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == target))
     };
     page(asked, store.queue_names().into_iter().filter(leads_there), request.max_results, request.next_token, "queueUrls")
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Move {
+    #[serde(default)]
+    source_arn: String,
+    #[serde(default)]
+    destination_arn: Option<String>,
+    #[serde(default)]
+    max_results: Option<i64>,
+}
+
+impl Store {
+    fn by_arn(&self, arn: &str) -> Result<Arc<Line>, Fault> {
+        let found = arn.rsplit(':').next().and_then(|name| self.queue(name));
+        found.ok_or_else(|| {
+            Fault::new(
+                "ResourceNotFoundException",
+                "ResourceNotFoundException",
+                "The resource that you specified for the ARN parameter doesn't exist.",
+            )
+        })
+    }
+}
+
+/// Puts dead letters back where they come from, or where it is told; here all of them before it answers. They are new messages there.
+/// Source: SQS API reference, StartMessageMoveTask.
+fn start_move(store: &Store, request: Move) -> Result<Value, Fault> {
+    let from = store.by_arn(&request.source_arn)?;
+    let to = request.destination_arn.as_deref().map(|arn| store.by_arn(arn)).transpose()?;
+    let name = from.lock().about.name.clone();
+    let is_dead_letter_queue = store
+        .queue_names()
+        .iter()
+        .any(|other| store.queue(other).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == name)));
+    if to.as_ref().is_some_and(|to| Arc::ptr_eq(to, &from)) {
+        return Err(Fault::value("Source queue and destination queue can't be the same."));
+    }
+    if !is_dead_letter_queue {
+        return Err(Fault::value("Source queue must be configured as a Dead Letter Queue."));
+    }
+    let started = now();
+    let (mut moved, mut left) = (0_u64, vec![]);
+    loop {
+        let received = from.lock().receive(MAX_BATCH, now() + MOVE_TIME, None)?.received;
+        if received.is_empty() {
+            break;
+        }
+        for Received { mut message, handle, .. } in received {
+            let mut extras = Extras::read(&message.extras);
+            let source = extras.source.take();
+            let Some(target) = to.clone().or_else(|| store.by_arn(source.as_deref()?).ok()) else {
+                left.push(handle);
+                continue;
+            };
+            message = Message { id: [0; 16], sent: now(), visible_from: 0, extras: extras.write(), ..message };
+            // There first, gone from here then: a kill in between leaves it twice, never lost.
+            target.lock().send(message)?;
+            from.lock().delete(handle)?;
+            target.arrived.notify_waiters();
+            moved += 1;
+        }
+    }
+    for handle in left {
+        from.lock().hide(handle, now())?;
+    }
+    let mut task = json!({
+        "Status": "COMPLETED", "SourceArn": request.source_arn, "ApproximateNumberOfMessagesMoved": moved,
+        "ApproximateNumberOfMessagesToMove": moved, "StartedTimestamp": started,
+    });
+    if let Some(arn) = request.destination_arn {
+        task["DestinationArn"] = arn.into();
+    }
+    let handle = STANDARD.encode(format!("{name} {started}"));
+    let mut moves = from.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    moves.insert(0, task);
+    moves.truncate(MAX_BATCH);
+    Ok(json!({ "TaskHandle": handle }))
+}
+
+/// The last moves out of a queue, newest first; of those before dev's start nothing is known.
+fn moves(store: &Store, request: &Move) -> Result<Value, Fault> {
+    let line = store.by_arn(&request.source_arn)?;
+    let most = in_range("MaxResults", request.max_results.unwrap_or(1), 1, MAX_BATCH as i64)? as usize;
+    let moves = line.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(json!({ "Results": moves.iter().take(most).collect::<Vec<_>>() }))
 }
 
 #[derive(Deserialize)]
