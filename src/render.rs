@@ -15,6 +15,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// A request as somebody would send it.
@@ -273,9 +274,8 @@ const API_ID: &str = "a1b2c3d4e5";
 
 /// Milliseconds since the epoch as the common log format has them: `09/Apr/2015:12:34:56 +0000`.
 fn log_time(millis: i64) -> String {
-    use aws_smithy_types::date_time::{DateTime, Format};
     // `Thu, 09 Apr 2015 12:34:56 GMT`
-    let http = DateTime::from_millis(millis - millis.rem_euclid(1000)).fmt(Format::HttpDate).unwrap_or_default();
+    let http = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
     match http.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>()[..] {
         [_, day, month, year, clock, _] => format!("{day}/{month}/{year}:{clock} +0000"),
         _ => String::new(),

@@ -24,7 +24,19 @@ pub mod server;
 pub mod store;
 mod tape;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    future::{Pending, pending},
+    pin::Pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::time::{Timeout, timeout};
+
+/// Done when it has been waited for long enough.
+pub(crate) type Patience = Pin<Box<Timeout<Pending<()>>>>;
+
+pub(crate) fn patience(time: Duration) -> Patience {
+    Box::pin(timeout(time, pending()))
+}
 
 /// Milliseconds since the epoch.
 pub(crate) fn now() -> u64 {

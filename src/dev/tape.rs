@@ -2,6 +2,7 @@
 //!
 //! Only a help: where what was seen doesn't agree with what hyper read (pipelined requests, HTTP/2), hyper's own names count.
 
+use super::Patience;
 use std::{
     io,
     pin::Pin,
@@ -12,7 +13,6 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
 };
 
 /// A larger head is not looked at: it gets no answer of a template's.
@@ -26,7 +26,7 @@ pub struct Taped {
     stream: TcpStream,
     tape: Tape,
     /// How much of the preface has come, and for how long the rest is waited for; none once it is known what is spoken.
-    opening: Option<(usize, Pin<Box<Sleep>>)>,
+    opening: Option<(usize, Patience)>,
 }
 
 #[derive(Clone, Default)]
@@ -100,7 +100,7 @@ pub fn text(value: &[u8]) -> String {
 impl Taped {
     /// A connection that doesn't say within `patience` what it speaks is broken off.
     pub fn new(stream: TcpStream, tape: Tape, patience: Duration) -> Self {
-        Self { stream, tape, opening: Some((0, Box::pin(sleep(patience)))) }
+        Self { stream, tape, opening: Some((0, super::patience(patience))) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! chunks) is read here, so that a body that was cut off or changed on its way is refused all the same.
 
 use super::{Store, s3, sqs};
+use crate::dev::{Patience, patience};
 use axum::{
     Router,
     body::{Body, HttpBody},
@@ -27,7 +28,6 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Sleep, sleep};
 
 /// What SQS takes is 1 MiB; in JSON each of its bytes can become six.
 const MAX_SQS_REQUEST: usize = 8 * 1024 * 1024;
@@ -125,7 +125,7 @@ const PIECE_PATIENCE: Duration = Duration::from_secs(20);
 /// A body that breaks off where its sender keeps silent for too long.
 struct Patient {
     body: Body,
-    patience: Option<Pin<Box<Sleep>>>,
+    patience: Option<Patience>,
 }
 
 impl HttpBody for Patient {
@@ -138,8 +138,8 @@ impl HttpBody for Patient {
             self.patience = None;
             return polled;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PIECE_PATIENCE)));
-        patience.as_mut().poll(context).map(|()| Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))))
+        let waiting = self.patience.get_or_insert_with(|| patience(PIECE_PATIENCE));
+        waiting.as_mut().poll(context).map(|_| Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))))
     }
 
     fn is_end_stream(&self) -> bool {
