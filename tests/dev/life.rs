@@ -245,7 +245,7 @@ fn a_worker_that_is_stopped_while_it_waits_takes_no_message() {
     // it waits by now, or gets nothing for another reason
     thread::sleep(Duration::from_millis(500));
     drop(worker);
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_secs(2));
     dev.store("prod", "/input", JSON, b"{}");
     assert_eq!(dev.receive("life-prod").len(), 1);
 }
@@ -286,24 +286,21 @@ fn tail_prints_each_record_of_dev_and_ends_with_it() {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         assert!(line.contains("Ctrl-C ends it"), "{line}");
-        (child, said)
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines, said)
     };
-    let (all, _all) = tail("");
-    let (mails, _mails) = tail("--route /mail --output json");
+    let (mut all, mut lines, _all) = tail("");
+    let (mut mails, mut objects, _mails) = tail("--route /mail --output json");
     let id = dev.store("prod", "/input", JSON, b"{}");
     dev.store("dev", "/mail", JSON, b"{\"a\":1}");
-    // what was stored is told before dev ends
+    // they have told it before dev ends
+    let both = [lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()];
+    assert!(both[0].contains(&id) && both[0].contains("s3://life-prod/") && both[1].contains("mail-dev"), "{both:?}");
+    let mail: Value = serde_json::from_str(&objects.next().unwrap().unwrap()).unwrap();
+    assert_eq!((mail["stage"].as_str(), mail["route"].as_str()), (Some("dev"), Some("/mail")));
     assert_eq!(dev.stop(), Some(0));
-    let lines = |child: std::process::Child| {
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let all = lines(all);
-    assert_eq!(all.lines().count(), 2, "{all}");
-    assert!(all.contains(&id) && all.contains("s3://life-prod/") && all.contains("mail-dev"), "{all}");
-    let mails: Vec<Value> = lines(mails).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(mails.iter().map(|line| (&line["stage"], &line["route"])).collect::<Vec<_>>(), [(&"dev".into(), &"/mail".into())]);
+    assert!(lines.next().is_none() && objects.next().is_none());
+    assert_eq!((all.wait().unwrap().code(), mails.wait().unwrap().code()), (Some(0), Some(0)));
 }
 
 /// Whoever started one doesn't mean what is deployed.
