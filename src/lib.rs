@@ -31,23 +31,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 pub fn run() -> ExitCode {
     let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if may_hold_a_token(&error) => {
-            let failure =
-                Failure::new("set-token", "an argument is too many; it isn't shown, since it could be a token").now(token::GIVE_ON_STDIN);
-            let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
-            return ExitCode::from(64);
-        }
-        Err(error) if asks_for_a_dry_run(&error) => {
-            let failure =
-                Failure::new("--dry-run", "there is no such option").now("`routeto plan` shows what deploy would do, and changes nothing");
-            let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
-            return ExitCode::from(64);
-        }
-        Err(error) => {
-            let _ = error.print();
-            // Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return refused(&error),
     };
     let context = commands::Context::new(cli.global.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -76,6 +60,26 @@ pub fn run() -> ExitCode {
     // A build that is being killed need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     end(&context, outcome)
+}
+
+/// Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
+fn refused(error: &clap::Error) -> ExitCode {
+    if let Some(failure) = in_our_words(error) {
+        let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
+        return ExitCode::from(64);
+    }
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
+}
+
+/// What clap would say too much or too little of.
+fn in_our_words(error: &clap::Error) -> Option<Failure> {
+    if may_hold_a_token(error) {
+        let what = "an argument is too many; it isn't shown, since it could be a token";
+        return Some(Failure::new("set-token", what).now(token::GIVE_ON_STDIN));
+    }
+    asks_for_a_dry_run(error)
+        .then(|| Failure::new("--dry-run", "there is no such option").now("`routeto plan` shows what deploy would do, and changes nothing"))
 }
 
 /// clap repeats an argument that it can't place. One of `set-token`'s that is no option is likely to be the token.

@@ -445,6 +445,13 @@ mod tests {
     use crate::spec::{Source, World};
     use std::path::Path;
 
+    /// The stack of this file, with this one mapping template wherever one is named.
+    fn load(yaml: &str, template: &[u8]) -> Stack {
+        let read = |_: &Path| Ok(template.to_vec());
+        let world = World { env: &|_| None, read: &read, region: None };
+        crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack
+    }
+
     fn stack() -> Stack {
         let yaml = "
 stack: hooks
@@ -457,9 +464,7 @@ routes:
     templates: { application/json: own.vtl }
 stages: { prod: {} }
 ";
-        let read = |_: &Path| Ok(b"{\"validToken\": \"$stageVariables.validToken\",\n \"n\": $input.json('$.n')}\n".to_vec());
-        let world = World { env: &|_| None, read: &read, region: None };
-        crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack
+        load(yaml, b"{\"validToken\": \"$stageVariables.validToken\",\n \"n\": $input.json('$.n')}\n")
     }
 
     fn render(path: &str, request: &[u8]) -> Result<Rendered, Box<NoEvent>> {
@@ -503,11 +508,8 @@ stages: { prod: {} }
     fn an_event_without_a_destination_or_a_body_is_warned_of() {
         let said = |template: &'static str| {
             let yaml = "stack: hooks\nroutes:\n  /own:\n    sqs: { queue: 'own-${stage}' }\n    templates: { application/json: own.vtl }\nstages: { prod: {} }\n";
-            let read = |_: &Path| Ok(template.as_bytes().to_vec());
-            let world = World { env: &|_| None, read: &read, region: None };
-            let loaded =
-                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
-            check(&loaded.stack).expect("it parses").iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+            let stack = load(yaml, template.as_bytes());
+            check(&stack).expect("it parses").iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
         };
         let event = "the event that the mapping template of /own makes of a sample request has";
         assert_eq!(
@@ -528,11 +530,8 @@ stages: { prod: {} }
                 "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
             );
             let template = "{\"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
-            let read = |_: &Path| Ok(template.as_bytes().to_vec());
-            let world = World { env: &|_| None, read: &read, region: None };
-            let loaded =
-                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
-            check(&loaded.stack).map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>())
+            let stack = load(&yaml, template.as_bytes());
+            check(&stack).map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>())
         };
         let none = "the event that the mapping template of /own makes of a sample request has no `validToken`";
         assert_eq!(said(""), Err(vec![none.to_owned()]));
@@ -565,11 +564,8 @@ stages: { prod: {} }
             let yaml = format!(
                 "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ image/png: own.vtl }}\nstages: {{ prod: {{}} }}\n{binary}"
             );
-            let read = |_: &Path| Ok(super::desired::BINARY_TEMPLATE.as_bytes().to_vec());
-            let world = World { env: &|_| None, read: &read, region: None };
-            let loaded =
-                crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack");
-            let warnings = check(&loaded.stack).expect("it parses");
+            let stack = load(&yaml, super::desired::BINARY_TEMPLATE.as_bytes());
+            let warnings = check(&stack).expect("it parses");
             warnings.iter().filter(|warning| warning.message.contains("$input.body")).count()
         };
         assert_eq!((unescaped("binary: [image/png]\n"), unescaped("")), (0, 1));
@@ -587,10 +583,7 @@ routes:
     templates: { application/json: own.vtl }
 stages: { prod: {} }
 ";
-        let read = |_: &Path| Ok(template.as_bytes().to_vec());
-        let world = World { env: &|_| None, read: &read, region: None };
-        let stack =
-            crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack;
+        let stack = load(yaml, template.as_bytes());
         let warnings: Vec<String> = check(&stack).expect("it parses").iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,

@@ -56,7 +56,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     context.begin();
     if shown && !args.token_stdin {
         // Nobody could make it again: it is shown whatever becomes of the rest.
-        context.unshown().insert(args.stage.clone(), Secret(token.0.clone()));
+        context.unshown().insert(args.stage.clone(), token.clone());
     }
     apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
     let url = invoke_url(&account, &api, &args.stage);

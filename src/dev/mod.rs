@@ -31,6 +31,9 @@ use std::{
 };
 use tokio::time::{Timeout, timeout};
 
+/// How long the next piece of a body is waited for.
+pub(crate) const PIECE_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Done when it has been waited for long enough.
 pub(crate) type Patience = Pin<Box<Timeout<Pending<()>>>>;
 

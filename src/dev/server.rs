@@ -3,6 +3,7 @@
 //! Every request is carried to its end in a task of its own, as Lambda would: a caller that hangs up stops nothing.
 
 use super::{
+    PIECE_PATIENCE,
     exchange::{Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
     gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
     inspector::{Backend, Outgoing, Overview, RouteInfo},
@@ -48,8 +49,6 @@ use tokio::{
 
 /// Until a request's head is complete.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two pieces of a body.
-const PIECE_PATIENCE: Duration = Duration::from_secs(20);
 /// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller gets no answer from AWS either.
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
 /// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.

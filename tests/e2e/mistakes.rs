@@ -280,16 +280,9 @@ fn ctrl_c_in_the_middle_ends_with_130_and_the_next_deploy_goes_on() {
 fn ctrl_c_once_a_new_stage_stands_shows_its_token() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
-    let gate = Gate::new();
-    proxy.fault(Which::Operation("apigateway:CreateStage", 1), What::HoldAfter(gate.clone()));
     let deploy =
         |options: &str| stack.routeto("deploy", options).without("ROUTETO_TOKEN_PROD").without("ROUTETO_TOKEN_DEV").shows_secrets();
-    let running = deploy("--show-token").spawn();
-    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    running.interrupt();
-    let output = running.wait();
-    gate.open();
-    assert_eq!(output.status, 130, "{output:?}");
+    let output = proxy.interrupted_after("apigateway:CreateStage", deploy("--show-token"));
     let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
     proxy.heal();
     let deployed = Deployed(deploy("").json());

@@ -1,10 +1,8 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
-use crate::support::proxy::Gate;
-use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, post, query, stack};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, post, query, stack};
 use serde_json::json;
-use std::time::Duration;
 
 const YAML: &str = r#"
 stack: NAME
@@ -154,14 +152,8 @@ fn a_token_that_was_set_is_shown_though_the_command_is_interrupted_before_it_is_
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let deployed = stack.deploy();
-    let gate = Gate::new();
-    proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::HoldAfter(gate.clone()));
-    let running = stack.routeto("set-token", "--stage prod --now --show-token").shows_secrets().spawn();
-    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    running.interrupt();
-    let output = running.wait();
-    gate.open();
-    assert_eq!(output.status, 130, "{output:?}");
+    let set = stack.routeto("set-token", "--stage prod --now --show-token").shows_secrets();
+    let output = proxy.interrupted_after("apigateway:UpdateStage", set);
     let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
     assert_eq!(with(&deployed, token).status, 200);
 }

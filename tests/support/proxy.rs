@@ -4,6 +4,7 @@
 
 use super::block_on;
 use super::emulator::{ACCOUNT, Emulator, REGION};
+use super::run::{Output, Routeto};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -530,6 +531,19 @@ impl Proxy {
     /// From now on API Gateway's quotas hold, on a clock that goes `speed` times as fast as the world's.
     pub fn quotas(&self, speed: u32) {
         *lock(&self.shared.quotas) = Some(Quotas::new(f64::from(speed)));
+    }
+
+    /// Starts a command, interrupts it once this operation was carried out and before its answer came, and gives what it said.
+    pub fn interrupted_after(&self, operation: &'static str, command: Routeto) -> Output {
+        let gate = Gate::new();
+        self.fault(Which::Operation(operation, 1), What::HoldAfter(gate.clone()));
+        let running = command.spawn();
+        assert!(gate.reached(Duration::from_secs(60)), "{operation} was never called: {:?}", self.calls());
+        running.interrupt();
+        let output = running.wait();
+        gate.open();
+        assert_eq!(output.status, 130, "{output:?}");
+        output
     }
 
     /// As IAM answers who may not call `operation` (`lambda:CreateFunction`), every time.

@@ -17,13 +17,13 @@ pub(super) async fn guard(bound: IpAddr, request: Request, next: Next) -> Respon
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     // Within the nest the path lacks its root.
     let page = matches!(request.uri().path().strip_prefix(ROOT).unwrap_or(request.uri().path()), "" | "/");
-    match check_at(bound, request.method(), request.headers(), host(&request), peer, page) {
+    match check(bound, request.method(), request.headers(), host(&request), peer, page) {
         Ok(()) => next.run(request).await,
         Err((status, what)) => failure(status, what),
     }
 }
 
-fn check_at(
+fn check(
     bound: IpAddr,
     method: &Method,
     headers: &HeaderMap,
@@ -108,39 +108,30 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn check(
-        method: &Method,
-        headers: &HeaderMap,
-        host: Option<&str>,
-        peer: Option<IpAddr>,
-        page: bool,
-    ) -> Result<(), (StatusCode, &'static str)> {
-        check_at(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), method, headers, host, peer, page)
-    }
-
     #[test]
     fn on_an_address_of_this_machine_that_was_asked_for_it_answers_this_machine_too() {
         let bound: IpAddr = "192.0.2.2".parse().expect("an address");
         let at = |host: &str, peer: &str| {
-            check_at(bound, &Method::GET, &headers(&[]), Some(host), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+            check(bound, &Method::GET, &headers(&[]), Some(host), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
         };
         assert_eq!((at("192.0.2.2:3000", "192.0.2.2"), at("192.0.2.2:3000", "192.0.2.7")), (Ok(()), Err(403)));
         assert_eq!((at("192.0.2.3:3000", "192.0.2.2"), at("here.example:3000", "192.0.2.2")), (Err(421), Err(421)));
         let all = |peer: &str| {
             let any = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            check_at(any, &Method::GET, &headers(&[]), Some("0.0.0.0:3000"), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+            check(any, &Method::GET, &headers(&[]), Some("0.0.0.0:3000"), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
         };
         assert_eq!(all("192.0.2.7"), Err(403));
     }
 
-    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HERE: Option<IpAddr> = Some(LOOPBACK);
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
         list.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
     }
 
     fn status(method: Method, host: &str, list: &[(&'static str, &'static str)]) -> u16 {
-        check(&method, &headers(list), Some(host), HERE, false).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        check(LOOPBACK, &method, &headers(list), Some(host), HERE, false).map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -173,20 +164,29 @@ mod tests {
     #[test]
     fn a_website_that_rebinds_its_name_gets_nothing() {
         assert_eq!(status(Method::GET, "evil.example:3000", &[("sec-fetch-site", "same-origin")]), 421);
-        assert_eq!(check(&Method::GET, &headers(&[]), None, HERE, true).map_err(|(status, _)| status.as_u16()), Err(421));
+        assert_eq!(check(LOOPBACK, &Method::GET, &headers(&[]), None, HERE, true).map_err(|(status, _)| status.as_u16()), Err(421));
         let mut two = headers(&[("host", "localhost:3000")]);
         two.append("host", HeaderValue::from_static("evil.example"));
-        assert_eq!(check(&Method::GET, &two, Some("localhost:3000"), HERE, true).map_err(|(status, _)| status.as_u16()), Err(421));
+        assert_eq!(
+            check(LOOPBACK, &Method::GET, &two, Some("localhost:3000"), HERE, true).map_err(|(status, _)| status.as_u16()),
+            Err(421)
+        );
     }
 
     #[test]
     fn another_machine_a_proxy_and_a_peer_that_is_not_known_get_nothing() {
         let far = "192.0.2.7".parse().ok();
         for peer in [far, None] {
-            assert_eq!(check(&Method::GET, &headers(&[]), Some("localhost"), peer, true).map_err(|(status, _)| status.as_u16()), Err(403));
+            assert_eq!(
+                check(LOOPBACK, &Method::GET, &headers(&[]), Some("localhost"), peer, true).map_err(|(status, _)| status.as_u16()),
+                Err(403)
+            );
         }
         let mapped = "::ffff:127.0.0.1".parse().ok();
-        assert_eq!(check(&Method::GET, &headers(&[]), Some("localhost"), mapped, true).map_err(|(status, _)| status.as_u16()), Ok(()));
+        assert_eq!(
+            check(LOOPBACK, &Method::GET, &headers(&[]), Some("localhost"), mapped, true).map_err(|(status, _)| status.as_u16()),
+            Ok(())
+        );
         for proxied in
             [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "a.ngrok.app"), ("forwarded", "for=192.0.2.7"), ("via", "1.1 x")]
         {
@@ -214,11 +214,12 @@ mod tests {
     #[test]
     fn another_site_may_link_to_the_page_and_to_nothing_else() {
         let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
-        let say = |page| check(&Method::GET, &headers(&link), Some("localhost"), HERE, page).map_err(|(status, _)| status.as_u16());
+        let say =
+            |page| check(LOOPBACK, &Method::GET, &headers(&link), Some("localhost"), HERE, page).map_err(|(status, _)| status.as_u16());
         assert_eq!((say(true), say(false)), (Ok(()), Err(403)));
         let embedded = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
         assert_eq!(
-            check(&Method::GET, &headers(&embedded), Some("localhost"), HERE, true).map_err(|(status, _)| status.as_u16()),
+            check(LOOPBACK, &Method::GET, &headers(&embedded), Some("localhost"), HERE, true).map_err(|(status, _)| status.as_u16()),
             Err(403)
         );
         assert_eq!(status(Method::GET, "localhost", &[("sec-fetch-site", "none")]), 200);

@@ -4,7 +4,7 @@
 //! chunks) is read here, so that a body that was cut off or changed on its way is refused all the same.
 
 use super::{Store, s3, sqs};
-use crate::dev::{Patience, patience};
+use crate::dev::{PIECE_PATIENCE, Patience, patience};
 use axum::{
     Router,
     body::{Body, HttpBody},
@@ -26,7 +26,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 /// What SQS takes is 1 MiB; in JSON each of its bytes can become six.
@@ -108,19 +107,21 @@ fn failed<B>(body: B) -> http::Response<B> {
     response
 }
 
+/// With its port. HTTP/2 has it in the URI.
+fn host(parts: &http::request::Parts) -> Option<&str> {
+    let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))
+}
+
 /// The JavaScript, Ruby and Java SDKs put the bucket before the endpoint's name unless they are told not to: `http://hooks-dev.localhost:3001/key`.
 fn bucket_into_path(parts: &mut http::request::Parts) {
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| parts.uri.authority().map(|it| it.as_str()));
-    let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+    let name = host(parts).map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
     let Some(bucket) = name.and_then(|name| name.strip_suffix(".localhost")).filter(|bucket| !bucket.is_empty()) else { return };
     let rest = parts.uri.path_and_query().map_or("/", |rest| rest.as_str());
     if let Ok(uri) = format!("/{bucket}{rest}").parse() {
         parts.uri = uri;
     }
 }
-
-/// How long the next piece of a body is waited for.
-const PIECE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A body that breaks off where its sender keeps silent for too long.
 struct Patient {
@@ -155,8 +156,7 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let body = Body::new(Patient { body, patience: None });
     if let Some(operation) = sqs_operation(&parts.headers) {
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost").to_owned();
+        let host = host(&parts).unwrap_or("localhost").to_owned();
         let asked = sqs::Asked { operation: operation.to_owned(), host, region: region(&parts.headers) };
         return match Limited::new(body, MAX_SQS_REQUEST).collect().await {
             Ok(body) => sqs::answer(&endpoint.store, &asked, &body.to_bytes()).await.map(Body::from),

@@ -479,13 +479,19 @@ struct Sources {
     next_token: Option<String>,
 }
 
+impl Store {
+    /// The queues whose dead letters go to this one.
+    fn sources_of(&self, target: &str) -> impl Iterator<Item = String> {
+        self.queue_names().into_iter().filter(move |name| {
+            self.queue(name).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == target))
+        })
+    }
+}
+
 fn sources(store: &Store, asked: &Asked, request: Sources) -> Result<Value, Fault> {
     store.line(&request.queue_url)?;
     let target = name_in(&request.queue_url);
-    let leads_there = |name: &String| {
-        store.queue(name).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == target))
-    };
-    page(asked, store.queue_names().into_iter().filter(leads_there), request.max_results, request.next_token, "queueUrls")
+    page(asked, store.sources_of(target), request.max_results, request.next_token, "queueUrls")
 }
 
 #[derive(Deserialize)]
@@ -518,14 +524,10 @@ fn start_move(store: &Store, request: Move) -> Result<Value, Fault> {
     let from = store.by_arn(&request.source_arn)?;
     let to = request.destination_arn.as_deref().map(|arn| store.by_arn(arn)).transpose()?;
     let name = from.lock().about.name.clone();
-    let is_dead_letter_queue = store
-        .queue_names()
-        .iter()
-        .any(|other| store.queue(other).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == name)));
     if to.as_ref().is_some_and(|to| Arc::ptr_eq(to, &from)) {
         return Err(Fault::value("Source queue and destination queue can't be the same."));
     }
-    if !is_dead_letter_queue {
+    if store.sources_of(&name).next().is_none() {
         return Err(Fault::value("Source queue must be configured as a Dead Letter Queue."));
     }
     let started = now();
