@@ -51,7 +51,7 @@ pub fn run() -> ExitCode {
                 context.progress.clear();
                 context.show_tokens();
                 Err(Error::Interrupted(match context.has_begun() {
-                    true => Failure::new(signal, "stopped in the middle").now("run the same command again: it goes on from there"),
+                    true => Failure::new(signal, "stopped in the middle").now(context.again()),
                     false => Failure::new(signal, "stopped before anything was changed"),
                 }))
             }

@@ -84,6 +84,8 @@ pub struct ApiState {
     pub foreign_stages: Vec<String>,
     /// Deployments that a stage of whoever serves, a canary's included: those can't be deleted.
     pub in_use: BTreeSet<String>,
+    /// Functions and versions that any stage calls, a canary and those of whoever included.
+    pub called: BTreeSet<(String, String)>,
     /// Other APIs with our name and tag.
     pub doubles: Vec<Double>,
 }

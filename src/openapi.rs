@@ -49,6 +49,9 @@ pub fn document(api: &Api, carried: &Carried) -> Value {
     if let Some(policy) = carried.policy.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok()) {
         document["x-amazon-apigateway-policy"] = policy;
     }
+    if carried.disable_execute_api_endpoint {
+        document["servers"] = json!([{"x-amazon-apigateway-endpoint-configuration": {"disableExecuteApiEndpoint": true}}]);
+    }
     if let Some(bytes) = carried.minimum_compression_size {
         document["x-amazon-apigateway-minimum-compression-size"] = json!(bytes);
     }

@@ -4,7 +4,7 @@
 
 use crate::{
     error::Failure,
-    observed::{Carried, Existing, Observed, StageState, Version},
+    observed::{Carried, Deployment, Existing, Observed, StageState, Version},
     policy,
     previous::Previous,
     resource::*,
@@ -161,6 +161,8 @@ pub enum Action {
     CreateDeployment {
         api: Late,
         digest: String,
+        /// Deployments of this digest that are there already.
+        known: BTreeSet<String>,
     },
     AwaitVersion {
         function: String,
@@ -429,6 +431,8 @@ impl Planner<'_> {
                 in_use.extend(state.version.clone());
                 in_use.extend(Previous::read(&state.variables).map(|previous| previous.version));
             }
+            let theirs = self.observed.api.iter().flat_map(|api| &api.called).filter(|(name, _)| *name == stage.function_name);
+            in_use.extend(theirs.map(|(_, version)| version.clone()));
             let function = Id::new(Kind::Function, &stage.function_name);
             let publishes = self.plan.changes.iter().any(|change| match change.action {
                 Action::CreateFunction(_) => change.key.id == function,
@@ -664,8 +668,13 @@ impl Planner<'_> {
         }
         let role_id = Id::new(Kind::Role, stage.function.as_ref().and_then(|config| config.role.rsplit('/').next()).unwrap_or_default());
         before.push(main_of(&role_id));
-        // Every bucket and queue of this stage stands before the stage sends anything there.
-        before.extend(self.desired.keys().filter(|id| matches!(id.kind, Kind::Bucket | Kind::Queue)).map(main_of));
+        // Every bucket and queue of this stage stands before the stage sends anything there, and what a queue gives up on has a place.
+        let destinations: BTreeSet<Id> = stage.destinations.values().filter_map(|value| destination_id(value)).collect();
+        let dead_letters = destinations.iter().filter_map(|id| match self.desired.get(id) {
+            Some(Resource::Queue(queue)) => queue.redrive.as_ref().map(|redrive| Id::new(Kind::Queue, &redrive.dead_letter_queue)),
+            _ => None,
+        });
+        before.extend(destinations.iter().cloned().chain(dead_letters).map(|id| main_of(&id)));
         let before = self.planned(before);
         match (seen, state, &api) {
             (Some(_), Some(state), Late::Known(api)) => {
@@ -700,22 +709,22 @@ impl Planner<'_> {
         versions.iter().any(|version| version.number.to_string() == *number && version.active)
     }
 
-    /// The deployment that serves the desired API: the stage's own if it does, else the newest that does, else a new one.
+    /// The deployment that serves the desired API: the stage's own if it does, else the newest that does, else a new one. A new one, too, where
+    /// the API is written: it wasn't what it ought to be, and may have been something else already when a deployment was made of it.
     fn deployment(&mut self, api_id: &Id, api: &Late, stage: &Stage, in_use: Option<&str>) -> Late {
-        if let Some(state) = &self.observed.api {
-            let mut fitting = state.deployments.iter().filter(|deployment| deployment.digest.as_deref() == Some(&stage.api_digest));
-            let newest = fitting.next();
-            let own = state
-                .deployments
-                .iter()
-                .find(|deployment| Some(deployment.id.as_str()) == in_use && deployment.digest.as_deref() == Some(&stage.api_digest));
-            if let Some(deployment) = own.or(newest) {
+        let deployments = self.observed.api.iter().flat_map(|state| &state.deployments);
+        let fitting: Vec<&Deployment> = deployments.filter(|deployment| deployment.digest.as_deref() == Some(&stage.api_digest)).collect();
+        let written = |change: &Change| matches!(change.action, Action::WriteApi { document: true, .. });
+        if !self.plan.changes.iter().any(written) {
+            let own = fitting.iter().find(|deployment| Some(deployment.id.as_str()) == in_use);
+            if let Some(deployment) = own.or(fitting.first()) {
                 return Late::Known(deployment.id.clone());
             }
         }
+        let known = fitting.iter().map(|deployment| deployment.id.clone()).collect();
         let key = step_of(api_id, Step::Deployment);
         if self.planned([key.clone()]).is_empty() {
-            let action = Action::CreateDeployment { api: api.clone(), digest: stage.api_digest.clone() };
+            let action = Action::CreateDeployment { api: api.clone(), digest: stage.api_digest.clone(), known };
             let after = self.planned([main_of(api_id)]);
             self.push(key.clone(), action, vec![], after);
         }
@@ -796,6 +805,7 @@ impl Planner<'_> {
         let foreign_stages = self.observed.api.as_ref().map(|api| api.foreign_stages.clone()).unwrap_or_default();
         // Whatever serves requests is moved or shut before anything is taken from under it.
         let stages: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.id.kind == Kind::Stage).collect();
+        let trims: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.step == Step::Trim).collect();
         let shut: Vec<Key> = gone.iter().filter(|(id, _)| matches!(id.kind, Kind::Stage | Kind::Api)).map(|(id, _)| main_of(id)).collect();
         let keys =
             |kinds: &[Kind]| -> Vec<Key> { gone.iter().filter(|(id, _)| kinds.contains(&id.kind)).map(|(id, _)| main_of(id)).collect() };
@@ -836,7 +846,9 @@ impl Planner<'_> {
                     } else if id.kind == Kind::Bucket {
                         self.push(main_of(id), Action::DeleteBucket { purge: self.options.delete_data }, differences, served);
                     } else {
-                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, served);
+                        // The role sends nothing there any more, though API Gateway take a moment to move everywhere.
+                        let trimmed = trims.iter().cloned().chain(served);
+                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, trimmed);
                     }
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),

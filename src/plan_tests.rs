@@ -435,6 +435,23 @@ fn what_a_stage_uses_or_can_go_back_to_is_never_pruned() {
     observed.api.as_mut().expect("it is there").in_use = ["d2".into()].into();
     let plan = planned(&code, &observed);
     assert_eq!(pruned(&plan), ["function hooks-dev: 1, 2, 3, 4, 5", "function hooks-prod: 1, 3, 5", "api hooks: d4"]);
+    // a canary, or somebody's own stage
+    observed.api.as_mut().expect("it is there").called = [("hooks-dev".into(), "3".into())].into();
+    assert_eq!(pruned(&planned(&code, &observed))[0], "function hooks-dev: 1, 2, 4, 5");
+}
+
+#[test]
+fn a_stage_waits_for_its_own_buckets_and_queues_only() {
+    let mut observed = converged(&wanted(YAML));
+    for bucket in ["hooks-dev", "hooks-prod"] {
+        observed.resources.remove(&Id::new(Kind::Bucket, bucket));
+    }
+    observed.resources.remove(&Id::new(Kind::Queue, "dead-dev"));
+    let said = shown(&planned(&wanted(&YAML.replace("multipart/form-data", "text/plain")), &observed));
+    let waits =
+        |stage: &str| said.lines().find(|line| line.starts_with(&format!("UpdateStage stage {stage}"))).unwrap_or_default().to_owned();
+    assert!(waits("dev").contains("bucket hooks-dev, queue dead-dev") && !waits("dev").contains("prod"), "{said}");
+    assert!(waits("prod").contains("bucket hooks-prod") && !waits("prod").contains("dev"), "{said}");
 }
 
 #[test]
@@ -456,21 +473,37 @@ fn of_two_apis_the_idle_one_goes_and_one_that_serves_only_with_the_stack() {
 }
 
 #[test]
-fn a_deployment_of_the_same_api_is_used_again() {
+fn a_deployment_of_the_same_api_is_used_again_unless_the_api_itself_has_to_be_written() {
     let old = wanted(YAML);
     let new = wanted(&YAML.replace("multipart/form-data", "text/plain"));
-    let mut observed = converged(&old);
     let digest = |resources: &Resources| match &resources[&Id::new(Kind::Api, "hooks")] {
         Resource::Api(api) => api.digest(),
         _ => unreachable!(),
     };
-    observed
-        .api
-        .as_mut()
-        .expect("it is there")
-        .deployments
-        .insert(0, Deployment { id: "d2".into(), digest: Some(digest(&new)), created: 2 });
-    assert_eq!(shown(&planned(&new, &observed)).lines().filter(|line| line.contains("Deployment")).collect::<Vec<_>>(), Vec::<&str>::new());
+    let deployments = vec![
+        Deployment { id: "d2".into(), digest: Some(digest(&new)), created: 2 },
+        Deployment { id: "d1".into(), digest: Some(digest(&old)), created: 1 },
+    ];
+    let said = |mut observed: Observed| {
+        observed.api.as_mut().expect("it is there").deployments.clone_from(&deployments);
+        let plan = planned(&new, &observed);
+        let known = plan.changes.iter().find_map(|change| match &change.action {
+            Action::CreateDeployment { known, .. } => Some(known.clone()),
+            _ => None,
+        });
+        let moves = plan.changes.iter().filter(|change| matches!(change.action, Action::UpdateStage { moves: true, .. })).count();
+        (known, moves)
+    };
+    // a deploy that was cut off after it took the snapshot
+    let mut cut_off = converged(&new);
+    for resource in cut_off.resources.values_mut() {
+        if let Resource::Stage(stage) = resource {
+            stage.api_digest = digest(&old);
+        }
+    }
+    assert_eq!(said(cut_off), (None, 2));
+    // somebody wrote another API since: d2 may be of that one
+    assert_eq!(said(converged(&old)), (Some(BTreeSet::from(["d2".into()])), 2));
 }
 
 #[test]
@@ -507,7 +540,9 @@ fn a_route_that_left_the_file_takes_its_queue_with_it_once_the_stage_has_moved()
     );
     let new = wanted(&yaml);
     let said = shown(&planned(&new, &converged(&old)));
-    assert!(said.contains("DeleteQueue queue mail-prod < stage dev, stage prod"), "{said}");
+    // the stage doesn't send there any more, and its role may not
+    let after = "Trim of role hooks-dev-us-east-1, Trim of role hooks-prod-us-east-1, stage dev, stage prod";
+    assert!(said.contains(&format!("DeleteQueue queue mail-prod < {after}")), "{said}");
     assert!(said.contains("UpdateStage stage prod"), "{said}");
 }
 

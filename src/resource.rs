@@ -275,6 +275,14 @@ pub struct Stage {
     pub throttle: Option<(f64, i32)>,
 }
 
+impl Stage {
+    /// Of what it is set to do beside API and function version: a probe of another one proves nothing of this.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(&(&self.destinations, &self.variables)).expect("text by text is plain data");
+        format!("sha256:{}", hex(&Sha256::digest(&text)))
+    }
+}
+
 /// The stage variables that are neither destinations nor the user's.
 pub mod variable {
     pub const VALID_TOKEN: &str = "validToken";

@@ -55,7 +55,7 @@ pub async fn find_all(aws: &Aws, stack: &str) -> Result<(Option<RestApi>, Vec<Do
     let mut found: Vec<RestApi> = vec![];
     let mut position: Option<String> = None;
     loop {
-        aws.pace.turn("GetRestApis", &|_| ()).await;
+        aws.pace.turn("GetRestApis", &*aws.tell).await;
         let page = called("apigateway:GetRestApis", aws.apigateway.get_rest_apis().limit(500).set_position(position).send()).await?;
         found.extend(
             page.items.unwrap_or_default().into_iter().filter(|api| {
@@ -91,9 +91,23 @@ pub struct FoundStage {
     pub name: String,
     /// A canary's deployment.
     pub canary: Option<String>,
+    /// Variables that a canary has of its own.
+    pub overrides: BTreeMap<String, String>,
     pub tags: Tags,
     pub throttle: Option<(f64, i32)>,
     pub state: StageState,
+}
+
+impl FoundStage {
+    /// Functions and versions that it calls, by its variables.
+    fn called(&self) -> BTreeSet<(String, String)> {
+        let value = |name: &str, overridden: bool| {
+            let own = self.overrides.get(name).filter(|_| overridden);
+            own.or_else(|| self.state.variables.get(name)).cloned()
+        };
+        let call = |overridden| Some((value(variable::FUNCTION_NAME, overridden)?, value(variable::FUNCTION_VERSION, overridden)?));
+        [false, true].into_iter().filter_map(call).collect()
+    }
 }
 
 /// Reads all of it at once.
@@ -107,13 +121,15 @@ pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
         carried: carried(api),
         deployments,
         foreign_stages: vec![],
+        called: stages.iter().flat_map(FoundStage::called).collect(),
         in_use: stages.iter().flat_map(|stage| stage.canary.iter().chain([&stage.state.deployment])).cloned().collect(),
         doubles: vec![],
     };
     Ok(Found { api: content, state, stages })
 }
 
-fn carried(api: &RestApi) -> Carried {
+/// What the API has by hand.
+pub fn carried(api: &RestApi) -> Carried {
     Carried {
         // GetRestApi hands the policy out with its quotes escaped.
         policy: api.policy().filter(|policy| !policy.is_empty()).map(|policy| policy.replace("\\\"", "\"").replace("\\/", "/")),
@@ -148,7 +164,7 @@ async fn methods(aws: &Aws, id: &str) -> Result<Vec<(String, String, RawMethod)>
     let mut methods = vec![];
     let mut position: Option<String> = None;
     loop {
-        aws.pace.turn("GetResources", &|_| ()).await;
+        aws.pace.turn("GetResources", &*aws.tell).await;
         let request = aws.apigateway.get_resources().rest_api_id(id).embed("methods").limit(500).set_position(position);
         let page = called("apigateway:GetResources", request.send()).await?;
         for resource in page.items.unwrap_or_default() {
@@ -166,7 +182,7 @@ async fn methods(aws: &Aws, id: &str) -> Result<Vec<(String, String, RawMethod)>
 
 /// Ids of the validators that check the parameters and nothing else.
 async fn validators(aws: &Aws, id: &str) -> Result<BTreeSet<String>, CallError> {
-    aws.pace.turn("GetRequestValidators", &|_| ()).await;
+    aws.pace.turn("GetRequestValidators", &*aws.tell).await;
     let page = called("apigateway:GetRequestValidators", aws.apigateway.get_request_validators().rest_api_id(id).limit(500).send()).await?;
     Ok(page
         .items()
@@ -177,7 +193,7 @@ async fn validators(aws: &Aws, id: &str) -> Result<BTreeSet<String>, CallError> 
 }
 
 async fn gateway_responses(aws: &Aws, id: &str) -> Result<BTreeMap<String, GatewayResponse>, CallError> {
-    aws.pace.turn("GetGatewayResponses", &|_| ()).await;
+    aws.pace.turn("GetGatewayResponses", &*aws.tell).await;
     let page = called("apigateway:GetGatewayResponses", aws.apigateway.get_gateway_responses().rest_api_id(id).limit(500).send()).await?;
     Ok(page
         .items()
@@ -248,7 +264,7 @@ async fn deployments(aws: &Aws, id: &str) -> Result<Vec<Deployment>, CallError> 
     let mut deployments = vec![];
     let mut position: Option<String> = None;
     loop {
-        aws.pace.turn("GetDeployments", &|_| ()).await;
+        aws.pace.turn("GetDeployments", &*aws.tell).await;
         let request = aws.apigateway.get_deployments().rest_api_id(id).limit(500).set_position(position);
         let page = called("apigateway:GetDeployments", request.send()).await?;
         deployments.extend(page.items.unwrap_or_default().into_iter().map(|deployment| Deployment {
@@ -265,7 +281,7 @@ async fn deployments(aws: &Aws, id: &str) -> Result<Vec<Deployment>, CallError> 
 }
 
 async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
-    aws.pace.turn("GetStages", &|_| ()).await;
+    aws.pace.turn("GetStages", &*aws.tell).await;
     let page = called("apigateway:GetStages", aws.apigateway.get_stages().rest_api_id(id).send()).await?;
     Ok(page
         .item
@@ -281,7 +297,13 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
-                canary: stage.canary_settings.and_then(|canary| canary.deployment_id),
+                canary: stage.canary_settings.as_ref().and_then(|canary| canary.deployment_id.clone()),
+                overrides: stage
+                    .canary_settings
+                    .and_then(|canary| canary.stage_variable_overrides)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .collect(),
                 throttle,
                 state: StageState {
                     deployment: stage.deployment_id.unwrap_or_default(),
@@ -296,7 +318,7 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
 
 /// `validToken` of one stage; `None` where there is no such stage.
 pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<Secret>, CallError> {
-    aws.pace.turn("GetStage", &|_| ()).await;
+    aws.pace.turn("GetStage", &*aws.tell).await;
     match called("apigateway:GetStage", aws.apigateway.get_stage().rest_api_id(id).stage_name(stage).send()).await {
         Ok(found) => Ok(Some(Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()))),
         Err(error) if error.not_found() => Ok(None),
@@ -490,14 +512,20 @@ fn arn(account: &Account, path: &str) -> String {
 }
 
 /// Tags of the API (`path` is its id) or of a stage (`<id>/stages/<name>`).
-pub async fn tag(aws: &Aws, account: &Account, path: &str, tags: &Tags) -> Result<(), CallError> {
-    aws.pace.turn("TagResource", &|_| ()).await;
-    let request = aws.apigateway.tag_resource().resource_arn(arn(account, path)).set_tags(Some(tags.clone().into_iter().collect()));
-    called("apigateway:TagResource", request.send()).await.map(drop)
+pub async fn tag(aws: &Aws, account: &Account, path: &str, tags: &Tags, tell: Tell<'_>) -> Result<(), CallError> {
+    while_busy("apigateway:TagResource", LONG, tell, busy, || async {
+        aws.pace.turn("TagResource", tell).await;
+        let request = aws.apigateway.tag_resource().resource_arn(arn(account, path)).set_tags(Some(tags.clone().into_iter().collect()));
+        called("apigateway:TagResource", request.send()).await
+    })
+    .await
+    .map(drop)
 }
 
-/// Takes a snapshot of the API; answers its id. Never with a stage's name: that would wipe the stage's settings on some back ends.
-pub async fn deploy(aws: &Aws, id: &str, digest: &str, tell: Tell<'_>) -> Result<String, CallError> {
+/// Takes a snapshot of the API; answers its id, which is none of those `known` before. Never with a stage's name: that would wipe the stage's
+/// settings on some back ends.
+pub async fn deploy(aws: &Aws, id: &str, digest: &str, known: &BTreeSet<String>, tell: Tell<'_>) -> Result<String, CallError> {
+    let new = |deployment: &Deployment| deployment.digest.as_deref() == Some(digest) && !known.contains(&deployment.id);
     let call = || {
         let request = aws
             .apigateway
@@ -514,7 +542,7 @@ pub async fn deploy(aws: &Aws, id: &str, digest: &str, tell: Tell<'_>) -> Result
             Ok(output) => Ok(output.id.unwrap_or_default()),
             Err(error) if error.code.is_some() && error.status.is_none_or(|status| status < 500) => Err(error),
             // No answer: look first, then try again.
-            Err(_) => match deployments(aws, id).await?.into_iter().find(|deployment| deployment.digest.as_deref() == Some(digest)) {
+            Err(_) => match deployments(aws, id).await?.into_iter().find(new) {
                 Some(deployment) => Ok(deployment.id),
                 None => {
                     aws.pace.turn("CreateDeployment", tell).await;

@@ -66,6 +66,9 @@ impl CallError {
 
     /// The service's word for "slower". Sources: each service's API reference, "Common errors"; SQS answers 403 RequestThrottled.
     pub fn throttled(&self) -> bool {
+        if self.quota() {
+            return false;
+        }
         self.status == Some(429)
             || self.is(&[
                 "TooManyRequestsException",
@@ -77,6 +80,21 @@ impl CallError {
                 "OverLimit",
                 "SlowDown",
                 "LimitExceededException",
+            ])
+    }
+
+    /// A quota of the account is reached. API Gateway has one name, and 429, for that and for "slower"; the words differ ("Maximum number of
+    /// … reached"). Sources: botocore's models, LimitExceededException of apigateway and of logs.
+    fn quota(&self) -> bool {
+        let too_many = self.message.to_ascii_lowercase().contains("maximum number");
+        self.is(&["LimitExceededException"]) && (too_many || self.call.starts_with("logs:"))
+            || self.is(&[
+                "LimitExceeded",
+                "ServiceQuotaExceeded",
+                "ServiceQuotaExceededException",
+                "TooManyBuckets",
+                "CodeStorageExceededException",
+                "KeyLimitExceeded",
             ])
     }
 
@@ -147,12 +165,7 @@ impl CallError {
                 )
             }
             _ if code.is_empty() => "run the same command again; it goes on from where it stopped".into(),
-            "LimitExceeded"
-            | "ServiceQuotaExceeded"
-            | "ServiceQuotaExceededException"
-            | "TooManyBuckets"
-            | "CodeStorageExceededException"
-            | "KeyLimitExceeded" => {
+            _ if self.quota() => {
                 "a quota of the account is reached: remove what nobody uses, or have it raised (Service Quotas), then run the same command"
                     .into()
             }

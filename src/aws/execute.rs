@@ -1,6 +1,6 @@
 //! One change of a plan → its calls.
 
-use super::{Aws, apigateway, iam, lambda, logs, s3, sqs, wait::Tell};
+use super::{Aws, apigateway, iam, lambda, lock::Lock, logs, s3, sqs, wait::Tell};
 use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
@@ -23,6 +23,13 @@ pub struct AwsExecutor<'a> {
     pub zip: &'a [u8],
     /// `validToken` of stages that are made, by stage.
     pub tokens: &'a BTreeMap<String, Secret>,
+    /// Whoever changes something holds it.
+    pub lock: Option<Lock>,
+}
+
+/// Milliseconds since the epoch.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Executor for AwsExecutor<'_> {
@@ -32,13 +39,21 @@ impl Executor for AwsExecutor<'_> {
         outputs: Outputs,
         tell: Tell<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>> {
-        Box::pin(async move { self.carry_out(change, &outputs, tell).await })
+        Box::pin(async move {
+            if let Some(lock) = &self.lock
+                && !lock.is_ours(&self.account.caller, now()).await
+            {
+                // Who waits for this hears that the lock is lost, and drops it.
+                return std::future::pending().await;
+            }
+            self.carry_out(change, &outputs, tell).await
+        })
     }
 }
 
 impl AwsExecutor<'_> {
     async fn carry_out(&self, change: &Change, outputs: &Outputs, tell: Tell<'_>) -> Result<Outcome, Failure> {
-        let AwsExecutor { aws, account, stack, zip, tokens } = *self;
+        let AwsExecutor { aws, account, stack, zip, tokens, .. } = *self;
         let name = &change.key.id.name;
         let late = |late: &Late| {
             outputs.get(late).ok_or_else(|| {
@@ -51,7 +66,7 @@ impl AwsExecutor<'_> {
         let result = match &change.action {
             Action::CreateBucket(bucket) => s3::create(aws, account, bucket, tell).await.map(done),
             Action::UpdateBucket { bucket, parts, all_tags } => {
-                s3::update(aws, account, bucket, parts.iter().copied(), all_tags).await.map(done)
+                s3::update(aws, account, bucket, parts.iter().copied(), all_tags, tell).await.map(done)
             }
             Action::DeleteBucket { purge } => s3::delete(aws, name, *purge, tell).await.map(|deleted| match deleted {
                 s3::Deleted::Gone => Outcome::Done,
@@ -63,12 +78,18 @@ impl AwsExecutor<'_> {
                 0 => Outcome::Done,
                 held => Outcome::Kept(messages(held)),
             }),
-            Action::CreateLogGroup(group) => logs::create(aws, group).await.map(done),
+            Action::CreateLogGroup(group) => logs::create(aws, group, tell).await.map(done),
             Action::UpdateLogGroup { group, retention, tags } => logs::update(aws, account, group, *retention, *tags).await.map(done),
-            Action::DeleteLogGroup => logs::delete(aws, name).await.map(done),
-            Action::CreateRole(role) => iam::create(aws, role).await.map(done),
-            Action::UpdateRole { role, trust, policy, tags } => iam::update(aws, role, *trust, *policy, *tags).await.map(done),
-            Action::DeleteRole => iam::delete(aws, name).await.map(done),
+            Action::DeleteLogGroup => {
+                let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
+                with_it.inspect(|lock| lock.goes_with_its_group(true));
+                let deleted = logs::delete(aws, name).await;
+                with_it.filter(|_| deleted.is_err()).inspect(|lock| lock.goes_with_its_group(false));
+                deleted.map(done)
+            }
+            Action::CreateRole(role) => iam::create(aws, role, tell).await.map(done),
+            Action::UpdateRole { role, trust, policy, tags } => iam::update(aws, role, *trust, *policy, *tags, tell).await.map(done),
+            Action::DeleteRole => iam::delete(aws, name, tell).await.map(done),
             Action::CreateFunction(function) => lambda::create(aws, function, zip, tell).await.map(brought),
             Action::UpdateFunction { function, code, config, environment, tags, publish } => {
                 let what = lambda::Update { code: *code, config: *config, environment: *environment, tags: *tags, publish: *publish };
@@ -80,14 +101,14 @@ impl AwsExecutor<'_> {
             Action::WriteApi { api, id, carried, document, tags } => {
                 let write = async {
                     if *tags {
-                        apigateway::tag(aws, account, id, &api.tags).await?;
+                        apigateway::tag(aws, account, id, &api.tags, tell).await?;
                     }
                     if *document { apigateway::write(aws, api, id, carried, tell).await } else { Ok(()) }
                 };
                 write.await.map(done)
             }
             Action::DeleteApi { id } => apigateway::delete(aws, id, tell).await.map(done),
-            Action::CreateDeployment { api, digest } => apigateway::deploy(aws, &late(api)?, digest, tell).await.map(brought),
+            Action::CreateDeployment { api, digest, known } => apigateway::deploy(aws, &late(api)?, digest, known, tell).await.map(brought),
             Action::AwaitVersion { function, version } => lambda::active(aws, function, &late(version)?, tell).await.map(done),
             Action::Permit { function, version, api, stage } => {
                 let api = late(api)?;
@@ -104,7 +125,7 @@ impl AwsExecutor<'_> {
                 let to = apigateway::Move { to: moves.then_some((deployment.as_str(), version.as_str())), patch };
                 let update = async {
                     if let Some(tags) = tags {
-                        apigateway::tag(aws, account, &format!("{api}/stages/{name}"), tags).await?;
+                        apigateway::tag(aws, account, &format!("{api}/stages/{name}"), tags, tell).await?;
                     }
                     apigateway::move_stage(aws, api, name, to, tell).await
                 };
@@ -116,9 +137,7 @@ impl AwsExecutor<'_> {
             Action::DeletedWithApi => Ok(Outcome::Done),
             Action::Journal { going } => {
                 let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
-                let now =
-                    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-                logs::remember(aws, name, &line.to_string(), now).await.map(done)
+                logs::remember(aws, name, &line.to_string(), now()).await.map(done)
             }
         };
         result.map_err(|error| error.about(&change.key.id))

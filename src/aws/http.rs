@@ -20,6 +20,8 @@ pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 pub struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
+    /// API Gateway's name for a refusal of its own: `x-amzn-ErrorType`.
+    pub error_type: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -56,8 +58,9 @@ impl Http {
             let response = self.0.request(request).await?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let error_type = response.headers().get("x-amzn-errortype").and_then(|value| Some(value.to_str().ok()?.to_owned()));
             let body = Limited::new(response.into_body(), longest).collect().await.map_err(|error| anyhow!(error))?;
-            Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body: body.to_bytes().to_vec() })
+            Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), error_type, body: body.to_bytes().to_vec() })
         };
         tokio::time::timeout(Duration::from_secs(30), exchange).await.context("no answer in 30 s")?
     }

@@ -4,14 +4,14 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
-    wait::{LONG, Try, Waited, until, while_busy},
+    wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
     policy,
     resource::{Role, STACK_TAG, Tags, canonical},
 };
-use aws_sdk_iam::{primitives::DateTime, types::Tag};
-use std::time::{Duration, SystemTime};
+use aws_sdk_iam::types::Tag;
+use std::{future::Future, time::Duration};
 
 const DESCRIPTION: &str = "of a routeto function";
 
@@ -21,9 +21,9 @@ const TAGS_COME: Duration = Duration::from_secs(20);
 
 /// The role as it stands. IAM is eventually consistent: one that was just made may show no tag yet, and is looked at again.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, CallError> {
-    let looked = until(TAGS_COME, &|_| (), || async {
+    let looked = until(TAGS_COME, &*aws.tell, || async {
         let (seen, untagged) = look(aws, stack, name).await?;
-        Ok(if untagged { Try::Again("the new role shows no tags yet".into()) } else { Try::Done(seen) })
+        Ok(if untagged { Try::Again(format!("the role {name} was just made and shows no tags yet")) } else { Try::Done(seen) })
     })
     .await;
     match looked {
@@ -51,7 +51,7 @@ async fn look(aws: &Aws, stack: &str, name: &str) -> Result<(Seen<Role>, bool), 
         Some(other) => return Ok((Seen::Foreign(format!("it belongs to the stack {other}")), false)),
         None => {
             // Whose it is shows in the description as well, which comes with the role itself: somebody else's role isn't waited for.
-            let age = DateTime::from(SystemTime::now()).secs() - role.create_date().secs();
+            let age = i64::try_from(aws.seconds()).unwrap_or(0) - role.create_date().secs();
             let untagged = tags.is_empty() && role.description() == Some(DESCRIPTION) && age.abs() < YOUNG;
             return Ok((Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}")), untagged));
         }
@@ -95,7 +95,7 @@ fn tag_list(tags: &Tags) -> Vec<Tag> {
 }
 
 /// Creates the role with its tags, then its inline policy.
-pub async fn create(aws: &Aws, role: &Role) -> Result<(), CallError> {
+pub async fn create(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallError> {
     let request = aws
         .iam
         .create_role()
@@ -109,24 +109,31 @@ pub async fn create(aws: &Aws, role: &Role) -> Result<(), CallError> {
         Err(error) if error.is(&["EntityAlreadyExists", "EntityAlreadyExistsException"]) => {
             let stack = role.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
             match observe(aws, stack, &role.name).await? {
-                Seen::Ours(_) => return update(aws, role, true, true, true).await,
+                Seen::Ours(_) => return update(aws, role, true, true, true, tell).await,
                 _ => return Err(error),
             }
         }
         Err(error) => return Err(error),
     }
-    put_policy(aws, role).await
+    put_policy(aws, role, tell).await
 }
 
-async fn put_policy(aws: &Aws, role: &Role) -> Result<(), CallError> {
+/// Repeats a call while IAM is at something else with the role.
+async fn while_changing<T, F>(call: &'static str, tell: Tell<'_>, attempt: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let busy = |error: &CallError| {
+        let codes = ["ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"];
+        error.is(&codes).then(|| "IAM is changing the role".into())
+    };
+    while_busy(call, LONG, tell, busy, attempt).await
+}
+
+async fn put_policy(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallError> {
     let Some(inline) = &role.policy else { return Ok(()) };
     let text = policy::document(inline);
-    let busy = |error: &CallError| {
-        error
-            .is(&["ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable"])
-            .then(|| "IAM is changing the role".into())
-    };
-    while_busy("iam:PutRolePolicy", LONG, &|_| (), busy, || {
+    while_changing("iam:PutRolePolicy", tell, || {
         let request = aws.iam.put_role_policy().role_name(&role.name).policy_name(policy::INLINE).policy_document(&text);
         called("iam:PutRolePolicy", request.send())
     })
@@ -134,25 +141,34 @@ async fn put_policy(aws: &Aws, role: &Role) -> Result<(), CallError> {
     .map(drop)
 }
 
-pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: bool) -> Result<(), CallError> {
+pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: bool, tell: Tell<'_>) -> Result<(), CallError> {
     if trust {
-        let request = aws.iam.update_assume_role_policy().role_name(&role.name).policy_document(&role.trust);
-        called("iam:UpdateAssumeRolePolicy", request.send()).await?;
+        while_changing("iam:UpdateAssumeRolePolicy", tell, || {
+            let request = aws.iam.update_assume_role_policy().role_name(&role.name).policy_document(&role.trust);
+            called("iam:UpdateAssumeRolePolicy", request.send())
+        })
+        .await?;
     }
     if tags {
-        let request = aws.iam.tag_role().role_name(&role.name).set_tags(Some(tag_list(&role.tags)));
-        called("iam:TagRole", request.send()).await?;
+        while_changing("iam:TagRole", tell, || {
+            let request = aws.iam.tag_role().role_name(&role.name).set_tags(Some(tag_list(&role.tags)));
+            called("iam:TagRole", request.send())
+        })
+        .await?;
     }
     if policy {
-        put_policy(aws, role).await?;
+        put_policy(aws, role, tell).await?;
     }
     Ok(())
 }
 
 /// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it, so they are looked for then.
-pub async fn delete(aws: &Aws, name: &str) -> Result<(), CallError> {
-    let inline = aws.iam.delete_role_policy().role_name(name).policy_name(policy::INLINE);
-    tolerant(called("iam:DeleteRolePolicy", inline.send()).await.map(drop))?;
+pub async fn delete(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let without = |policy: String| async move {
+        let call = || called("iam:DeleteRolePolicy", aws.iam.delete_role_policy().role_name(name).policy_name(&policy).send());
+        tolerant(while_changing("iam:DeleteRolePolicy", tell, call).await.map(drop))
+    };
+    without(policy::INLINE.to_owned()).await?;
     match called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send()).await {
         Err(error) if error.is(&["DeleteConflict", "DeleteConflictException", "ConcurrentModification"]) => {}
         other => return tolerant(other.map(drop)),
@@ -167,14 +183,14 @@ pub async fn delete(aws: &Aws, name: &str) -> Result<(), CallError> {
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     for policy in inline.policy_names() {
-        tolerant(called("iam:DeleteRolePolicy", aws.iam.delete_role_policy().role_name(name).policy_name(policy).send()).await.map(drop))?;
+        without(policy.clone()).await?;
     }
     for arn in attached.attached_policies().iter().filter_map(|policy| policy.policy_arn()) {
         tolerant(called("iam:DetachRolePolicy", aws.iam.detach_role_policy().role_name(name).policy_arn(arn).send()).await.map(drop))?;
     }
     let busy = |error: &CallError| error.is(&["DeleteConflict", "ConcurrentModification"]).then(|| "IAM is changing the role".into());
     let deleted =
-        while_busy("iam:DeleteRole", LONG, &|_| (), busy, || called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send())).await;
+        while_busy("iam:DeleteRole", LONG, tell, busy, || called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send())).await;
     tolerant(deleted.map(drop))
 }
 

@@ -1,15 +1,17 @@
 //! The lock that keeps two deploys of a stack apart: log streams of `/routeto/<stack>`, made atomically by CloudWatch Logs. Its holder signs
 //! it and gives signs of life; one that gives none is taken over. No state of routeto's own stands anywhere else.
 //!
-//! `lock-<n>` is made by whoever takes the lock, `free-<n>` when it is given back, and numbers only rise while the group stands. So whoever
-//! saw `free-<n>` and then makes `lock-<n+1>` knows that nobody had the lock in between: what was read since is still so. Where there is no
-//! group, making it is taking the lock.
+//! `lock-<n>` is made by whoever takes the lock, also from one who left it behind, `free-<n>` when it is given back; the highest number has
+//! it. The streams stay for longer than a look at them is good for, so whoever saw `free-<n>` and then makes `lock-<n+1>` knows that nobody
+//! had the lock in between: what was read since is still so. Where there is no group, making it is taking the lock.
+//!
+//! A holder that couldn't sign for [`SILENT`] stops by itself, well before anybody may take the lock for left behind.
 
 use super::{
     Aws,
     call::{CallError, called},
     logs::{self, HISTORY},
-    wait::{Tell, pause},
+    wait::{Tell, lock_speed, pause},
 };
 use crate::{
     error::{Failure, Result},
@@ -19,10 +21,10 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use serde_json::{Value, json};
 use std::{
     future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 /// How the names of the streams begin that take the lock and give it back; the number follows.
 const TAKEN: &str = "lock-";
@@ -31,18 +33,35 @@ const FREE: &str = "free-";
 /// A holder gives a sign of life this often.
 const SIGN: Duration = Duration::from_secs(5);
 
+/// A sign that takes longer has failed, and the next one may come through.
+const SIGN_ANSWER: Duration = Duration::from_secs(5);
+
 /// A lock without a new sign for this long, as seen by whoever wants it (no two machines' clocks are compared), was left behind.
-const LEASE: Duration = Duration::from_secs(25);
+const LEASE: Duration = Duration::from_secs(90);
 
 /// The first sign comes with the lock: one that never had any was left behind sooner.
-const UNSIGNED: Duration = Duration::from_secs(10);
+const UNSIGNED: Duration = Duration::from_secs(30);
 
-/// How long another deploy that is alive is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A holder whose last sign is this old stops, or the lock itself where it was never signed: others may soon take it.
+const SILENT: Duration = Duration::from_secs(45);
+const SILENT_UNSIGNED: Duration = Duration::from_secs(15);
 
-/// For how long what was seen of the lock is good for taking it at once. The numbers would do by themselves; but a teardown takes the group
-/// away, and another deploy begins them anew.
+/// A holder whose last sign is this old signs before it changes anything: the machine may have slept.
+const DOUBTFUL: Duration = Duration::from_secs(15);
+
+/// How long another deploy that is alive is waited for; longer than [`LEASE`], so that one that is dead is never in the way.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// For how long what was seen of the lock is good for taking it at once: by then no stream of it can have gone.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// Streams of earlier locks stay for this long (milliseconds).
+const STAY: i64 = 600_000;
+
+/// A time of the lock's clock as the world's.
+fn by_clock(time: Duration) -> Duration {
+    time / lock_speed()
+}
 
 /// The lock as a look found it.
 #[derive(Clone, Debug)]
@@ -133,6 +152,37 @@ pub struct Lock {
     /// Streams of earlier locks, with their times of creation.
     old: Vec<(String, i64)>,
     history: bool,
+    held: Arc<Mutex<Held>>,
+    /// Is told when it is lost.
+    lost: Arc<Notify>,
+}
+
+/// How sure its holder may be of the lock.
+#[derive(Debug)]
+struct Held {
+    /// When it was last known to be ours, by both clocks: one of them stands still while the machine sleeps, the other may be set.
+    known: (Instant, SystemTime),
+    /// Whether it was ever signed.
+    signed: bool,
+    /// Why it isn't ours any more.
+    lost: Option<String>,
+    /// It goes with its group.
+    ended: bool,
+}
+
+impl Held {
+    fn age(&self) -> Duration {
+        let by_date = SystemTime::now().duration_since(self.known.1).unwrap_or_default();
+        self.known.0.elapsed().max(by_date)
+    }
+}
+
+/// What became of a sign.
+enum Signed {
+    Yes,
+    /// There is no such lock any more.
+    Gone,
+    Failed(String),
 }
 
 /// Who holds a lock, as far as its signs tell.
@@ -146,27 +196,34 @@ struct Holder {
 }
 
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
-async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen) -> Result<Option<Lock>, CallError> {
-    let lock =
-        |number, made| Lock { aws: aws.clone(), group: group.name.clone(), number, made, old: seen.streams.clone(), history: seen.history };
+async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen, lost: &Arc<Notify>) -> Result<Option<Lock>, CallError> {
+    let lock = |number, made| Lock::new(aws, group, seen, number, made, lost);
     Ok(match seen.state {
         _ if seen.is_stale() => None,
-        State::NoGroup => logs::create_new(aws, group).await?.then(|| lock(1, false)),
+        State::NoGroup => logs::create_new(aws, group, &*aws.tell).await?.then(|| lock(1, false)),
         State::Free(last) => create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await?.then(|| lock(last + 1, true)),
         State::New | State::Held(_) => None,
     })
 }
 
 /// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `now` is milliseconds since the epoch.
-/// Also answers whether nobody had the lock since it was `seen`.
+/// Also answers whether nobody had the lock since it was `seen`. `lost` is told when it isn't ours any more.
 ///
 /// # Errors
 /// When another deploy holds it and goes on: who, and since when.
-pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: Option<&Seen>, tell: Tell<'_>) -> Result<(Lock, bool)> {
+pub async fn take(
+    aws: &Aws,
+    group: &LogGroup,
+    now: i64,
+    break_it: bool,
+    seen: Option<&Seen>,
+    lost: &Arc<Notify>,
+    tell: Tell<'_>,
+) -> Result<(Lock, bool)> {
     let place = format!("lock of {}", group.name);
     let about = |error: CallError| error.about(&place);
     if let Some(seen) = seen
-        && let Some(lock) = take_at_once(aws, group, seen).await.map_err(about)?
+        && let Some(lock) = take_at_once(aws, group, seen, lost).await.map_err(about)?
     {
         return Ok((lock, true));
     }
@@ -183,7 +240,9 @@ pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: O
             let stream = seen.streams.iter().find(|(name, _)| number(name) == Some(last));
             let holder = match stream {
                 Some((stream, created)) => {
-                    Holder { stream: stream.clone(), created: *created, sign: sign_of(aws, &group.name, stream).await }
+                    // Who can't read its signs can't know whether it is alive.
+                    let sign = logs::newest(aws, &group.name, stream, 1).await.map_err(about)?.pop().map(|(_, sign)| sign);
+                    Holder { stream: stream.clone(), created: *created, sign }
                 }
                 None => Holder { created: now, ..Holder::default() },
             };
@@ -193,9 +252,9 @@ pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: O
                 _ => Instant::now(),
             };
             let lease = if holder.sign.is_some() { LEASE } else { UNSIGNED };
-            let alive = !holder.died_here() && since.elapsed() < lease;
+            let alive = !holder.died_here() && since.elapsed() < by_clock(lease);
             if alive {
-                if start.elapsed() > PATIENCE {
+                if start.elapsed() > by_clock(PATIENCE) {
                     return Err(held_by(&holder, now, &place).into());
                 }
                 tell(format!("another deploy of this stack is running{}; waiting for it", holder.words()));
@@ -205,7 +264,7 @@ pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: O
             }
         }
         if matches!(seen.state, State::NoGroup | State::Free(_)) {
-            match take_at_once(aws, group, &seen).await.map_err(about)? {
+            match take_at_once(aws, group, &seen, lost).await.map_err(about)? {
                 Some(lock) => return Ok((lock, false)),
                 // Somebody was quicker: look again.
                 None => {
@@ -217,13 +276,8 @@ pub async fn take(aws: &Aws, group: &LogGroup, now: i64, break_it: bool, seen: O
         if !create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await.map_err(about)? {
             continue;
         }
-        // Whoever it was taken from finds its lock gone, and stops.
-        for (old, _) in &seen.streams {
-            delete(aws, &group.name, old).await.map_err(about)?;
-        }
-        let lock =
-            Lock { aws: aws.clone(), group: group.name.clone(), number: last + 1, made: true, old: seen.streams, history: seen.history };
-        return Ok((lock, false));
+        // Whoever it was taken from finds a later one, and stops.
+        return Ok((Lock::new(aws, group, &seen, last + 1, true, lost), false));
     }
 }
 
@@ -261,12 +315,6 @@ fn held_by(holder: &Holder, now: i64, place: &str) -> Failure {
         .now("wait until it ends and run the same command again; if you know that it is dead, with --break-lock")
 }
 
-/// The newest sign of a lock; nothing to fail for.
-async fn sign_of(aws: &Aws, group: &str, stream: &str) -> Option<String> {
-    let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(stream).limit(1).start_from_head(false);
-    called("logs:GetLogEvents", request.send()).await.ok()?.events?.pop()?.message
-}
-
 /// Makes a stream; false where it is there already.
 async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError> {
     match called("logs:CreateLogStream", aws.logs.create_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
@@ -285,23 +333,91 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
+    fn new(aws: &Aws, group: &LogGroup, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
+        let held = Held { known: (Instant::now(), SystemTime::now()), signed: false, lost: None, ended: false };
+        Lock {
+            aws: aws.clone(),
+            group: group.name.clone(),
+            number,
+            made,
+            old: seen.streams.clone(),
+            history: seen.history,
+            held: Arc::new(Mutex::new(held)),
+            lost: lost.clone(),
+        }
+    }
+
     fn stream(&self) -> String {
         format!("{TAKEN}{}", self.number)
     }
 
-    /// Signs the lock; false where it is gone: somebody took it. Any other sign that can't be written is no reason to stop: the next may.
-    fn sign(&self, who: &str, now: i64) -> impl Future<Output = bool> + use<> {
-        let (aws, group, stream) = (self.aws.clone(), self.group.clone(), self.stream());
-        let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    /// Signs the lock, and looks whether anybody took a later one.
+    async fn sign(&self, who: &str, now: i64) -> Signed {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
         let sign = json!({"who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now}).to_string();
-        async move {
-            if let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() {
-                let request = aws.logs.put_log_events().log_group_name(group).log_stream_name(stream).log_events(event);
-                let signed = called("logs:PutLogEvents", request.send()).await;
-                return !signed.is_err_and(|error| error.not_found());
+        let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else { return Signed::Yes };
+        let request = self.aws.logs.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
+        // From before the calls: by then the sign is no older.
+        let known = (Instant::now(), SystemTime::now());
+        let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
+        match timeout(by_clock(SIGN_ANSWER), calls).await {
+            Ok((Ok(_), Ok(seen))) if seen.streams.iter().any(|(name, _)| name.starts_with(TAKEN) && number(name) > Some(self.number)) => {
+                Signed::Gone
             }
-            true
+            Ok((Ok(_), Ok(_))) => {
+                let mut held = self.held();
+                (held.known, held.signed) = (known, true);
+                Signed::Yes
+            }
+            Ok((Err(error), _)) if error.not_found() => Signed::Gone,
+            Ok((Err(error), _) | (_, Err(error))) => Signed::Failed(error.about("lock").what),
+            Err(_) => Signed::Failed(format!("CloudWatch Logs gave no answer within {} s", SIGN_ANSWER.as_secs())),
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Why the lock isn't ours any more, if it isn't.
+    pub fn lost(&self) -> Option<String> {
+        self.held().lost.clone()
+    }
+
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Whether its end is no loss, and nothing to be given back.
+    pub fn goes_with_its_group(&self, goes: bool) {
+        self.held().ended = goes;
+    }
+
+    /// Before a change: it is surely ours, or is signed first; false where it is lost, and that is told.
+    pub async fn is_ours(&self, who: &str, now: i64) -> bool {
+        let (age, lost) = {
+            let held = self.held();
+            (held.age(), held.lost.is_some())
+        };
+        !lost && (age < by_clock(DOUBTFUL) || !self.loses(self.sign(who, now).await))
+    }
+
+    /// Whether the lock is lost, by what became of a sign.
+    fn loses(&self, signed: Signed) -> bool {
+        let mut held = self.held();
+        let silent = by_clock(if held.signed { SILENT } else { SILENT_UNSIGNED });
+        let why = match signed {
+            _ if held.ended => return false,
+            Signed::Yes => return false,
+            Signed::Gone => "another deploy took it while this one was at work, so this one stopped".to_owned(),
+            Signed::Failed(why) if held.age() > silent => {
+                format!("it couldn't be signed for {} s ({why}), and another deploy may take it, so this one stopped", held.age().as_secs())
+            }
+            Signed::Failed(_) => return false,
+        };
+        held.lost = Some(why);
+        self.lost.notify_one();
+        true
     }
 
     /// Makes the stream of a lock that making the group took. Only who made the group takes this number: one that is there is ours, by a
@@ -312,19 +428,12 @@ impl Lock {
         }
     }
 
-    /// Nobody else's lock is there: by its numbers nobody could take one, but a teardown lets them begin anew. Then what is left of earlier
-    /// locks goes: nobody waits for that, and nothing is lost where it fails.
-    async fn alone(&self) -> bool {
-        let Ok(seen) = look(&self.aws, &self.group).await else { return true };
-        // One that is given back is in nobody's way: whoever held it may have ended just before it was taken for dead.
-        let taken = seen.streams.iter().filter(|(name, _)| name.starts_with(TAKEN) && *name != self.stream());
-        let alone = taken.into_iter().all(|stream| self.old.contains(stream));
-        if alone {
-            for (old, _) in &self.old {
-                let _ = delete(&self.aws, &self.group, old).await;
-            }
+    /// What is left of locks long past goes: nobody waits for that, and nothing is lost where it fails. All times are CloudWatch's own.
+    async fn tidy(&self) {
+        let newest = self.old.iter().map(|(_, created)| *created).max().unwrap_or(0);
+        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY) {
+            let _ = delete(&self.aws, &self.group, old).await;
         }
-        alone
     }
 
     /// A stream for the history, before anything is to be written to it.
@@ -334,25 +443,24 @@ impl Lock {
         }
     }
 
-    /// Signs the lock now and again until it is dropped, or until it is gone: then `lost` is told. `clock` gives milliseconds since the
-    /// epoch.
-    pub fn keep(&self, who: String, clock: fn() -> i64, lost: Arc<Notify>) -> impl Future<Output = ()> + use<> {
+    /// Signs the lock now and again until it is dropped, or until it is lost. `clock` gives milliseconds since the epoch.
+    pub fn keep(&self, who: String, clock: fn() -> i64) -> impl Future<Output = ()> + use<> {
         let lock = self.clone();
         async move {
             lock.make().await;
-            let (signed, alone, ()) = futures_util::join!(lock.sign(&who, clock()), lock.alone(), lock.prepare());
-            if signed && alone {
-                pause(SIGN).await;
-                while lock.sign(&who, clock()).await {
-                    pause(SIGN).await;
-                }
+            let (mut signed, (), ()) = futures_util::join!(lock.sign(&who, clock()), lock.tidy(), lock.prepare());
+            while !lock.loses(signed) {
+                pause(by_clock(SIGN)).await;
+                signed = lock.sign(&who, clock()).await;
             }
-            lost.notify_one();
         }
     }
 
-    /// Gives the lock back. A teardown has deleted it with its group: that is fine.
+    /// Gives the lock back, but for one that a teardown deleted with its group.
     pub async fn release(self) -> Result<()> {
+        if self.held().ended {
+            return Ok(());
+        }
         match create(&self.aws, &self.group, &format!("{FREE}{}", self.number)).await {
             Ok(_) => Ok(()),
             Err(error) if error.not_found() => Ok(()),

@@ -4,7 +4,7 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
-    wait::{LONG, pause, while_busy},
+    wait::{LONG, Tell, pause, while_busy},
 };
 use crate::{
     observed::Account,
@@ -53,15 +53,15 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, rete
 }
 
 /// Creates the group with its tags; one that is there already (a lost reply) is ours only by its tag, which the next look checks.
-pub async fn create(aws: &Aws, group: &LogGroup) -> Result<(), CallError> {
-    create_new(aws, group).await?;
+pub async fn create(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<(), CallError> {
+    create_new(aws, group, tell).await?;
     if group.retention.is_some() { put_retention(aws, group).await } else { Ok(()) }
 }
 
 /// Creates the group with its tags; false where it is there already.
-pub async fn create_new(aws: &Aws, group: &LogGroup) -> Result<bool, CallError> {
+pub async fn create_new(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<bool, CallError> {
     let busy = |error: &CallError| error.is(&["OperationAbortedException"]).then(|| "another change of the log group".into());
-    let answer = while_busy("logs:CreateLogGroup", LONG, &|_| (), busy, || {
+    let answer = while_busy("logs:CreateLogGroup", LONG, tell, busy, || {
         let request = aws.logs.create_log_group().log_group_name(&group.name).set_tags(Some(group.tags.clone().into_iter().collect()));
         called("logs:CreateLogGroup", request.send())
     })
@@ -128,12 +128,30 @@ pub async fn remember(aws: &Aws, group: &str, line: &str, now: i64) -> Result<()
 
 /// The newest lines of the stack's history with their times (milliseconds since the epoch), oldest first; none for a stack that never was.
 pub async fn history(aws: &Aws, group: &str, lines: i32) -> Result<Vec<(i64, String)>, CallError> {
-    let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(HISTORY).limit(lines).start_from_head(false);
-    match called("logs:GetLogEvents", request.send()).await {
-        Ok(page) => Ok(page.events.unwrap_or_default().into_iter().filter_map(|event| Some((event.timestamp?, event.message?))).collect()),
-        Err(error) if error.not_found() => Ok(vec![]),
-        Err(error) => Err(error),
+    newest(aws, group, HISTORY, lines).await
+}
+
+/// Empty pages in a row that are followed.
+const PAGES: usize = 10;
+
+/// The newest lines of a stream with their times, oldest first; none where there is no such stream. "Partially full or empty pages don't
+/// necessarily mean that pagination is finished" (GetLogEvents, API reference): an empty one is followed; one that isn't has the newest.
+pub async fn newest(aws: &Aws, group: &str, stream: &str, lines: i32) -> Result<Vec<(i64, String)>, CallError> {
+    let mut token = None;
+    for _ in 0..PAGES {
+        let request = aws.logs.get_log_events().log_group_name(group).log_stream_name(stream).limit(lines).start_from_head(false);
+        let page = match called("logs:GetLogEvents", request.set_next_token(token.clone()).send()).await {
+            Ok(page) => page,
+            Err(error) if error.not_found() => break,
+            Err(error) => return Err(error),
+        };
+        let events = page.events.unwrap_or_default();
+        if !events.is_empty() || page.next_backward_token.is_none() || page.next_backward_token == token {
+            return Ok(events.into_iter().filter_map(|event| Some((event.timestamp?, event.message?))).collect());
+        }
+        token = page.next_backward_token;
     }
+    Ok(vec![])
 }
 
 /// A line of a log.

@@ -20,9 +20,23 @@ use crate::{
     observed::Account,
 };
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{Intercept, context::BeforeDeserializationInterceptorContextRef},
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::config_bag::ConfigBag;
 use call::{CallError, called};
 use pace::Pace;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use wait::real;
 
 fn check_endpoint(place: &str, url: &str) -> Result<()> {
@@ -76,6 +90,37 @@ pub struct Aws {
     /// Whoever gives credentials, where the environment names one.
     pub credentials: Option<aws_sdk_s3::config::SharedCredentialsProvider>,
     pub pace: Arc<Pace>,
+    /// Where the reasons for waits go that belong to no change: while it is looked what stands.
+    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Milliseconds by which this machine's clock is behind AWS's, as STS's answer told.
+    behind: Arc<AtomicI64>,
+}
+
+/// Compares this machine's clock with the `Date` of an answer.
+#[derive(Debug)]
+struct Clock(Arc<AtomicI64>);
+
+impl Intercept for Clock {
+    fn name(&self) -> &'static str {
+        "clock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        if let Some(date) = date {
+            self.0.store(millis(date) - millis(SystemTime::now()), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+fn millis(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Aws {
@@ -142,6 +187,8 @@ impl Aws {
             .force_path_style(endpoint_url.is_some())
             .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
             .build();
+        let behind = Arc::default();
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Clock(Arc::clone(&behind))).build();
         Ok(Aws {
             region,
             s3: aws_sdk_s3::Client::from_conf(s3),
@@ -150,10 +197,12 @@ impl Aws {
             lambda: aws_sdk_lambda::Client::new(&config),
             apigateway: aws_sdk_apigateway::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
+            sts: aws_sdk_sts::Client::from_conf(sts),
             endpoint_url,
             credentials: config.credentials_provider(),
             pace: Arc::new(Pace::aws()),
+            tell: Arc::new(|_| ()),
+            behind,
         })
     }
 
@@ -162,6 +211,14 @@ impl Aws {
         let credentials = aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
         let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
         Aws::load(loader.region(Region::new(region.to_owned())).endpoint_url(endpoint_url)).await
+    }
+
+    /// Seconds since the epoch by AWS's clock, once the account is known: this machine's may be off. To a second or so.
+    pub fn seconds(&self) -> u64 {
+        let behind = self.behind.load(Ordering::Relaxed);
+        // What an answer takes to come isn't a clock's fault.
+        let behind = if behind.abs() < 5_000 { 0 } else { behind };
+        u64::try_from((millis(SystemTime::now()) + behind) / 1000).unwrap_or(0)
     }
 
     /// Whose credentials these are.

@@ -5,7 +5,7 @@ use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
-    observed::{Account, Double, Existing, FunctionState, Observed},
+    observed::{Account, Double, Existing, FunctionState, Observed, StageState},
     plan::destination_id,
     previous::Previous,
     resource::*,
@@ -50,8 +50,16 @@ struct First {
     log_groups: Vec<(String, Option<u32>)>,
     roles: BTreeMap<String, Seen<Role>>,
     functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
-    /// Buckets and queues that earlier deploys kept, and what a teardown was about to take away, by the history.
+    history: History,
+}
+
+/// What the history's lines tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct History {
+    /// Buckets and queues that earlier deploys kept, and what a teardown was about to take away.
     kept: BTreeSet<Id>,
+    /// Deployment, version and digest ([`Stage::digest`]) with which a stage was last known to give right answers.
+    proven: BTreeMap<String, [String; 3]>,
 }
 
 /// Lines of the history that are looked through for what was kept. Each whole deploy's line names it anew; those of one stage and rollbacks
@@ -99,6 +107,12 @@ impl<'a> Begun<'a> {
     pub fn stands(&self) -> bool {
         let ours = |role: &Seen<Role>| matches!(role, Seen::Ours(_));
         self.first.api.is_some() || self.first.roles.values().any(ours)
+    }
+
+    /// The history says that this stage gave right answers as it is.
+    pub fn is_proven(&self, stage: &Stage, state: &StageState) -> bool {
+        let version = state.version.clone().unwrap_or_default();
+        self.first.history.proven.get(&stage.name) == Some(&[state.deployment.clone(), version, stage.digest()])
     }
 
     /// The code of the functions that stand; `None` where one doesn't, or isn't ours.
@@ -150,29 +164,32 @@ async fn first(aws: &Aws, look: &Look<'_>) -> Result<First, CallError> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
-    let ((api, doubles), groups, history, roles, functions, kept) = futures_util::try_join!(
+    let ((api, doubles), groups, group, roles, functions, history) = futures_util::try_join!(
         apigateway::find_all(aws, stack),
         logs::list(aws, &of_functions),
         logs::list(aws, &of_stack),
         roles(aws, stack, &stages),
         functions(aws, stack, &stages),
-        kept(aws, &of_stack, look.whole),
+        history(aws, &of_stack),
     )?;
-    let history = history.into_iter().filter(|(group, _)| *group == of_stack);
-    Ok(First { api, doubles, log_groups: groups.into_iter().chain(history).collect(), roles, functions, kept })
+    let group = group.into_iter().filter(|(group, _)| *group == of_stack);
+    Ok(First { api, doubles, log_groups: groups.into_iter().chain(group).collect(), roles, functions, history })
 }
 
-/// What earlier deploys kept: neither a stage nor a role names it any more.
-async fn kept(aws: &Aws, group: &str, whole: bool) -> Result<BTreeSet<Id>, CallError> {
-    if !whole {
-        return Ok(BTreeSet::new());
-    }
+async fn history(aws: &Aws, group: &str) -> Result<History, CallError> {
     let lines = logs::history(aws, group, HISTORY).await?;
     let lines: Vec<serde_json::Value> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
     let kept = lines.iter().flat_map(|line| list(&line["changes"]["kept"])).filter_map(|kept| named_id(&kept["resource"]));
     let going = lines.iter().flat_map(|line| list(&line["going"])).filter_map(|going| named_id(&going));
-    Ok(kept.chain(going).collect())
+    let mut proven = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["what"] == "deployed") {
+        for (stage, serving) in line["serving"].as_object().into_iter().flatten() {
+            let text = |name: &str| serving[name].as_str().unwrap_or_default().to_owned();
+            proven.insert(stage.clone(), ["deployment_id", "function_version", "stage"].map(text));
+        }
+    }
+    Ok(History { kept: kept.chain(going).collect(), proven })
 }
 
 fn named_id(name: &serde_json::Value) -> Option<Id> {
@@ -229,10 +246,15 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
             insert(observed, Resource::Function(function));
         });
     }
+    // What earlier deploys kept is named by neither a stage nor a role any more. Where all stages of the file go, and there is no other, the
+    // history goes with them, and all that only it names.
+    let all = look.contents && look.stages.len() == look.stack.stages.len();
+    let others = api.iter().flat_map(|found| &found.stages).any(|stage| !look.stages.contains(&stage.name));
+    let kept = if look.whole || (all && !others) { first.history.kept } else { BTreeSet::new() };
     // A teardown that didn't end may have left a stage's role or function without anything else that tells of the stage.
     let known = |id: &Id| look.stack.stages.iter().any(|known| known.name == id.name);
     let mut other_stages: BTreeSet<String> =
-        first.kept.iter().filter(|id| id.kind == Kind::Stage && !known(id)).map(|id| id.name.clone()).collect();
+        kept.iter().filter(|id| id.kind == Kind::Stage && !known(id)).map(|id| id.name.clone()).collect();
     for (name, seen) in groups {
         let stage = name.strip_prefix(&name::log_group(stack, "")).map(str::to_owned);
         let ours = stage.as_ref().is_none_or(|stage| look.stages.contains(stage));
@@ -259,7 +281,7 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
         found.state.doubles = first.doubles;
         stages(&mut observed, look, found, &mut other_stages, &mut in_use);
     }
-    let kept = first.kept.into_iter().filter(|id| id.kind != Kind::Stage).collect();
+    let kept = kept.into_iter().filter(|id| id.kind != Kind::Stage).collect();
     third(aws, look, account, &mut observed, other_stages, in_use, kept).await?;
     Ok(observed)
 }

@@ -243,18 +243,18 @@ pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_
     // A new bucket has no policy that would have to be kept.
     let policy = async {
         match made {
-            Made::Before => update(aws, account, bucket, [Policy], &bucket.tags).await,
-            Made::Tagged | Made::Plain => busy_bucket(|| put_policy(aws, account, &bucket.name, None)).await,
+            Made::Before => update(aws, account, bucket, [Policy], &bucket.tags, tell).await,
+            Made::Tagged | Made::Plain => busy_bucket(tell, || put_policy(aws, account, &bucket.name, None)).await,
         }
     };
     // Until it has its tags, it is ours by being empty and having none.
     let tags = async {
         match made {
             Made::Tagged => Ok(()),
-            Made::Plain | Made::Before => busy_bucket(|| put_tags(aws, &bucket.name, &bucket.tags)).await,
+            Made::Plain | Made::Before => busy_bucket(tell, || put_tags(aws, &bucket.name, &bucket.tags)).await,
         }
     };
-    futures_util::try_join!(update(aws, account, bucket, parts, &bucket.tags), policy, tags).map(drop)
+    futures_util::try_join!(update(aws, account, bucket, parts, &bucket.tags, tell), policy, tags).map(drop)
 }
 
 /// A name just deleted is free again only after minutes, up to an hour.
@@ -298,14 +298,15 @@ pub async fn update(
     bucket: &Bucket,
     parts: impl IntoIterator<Item = BucketPart>,
     all_tags: &Tags,
+    tell: Tell<'_>,
 ) -> Result<(), CallError> {
-    let writes = parts.into_iter().map(|part| busy_bucket(move || write(aws, account, bucket, part, all_tags)));
+    let writes = parts.into_iter().map(|part| busy_bucket(tell, move || write(aws, account, bucket, part, all_tags)));
     futures_util::future::try_join_all(writes).await.map(drop)
 }
 
-async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(write: impl FnMut() -> F) -> Result<(), CallError> {
+async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(tell: Tell<'_>, write: impl FnMut() -> F) -> Result<(), CallError> {
     let busy = |error: &CallError| error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
-    while_busy("s3:PutBucket", Duration::from_secs(30), &|_| (), busy, write).await
+    while_busy("s3:PutBucket", Duration::from_secs(30), tell, busy, write).await
 }
 
 async fn put_policy(aws: &Aws, account: &Account, name: &str, have: Option<&str>) -> Result<(), CallError> {
@@ -394,11 +395,14 @@ pub async fn delete(aws: &Aws, name: &str, purge: bool, tell: Tell<'_>) -> Resul
         if purge {
             self::purge(aws, name, tell).await?;
         }
-        match called("s3:DeleteBucket", aws.s3.delete_bucket().bucket(name).send()).await {
+        let busy = |error: &CallError| error.is(&["OperationAborted"]).then(|| "another change of the bucket".into());
+        let deleted =
+            while_busy("s3:DeleteBucket", LONG, tell, busy, || called("s3:DeleteBucket", aws.s3.delete_bucket().bucket(name).send()));
+        match deleted.await {
             Ok(_) => return Ok(Deleted::Gone),
             Err(error) if error.not_found() => return Ok(Deleted::Gone),
             Err(error) if error.is(&["BucketNotEmpty"]) && !purge => return Ok(Deleted::Kept),
-            Err(error) if error.is(&["BucketNotEmpty", "OperationAborted"]) => {}
+            Err(error) if error.is(&["BucketNotEmpty"]) => {}
             Err(error) => return Err(error),
         }
     }

@@ -147,7 +147,9 @@ pub async fn update(aws: &Aws, account: &Account, queue: &Queue, attributes: boo
 }
 
 /// Deletes the queue; without `purge` one that holds messages is kept, and the answer is about how many. Looked at anew: since the plan was
-/// made a message may have come that was answered 200, and SQS would delete it as well.
+/// made a message may have come that was answered 200, and SQS would delete it as well. The counts "may not achieve consistency until at
+/// least 1 minute after the producers stop" (GetQueueAttributes, API reference); a long poll asks every server that may have a message, and
+/// with a visibility timeout of none it stays to be received.
 pub async fn delete(aws: &Aws, account: &Account, name: &str, purge: bool) -> Result<u64, CallError> {
     let url = queue_url(account, name);
     if !purge {
@@ -155,6 +157,13 @@ pub async fn delete(aws: &Aws, account: &Account, name: &str, purge: bool) -> Re
         let held = held(&attributes);
         if held > 0 {
             return Ok(held);
+        }
+        let poll = aws.sqs.receive_message().queue_url(&url).max_number_of_messages(1).wait_time_seconds(1).visibility_timeout(0);
+        match called("sqs:ReceiveMessage", poll.send()).await {
+            Ok(received) if !received.messages().is_empty() => return Ok(1),
+            Ok(_) => {}
+            Err(error) if error.not_found() => return Ok(0),
+            Err(error) => return Err(error),
         }
     }
     match called("sqs:DeleteQueue", aws.sqs.delete_queue().queue_url(url).send()).await {

@@ -8,10 +8,20 @@ use tokio::time::{Instant, sleep};
 /// release knows no clock but the world's.
 pub fn speed() -> u32 {
     static SPEED: OnceLock<u32> = OnceLock::new();
-    *SPEED.get_or_init(|| match std::env::var("ROUTETO_TEST_CLOCK") {
+    *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_CLOCK"))
+}
+
+/// The same for the lock alone: others see its signs, so its clock is theirs, too.
+pub fn lock_speed() -> u32 {
+    static SPEED: OnceLock<u32> = OnceLock::new();
+    *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_LOCK_CLOCK"))
+}
+
+fn from_environment(name: &str) -> u32 {
+    match std::env::var(name) {
         Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),
         _ => 1,
-    })
+    }
 }
 
 /// A time of routeto's clock as the world's.

@@ -19,7 +19,7 @@ use crate::{
     package::Artifact,
     plan::{Action, Change, Late, Verb},
     report::{Style, json},
-    resource::{Id, Kind, Resource},
+    resource::{Id, Kind, Resource, Stage},
     spec::{Stack, TokenRule},
     token,
 };
@@ -57,15 +57,12 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         }
     };
     let done = match first {
-        Some(first) if first.plan.is_empty() => Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new() },
-        first => {
-            let outcome = tokio::select! {
-                outcome = work.under_lock(&begun, first, &args, tokens) => outcome,
-                error = context.lost_lock() => Err(error),
-            };
-            context.release().await;
-            outcome?
+        Some(first) if first.plan.is_empty() => {
+            let mut done = Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new(), back: BTreeMap::new() };
+            work.prove_what_stands(&begun, &mut done, &args).await?;
+            done
         }
+        first => context.under_lock(work.under_lock(&begun, first, &args, tokens)).await?,
     };
     report(context, &stack, &stages, &aws, &done, &args, start)
 }
@@ -83,6 +80,8 @@ struct Deployed {
     applied: Applied,
     /// Tokens of the stages that were made, in clear.
     tokens: BTreeMap<String, Secret>,
+    /// Deployment and version of stages that were rolled back.
+    back: BTreeMap<String, (String, String)>,
 }
 
 impl Work<'_> {
@@ -131,7 +130,7 @@ impl Work<'_> {
         }
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let account = planned.account.clone();
-        let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &artifact.zip, tokens: &valid };
+        let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &artifact.zip, tokens: &valid, lock: context.held() };
         if !context.report.json {
             context.report.note(context.report.summary(&planned.plan).trim_end());
         }
@@ -141,9 +140,13 @@ impl Work<'_> {
         // One of a stage that failed may be set all the same: making it takes two calls.
         let tried = |stage: &String| applied.failed.iter().any(|(key, _)| key.id == Id::new(Kind::Stage, stage));
         context.unshown().retain(|stage, _| tokens.contains_key(stage) || tried(stage));
-        let mut done = Deployed { planned, applied, tokens };
+        let mut done = Deployed { planned, applied, tokens, back: BTreeMap::new() };
         // What the former state needs goes only when the new one is known to work.
-        let outcome = match self.prove(&done, args).await {
+        let proven = match failures(&done.applied) {
+            Ok(()) => self.prove(&mut done, stages, args).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match proven {
             Ok(()) => {
                 done.applied = go_on(std::mem::take(&mut done.applied), part(&done.planned, true), &executor, &*context.progress).await;
                 failures(&done.applied)
@@ -159,6 +162,13 @@ impl Work<'_> {
         Ok(done)
     }
 
+    fn desired_stage<'a>(&self, done: &'a Deployed, name: &str) -> Option<&'a Stage> {
+        match done.planned.desired.get(&Id::new(Kind::Stage, name)) {
+            Some(Resource::Stage(stage)) => Some(stage),
+            _ => None,
+        }
+    }
+
     /// One line in the stack's history. A history that can't be written doesn't undo a deploy.
     async fn remember(&self, done: &Deployed, outcome: &str) {
         let serving: Map<String, Value> = self
@@ -166,7 +176,8 @@ impl Work<'_> {
             .iter()
             .map(|stage| {
                 let (deployment, version) = serving(done, stage);
-                (stage.clone(), json!({"deployment_id": deployment, "function_version": version}))
+                let digest = self.desired_stage(done, stage).filter(|_| !done.back.contains_key(stage)).map(Stage::digest);
+                (stage.clone(), json!({"deployment_id": deployment, "function_version": version, "stage": digest}))
             })
             .collect();
         let api = done.planned.desired.values().find_map(|resource| match resource {
@@ -181,9 +192,23 @@ impl Work<'_> {
         self.context.remember(self.aws, &self.stack.name, &line).await;
     }
 
+    /// There is nothing to do; but a deploy that was cut off after it moved a stage, or that heard nothing of it, has proven nothing.
+    async fn prove_what_stands(&self, begun: &Begun<'_>, done: &mut Deployed, args: &cli::Deploy) -> Result<()> {
+        let proven = |name: &&String| {
+            let state = done.planned.observed.stages.get(*name);
+            self.desired_stage(done, name).zip(state).is_some_and(|(stage, state)| begun.is_proven(stage, state))
+        };
+        let unproven: BTreeSet<String> = self.stages.iter().filter(|name| !proven(name)).cloned().collect();
+        if unproven.is_empty() || !can_invoke(self.aws) {
+            return Ok(());
+        }
+        self.prove(done, &unproven, args).await?;
+        self.remember(done, "deployed").await;
+        Ok(())
+    }
+
     /// Probes what was deployed; a stage that moved and gives wrong answers goes back.
-    async fn prove(&self, done: &Deployed, args: &cli::Deploy) -> Result<()> {
-        failures(&done.applied)?;
+    async fn prove(&self, done: &mut Deployed, stages: &BTreeSet<String>, args: &cli::Deploy) -> Result<()> {
         let Work { context, stack, aws, .. } = *self;
         if !can_invoke(aws) {
             context
@@ -192,18 +217,26 @@ impl Work<'_> {
             return Ok(());
         }
         let Some(api) = api_id(done) else { return Ok(()) };
+        let closed = done.planned.observed.api.as_ref().is_some_and(|api| probe::may_keep_out(&api.carried));
         context.progress.step("probing every route");
         let progress = context.progress.clone();
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
-        let probed = futures_util::future::join_all(self.stages.iter().map(|name| {
-            let (url, tell) = (invoke_url(&done.planned.account, &api, name), &tell);
-            async move { (name, probe::stage(stack, name, &url, done.tokens.get(name), tell).await) }
+        let probed = futures_util::future::join_all(stages.iter().map(|name| {
+            let (url, token, tell) = (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
+            async move { (name, probe::stage(stack, name, &url, token, closed, tell).await) }
         }))
         .await;
         context.progress.step_done();
         let mut failures = vec![];
         for (name, outcome) in probed {
-            let Err(unproven) = outcome else { continue };
+            let unproven = match outcome {
+                Ok(true) => continue,
+                Ok(false) => {
+                    context.report.note(&format!("stage {name} is not probed: the API's own settings (its resource policy, or the disabled default endpoint) keep this machine out"));
+                    continue;
+                }
+                Err(unproven) => unproven,
+            };
             let wrong = unproven.iter().any(|unproven| unproven.wrong);
             // What to do about wrong answers is said once, with what became of the stage.
             failures.extend(
@@ -217,7 +250,7 @@ impl Work<'_> {
     }
 
     /// Rolls a stage back whose new state gives wrong answers; says what became of it.
-    async fn go_back(&self, done: &Deployed, stage: &str, args: &cli::Deploy) -> Failure {
+    async fn go_back(&self, done: &mut Deployed, stage: &str, args: &cli::Deploy) -> Failure {
         let id = Id::new(Kind::Stage, stage);
         let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
         match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
@@ -242,6 +275,7 @@ impl Work<'_> {
         self.context.progress.step_done();
         match back {
             Ok((_, back)) => {
+                done.back.insert(stage.to_owned(), back.to.clone());
                 let (deployment, version) = back.to;
                 Failure::new(
                     id.to_string(),
@@ -339,6 +373,9 @@ fn api_id(done: &Deployed) -> Option<String> {
 
 /// Deployment and version that a stage has now.
 fn serving(done: &Deployed, stage: &str) -> (String, String) {
+    if let Some(back) = done.back.get(stage) {
+        return back.clone();
+    }
     let id = Id::new(Kind::Stage, stage);
     for change in &done.planned.plan.changes {
         if let (true, Action::CreateStage { deployment, version, .. } | Action::UpdateStage { deployment, version, .. }) =

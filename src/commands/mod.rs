@@ -36,6 +36,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     io::Read,
     path::{Path, PathBuf},
     sync::{
@@ -59,6 +60,8 @@ pub struct Context {
     lost: Arc<Notify>,
     /// Whether something may have been changed.
     begun: AtomicBool,
+    /// What to do after a command that was interrupted in the middle.
+    again: Mutex<String>,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -74,7 +77,7 @@ pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
         Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
         Command::Test(args) => test::run(context, args).await.map(|()| 0),
         Command::Tail(args) => tail::run(context, args).await,
-        Command::Render(args) => render::run(context, args).map(|()| 0),
+        Command::Render(args) => render::run(context, args).await.map(|()| 0),
         Command::Package(args) => package::run(context, args).await.map(|()| 0),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -96,6 +99,7 @@ impl Context {
             lost: Arc::default(),
             unshown: Mutex::default(),
             begun: AtomicBool::new(false),
+            again: Mutex::new("run the same command again: it goes on from there".into()),
         }
     }
 
@@ -132,7 +136,10 @@ impl Context {
 
     pub async fn connect(&self, stack: &Stack) -> Result<Aws> {
         let Global { region, profile, endpoint_url, .. } = self.global.clone();
-        Aws::connect(&Connection { region: region.or_else(|| stack.region.clone()), profile, endpoint_url }).await
+        let mut aws = Aws::connect(&Connection { region: region.or_else(|| stack.region.clone()), profile, endpoint_url }).await?;
+        let progress = self.progress.clone();
+        aws.tell = Arc::new(move |reason: String| progress.step(&reason));
+        Ok(aws)
     }
 
     /// The function's zip: given, kept from an earlier build, or built now.
@@ -182,9 +189,9 @@ impl Context {
                 *told = reason;
             }
         };
-        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &tell).await?;
+        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &self.lost, &tell).await?;
         self.progress.step_done();
-        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now, self.lost.clone()));
+        let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         Ok(undisturbed)
     }
@@ -192,6 +199,15 @@ impl Context {
     /// From here on something may have been changed.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// What to do after an interruption, where running the same command again would be wrong.
+    pub fn not_simply_again(&self, what: String) {
+        *self.again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = what;
+    }
+
+    pub fn again(&self) -> String {
+        self.again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     pub fn has_begun(&self) -> bool {
@@ -205,14 +221,26 @@ impl Context {
         }
     }
 
-    /// Ends when the lock was taken from us (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
-    pub async fn lost_lock(&self) -> Error {
-        self.lost.notified().await;
-        // It is not ours to give back.
-        drop(self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take());
-        Failure::new("lock", "another deploy took it while this one was at work, so this one stopped")
-            .now("wait until the other ends, then run the same command again: it goes on from there")
-            .into()
+    /// The work under the lock, unless that is lost (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
+    /// Then the lock is given back.
+    pub async fn under_lock<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.lost.notified() => {
+                // It is not ours to give back.
+                let held = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+                let why = held.and_then(|(lock, _)| lock.lost()).unwrap_or_default();
+                let failure = Failure::new("lock", why);
+                Err(failure.now("wait until the other ends, then run the same command again: it goes on from there").into())
+            }
+        };
+        self.release().await;
+        outcome
+    }
+
+    /// The lock that is held, for whoever is about to change something.
+    pub fn held(&self) -> Option<Lock> {
+        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_ref().map(|(lock, _)| lock.clone())
     }
 
     pub fn unshown(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
@@ -229,13 +257,6 @@ impl Context {
             for (stage, token) in &tokens {
                 self.report.result(&format!("token of stage {stage}: {}", token.0));
             }
-        }
-    }
-
-    /// The lock went with its group.
-    pub fn forget_lock(&self) {
-        if let Some((_, keeping)) = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
-            keeping.abort();
         }
     }
 

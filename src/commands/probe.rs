@@ -4,11 +4,11 @@
 use crate::{
     aws::{
         http::{Answer, Http},
-        wait::{Tell, Try, Waited, until},
+        wait::{Tell, Try, Waited, speed, until},
     },
     desired,
     error::Failure,
-    observed::Secret,
+    observed::{Carried, Secret},
     resource::hex,
     spec::{Route, Stack, TokenRule},
     token,
@@ -18,12 +18,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const HEADER: &str = "x-routeto-probe";
 /// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
 const LIMIT: Duration = Duration::from_secs(90);
+/// For routes whose turn comes when that is over: others of the stage answered as they ought to.
+const LATER: Duration = Duration::from_secs(15);
 
 /// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts, white space.
 const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
@@ -61,49 +63,89 @@ pub struct Unproven {
     pub wrong: bool,
 }
 
-/// Probes every route of a stage. Where the token isn't known a wrong one is sent: its 401 has the digest as well.
-pub async fn stage(stack: &Stack, name: &str, url: &str, token: Option<&Secret>, tell: Tell<'_>) -> Result<usize, Vec<Unproven>> {
+/// Whether an API's own settings may keep a probe out: the user's, and no fault of what was deployed.
+pub fn may_keep_out(carried: &Carried) -> bool {
+    carried.policy.is_some() || carried.disable_execute_api_endpoint
+}
+
+/// API Gateway's refusal by a resource policy (AccessDeniedException) or of a disabled endpoint (ForbiddenException). A stage that is new is
+/// Forbidden, too, for a moment. Source: API Gateway developer guide, "Gateway response types", ACCESS_DENIED.
+fn keeps_out(answer: &Answer) -> bool {
+    answer.status == 403
+        && answer.error_type.as_deref().is_some_and(|kind| kind.starts_with("AccessDenied") || kind.starts_with("Forbidden"))
+}
+
+/// Probes every route of a stage: all right, or none could be reached (`false`) where `closed` says that the API may keep us out. Where the token
+/// isn't known a wrong one is sent: its 401 has the digest as well.
+pub async fn stage(
+    stack: &Stack,
+    name: &str,
+    url: &str,
+    token: Option<&Secret>,
+    closed: bool,
+    tell: Tell<'_>,
+) -> Result<bool, Vec<Unproven>> {
+    let (start, mut first) = (Instant::now(), true);
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
-    // A few at a time: the stage's throttle may be small.
-    let mut failures = vec![];
+    // A few at a time: the stage's throttle may be small. One limit for all of them, since they wait for the same thing.
     for some in probes.chunks(4) {
+        let limit = if first { LIMIT } else { LIMIT.saturating_sub(start.elapsed() * speed()).max(LATER) };
+        first = false;
         let answers = join_all(some.iter().map(|probe| async {
             // The right token goes only where the answer proves that nothing is stored.
             let right = token.filter(|_| !probe.custom);
-            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), tell).await
+            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), limit, closed, tell).await
         }))
         .await;
-        failures.extend(answers.into_iter().filter_map(Result::err));
+        let (reached, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        if !failures.is_empty() {
+            return Err(failures.into_iter().filter_map(Result::err).collect());
+        }
+        if reached.into_iter().any(|reached| matches!(reached, Ok(false))) {
+            return Ok(false);
+        }
     }
-    if failures.is_empty() { Ok(probes.len()) } else { Err(failures) }
+    Ok(true)
 }
 
-/// `refused`: the token is a wrong one, so a route that asks for one has to answer 401.
-async fn one(http: &Http, probe: &Probe<'_>, url: &str, token: &Secret, refused: bool, tell: Tell<'_>) -> Result<(), Unproven> {
+/// `refused`: the token is a wrong one, so a route that asks for one has to answer 401. False where the API keeps us out, and may.
+#[allow(clippy::too_many_arguments)] // told apart by their types
+async fn one(
+    http: &Http,
+    probe: &Probe<'_>,
+    url: &str,
+    token: &Secret,
+    refused: bool,
+    limit: Duration,
+    closed: bool,
+    tell: Tell<'_>,
+) -> Result<bool, Unproven> {
     let body = probe.sample();
     let digest = hex(&Sha256::digest(&body));
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
     let refused = refused && probe.route.token == TokenRule::Query;
     let wrong = AtomicBool::new(false);
-    let waited = until(LIMIT, tell, || async {
+    let waited = until(limit, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         let verdict = match http.post(&full, &headers, &body).await {
+            Ok(answer) if closed && keeps_out(&answer) => return Ok(Try::Done(false)),
             Ok(answer) => judge(&answer, probe.custom, refused, &digest, path),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
         wrong.store(matches!(verdict, Verdict::Wrong(_)), Ordering::Relaxed);
         Ok::<_, ()>(match verdict {
-            Verdict::Right => Try::Done(()),
+            Verdict::Right => Try::Done(true),
             Verdict::Wrong(reason) | Verdict::Unheard(reason) => Try::Again(reason),
         })
     })
     .await;
     match waited {
-        Ok(()) | Err(Waited::Failed(())) => Ok(()),
+        Ok(reached) => Ok(reached),
+        Err(Waited::Failed(())) => Ok(true),
         Err(Waited::TooLong { reason, seconds }) => {
             let failure = Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
                 .now("everything is deployed; look at the function's log, then run the same command again");
@@ -139,8 +181,8 @@ impl Probe<'_> {
     }
 }
 
-/// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it.
-pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> Option<Result<(), Failure>> {
+/// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it, or the API keeps us out.
+pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: bool, tell: Tell<'_>) -> Option<Result<(), Failure>> {
     let probe = probes(stack).into_iter().find(|probe| !probe.custom && probe.route.token == TokenRule::Query)?;
     let http = match Http::new() {
         Ok(http) => http,
@@ -153,14 +195,16 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, tell: Tell<'_>) -> O
     let waited = until(limit, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         Ok::<_, ()>(match http.post(&full, &headers, &body).await {
-            Ok(answer) if answer.status == 200 => Try::Done(()),
+            Ok(answer) if answer.status == 200 => Try::Done(true),
+            Ok(answer) if closed && keeps_out(&answer) => Try::Done(false),
             Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
             Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
         })
     })
     .await;
     Some(match waited {
-        Ok(()) | Err(Waited::Failed(())) => Ok(()),
+        Ok(false) => return None,
+        Ok(true) | Err(Waited::Failed(())) => Ok(()),
         Err(Waited::TooLong { reason, seconds }) => {
             Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}")).now("try a POST with it in a minute"))
         }

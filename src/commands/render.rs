@@ -6,14 +6,19 @@ use crate::{
     diagnostic::{Diagnostic, Severity},
     error::{Error, Failure, Result},
     render::{At, HttpRequest, NoEvent, event, parse_header, parse_query},
+    report::Report,
     vtl::{Limits, render_batch},
 };
 use serde_json::json;
 use std::io::BufRead;
 
-pub fn run(context: &Context, args: cli::Render) -> Result<()> {
+pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
     if args.batch {
-        return batch(context);
+        let report = context.report;
+        // A signal is heard while the next line is waited for.
+        return tokio::task::spawn_blocking(move || batch(report))
+            .await
+            .unwrap_or_else(|error| Err(Failure::new("stdin", error.to_string()).into()));
     }
     let usage = |place: &str, what: String| Error::Usage(Failure::new(place, what));
     let stack = context.load(&args.stack)?;
@@ -100,7 +105,7 @@ fn request(args: &cli::Render) -> Result<HttpRequest> {
 }
 
 /// One line out per line in, whatever the line is.
-fn batch(context: &Context) -> Result<()> {
+fn batch(report: Report) -> Result<()> {
     let mut input = std::io::stdin().lock();
     let mut line = Vec::new();
     loop {
@@ -111,7 +116,7 @@ fn batch(context: &Context) -> Result<()> {
         }
         let text = String::from_utf8_lossy(&line);
         let answer = render_batch(text.trim_end_matches(['\n', '\r']), &Limits::ENGINE);
-        if !context.report.line(&answer) {
+        if !report.line(&answer) {
             // Nobody reads any more.
             return Ok(());
         }

@@ -17,6 +17,10 @@ use std::{
     time::Instant,
 };
 
+/// After one that wasn't seen to end: what was to happen may have happened.
+const LOOK_FIRST: &str =
+    "see with `routeto status` what the stage serves before you roll back once more: that would bring back what it had";
+
 pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let start = Instant::now();
     let stack = context.load_quietly(&args.stack)?.stack;
@@ -24,14 +28,13 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
     plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
-    let outcome = async {
+    context.not_simply_again(LOOK_FIRST.into());
+    let work = async {
         context.take_lock(&aws, &stack, &account, args.break_lock, None).await?;
         // Another deploy may have ended between our look and the lock.
         go_back(context, &aws, &stack, &args.stage).await
-    }
-    .await;
-    context.release().await;
-    let (observed, back) = outcome?;
+    };
+    let (observed, back) = context.under_lock(work).await?;
     let api = observed.api.map(|api| api.id).unwrap_or_default();
     let url = invoke_url(&account, &api, &args.stage);
     let Back { from, to } = back;
@@ -63,7 +66,7 @@ async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observe
 pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: &str) -> Result<(Observed, Back)> {
     let (account, observed) = look(aws, stack, stage).await?;
     let (plan, back) = plan(&observed, &stack.name, stage).map_err(Error::Failed)?;
-    let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
+    let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
     let applied = apply(&plan, &executor, &*context.progress).await;
     let outcome = if applied.failed.is_empty() { "rolled back" } else { "failed" };
     let line = json!({
@@ -72,7 +75,8 @@ pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: 
     });
     context.remember(aws, &stack.name, &line).await;
     if !applied.failed.is_empty() {
-        return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
+        // A call's own hint may be to run the same command again.
+        return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure.now(LOOK_FIRST)).collect()));
     }
     Ok((observed, back))
 }

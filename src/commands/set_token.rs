@@ -1,6 +1,6 @@
 //! `routeto set-token`: a new token for a stage; the old one goes on for a while.
 
-use super::{Context, can_invoke, deploy::route_lines, invoke_url, now, probe};
+use super::{Context, can_invoke, deploy::route_lines, invoke_url, probe};
 use crate::{
     aws::apigateway,
     cli,
@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let shown = context.report.shows_tokens(args.show_token);
     let token = if args.token_stdin {
-        from_stdin(&format!("{} --stage {} --token-stdin", args.stack.command("set-token"), args.stage))?
+        from_stdin(&format!("{} --stage {} --token-stdin", args.stack.command("set-token"), args.stage)).await?
     } else if shown {
         token::random().map_err(|what| Failure::new("token", what))?
     } else {
@@ -43,9 +43,11 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         Failure::new(&place, format!("stack {} has no such stage in {} yet", stack.name, aws.region))
             .now(format!("deploy it first: {}", args.stack.command("deploy")))
     };
+    let closed = api.as_ref().is_some_and(|api| probe::may_keep_out(&apigateway::carried(api)));
     let api = api.and_then(|api| api.id).ok_or_else(undeployed)?;
     let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
-    let seconds = u64::try_from(now() / 1000).unwrap_or(0);
+    // The gateway's clock ends the old one.
+    let seconds = aws.seconds();
     let until = (!args.now && !args.overlap.is_zero()).then(|| seconds + args.overlap.as_secs());
     let (shut, known) = (token::is_shut(&found), token::opens(&found, &token.0));
     let valid = token::rotate(&found, &token, seconds, until);
@@ -62,7 +64,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let url = invoke_url(&account, &api, &args.stage);
     if can_invoke(&aws) {
         context.progress.step("waiting until the new token is live");
-        let live = probe::live(&stack, &url, &token, &tell).await;
+        let live = probe::live(&stack, &url, &token, closed, &tell).await;
         context.progress.step_done();
         match live {
             Some(Ok(())) => {}
@@ -70,7 +72,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
                 context.show_tokens();
                 return Err(failure.into());
             }
-            None => context.report.note("not waited for: no route of the stack can show it; it is live within a minute"),
+            None => context.report.note("not waited for: no route can show it from here; it is live within a minute"),
         }
     } else {
         context
@@ -124,13 +126,15 @@ fn words(seconds: u64) -> String {
 }
 
 /// The token that `--token-stdin` reads; `command` is how to give it.
-pub fn from_stdin(command: &str) -> Result<Secret> {
+pub async fn from_stdin(command: &str) -> Result<Secret> {
     let wrong = |what: String| Error::Usage(Failure::new("--token-stdin", what).now(format!("printf %s \"$TOKEN\" | {command}")));
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LONGEST_INPUT)
-        .read_to_string(&mut text)
-        .map_err(|error| wrong(format!("stdin can't be read as text: {error}")))?;
+    let read = || {
+        let mut text = String::new();
+        std::io::stdin().take(LONGEST_INPUT).read_to_string(&mut text).map(|_| text)
+    };
+    // Whoever types it may think better of it: a signal is heard meanwhile.
+    let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.into()));
+    let text = read.map_err(|error| wrong(format!("stdin can't be read as text: {error}")))?;
     // One line break at the end is an editor's or echo's.
     let text = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
     token::check(text).map_err(wrong)?;

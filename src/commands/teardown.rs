@@ -49,7 +49,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         Some(first)
     };
     let account = begun.account.clone();
-    let outcome = async {
+    let work = async {
         // As in a deploy: the lock's number tells whether another one came in between.
         let (taken, still, rest) =
             futures_util::join!(context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)), begun.still(&aws), async {
@@ -62,16 +62,12 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
             (true, None, Some(rest)) => look.plan(&aws, rest?).await?,
             _ => look.plan(&aws, begun.again(&aws).await?).await?,
         };
-        let executor = AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new() };
+        let executor =
+            AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
         let applied = apply(&plan, &executor, &*context.progress).await;
-        if applied.done.iter().any(|key| key.step == Step::Main && key.id == Id::new(Kind::LogGroup, name::history(&stack.name))) {
-            context.forget_lock();
-        }
         Ok::<_, Error>((plan, applied))
-    }
-    .await;
-    context.release().await;
-    let (plan, applied) = outcome?;
+    };
+    let (plan, applied) = context.under_lock(work).await?;
     if !applied.failed.is_empty() {
         return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
     }

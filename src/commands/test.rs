@@ -94,7 +94,7 @@ pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
     };
     let cases = cases(&stack, &stages, &args)?;
     let target = target(context, &stack, &args).await?;
-    let tokens = tokens(&target, &stages, &args)?;
+    let tokens = tokens(&target, &stages, &args).await?;
     let needs = cases.iter().find(|case| case.route.token == TokenRule::Query && !tokens.contains_key(case.stage));
     if let Some(Case { stage, .. }) = needs {
         return Err(Error::Usage(
@@ -208,12 +208,12 @@ async fn answers(running: &Running) -> bool {
     overview.is_some_and(|overview| overview["stack"] == running.stack.as_str())
 }
 
-fn tokens(target: &Target, stages: &[&str], args: &cli::Test) -> Result<BTreeMap<String, Secret>> {
+async fn tokens(target: &Target, stages: &[&str], args: &cli::Test) -> Result<BTreeMap<String, Secret>> {
     if args.token_stdin {
         let [stage] = stages else {
             return Err(Error::Usage(Failure::new("--token-stdin", "it is one stage's token").now("say which stage with --stage")));
         };
-        let token = set_token::from_stdin(&format!("{} --stage {stage} --token-stdin", args.stack.command("test")))?;
+        let token = set_token::from_stdin(&format!("{} --stage {stage} --token-stdin", args.stack.command("test"))).await?;
         return Ok(BTreeMap::from([((*stage).to_owned(), token)]));
     }
     if let Target::Dev { .. } = target {

@@ -117,6 +117,41 @@ fn a_bucket_whose_name_s3_is_still_deleting() {
 }
 
 #[test]
+fn a_bucket_that_s3_will_not_delete_while_it_is_at_something_else() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    deploy(&stack, &proxy).check();
+    let refused = answer(409, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource.");
+    proxy.fault(Which::During("s3:DeleteBucket", seconds(40)), refused);
+    told(&stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check(), "another change of the bucket");
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_role_that_iam_is_changing_when_it_is_to_go() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    deploy(&stack, &proxy).check();
+    let refused =
+        answer(409, "ConcurrentModification", "The request was rejected because multiple requests to change this object were submitted");
+    proxy.fault(Which::During("iam:DeleteRolePolicy", seconds(40)), refused);
+    told(&stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check(), "IAM is changing the role");
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_quota_that_is_reached_is_no_throttling() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let reached = answer(429, "LimitExceededException", "Maximum number of Regional APIs reached");
+    proxy.fault(Which::Every("apigateway:CreateRestApi"), reached);
+    let words = [&format!("api {}", stack.name), "apigateway:CreateRestApi", "Maximum number", "a quota of the account is reached"];
+    deploy(&stack, &proxy).fails(1, &words);
+    proxy.heal();
+    stack.teardown();
+}
+
+#[test]
 fn a_queue_whose_name_sqs_keeps_for_sixty_seconds() {
     let refused = answer(400, "QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another.");
     waited_out(Which::During("sqs:CreateQueue", seconds(60)), refused, "SQS keeps the name of a deleted queue for 60 s");

@@ -1,13 +1,18 @@
 //! Every call, every fault: whatever becomes of one call of a command, the same command again ends where a clean run ends.
 //!
-//! An ordinary run takes a seeded part of the table; `ROUTETO_FAULTS_MINUTES=30` takes as much of the whole as fits and writes docs/faults.md.
+//! An ordinary run takes a seeded part of the table. `ROUTETO_FAULTS_MINUTES=30` takes as much of the whole as fits, keeps what came of each cell under
+//! `target/faults`, where the next such run goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second chain of it.
 
 use crate::support::proxy::{Caller, Signal};
 use crate::support::world::{World, differences};
-use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which, root, stack};
+use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which, root, stack, target};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -16,7 +21,7 @@ use std::time::{Duration, Instant};
 /// routeto's clock goes this much faster than the world's.
 const SPEED: u32 = 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Command {
     First,
     Change,
@@ -27,7 +32,7 @@ enum Command {
 
 const COMMANDS: [Command; 5] = [Command::First, Command::Change, Command::NoChange, Command::SetToken, Command::Teardown];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
     Answer500,
     Answer503,
@@ -178,7 +183,7 @@ fn clean() -> Clean {
     Clean { calls, worlds }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Cell {
     command: Command,
     kind: Kind,
@@ -188,6 +193,7 @@ struct Cell {
 }
 
 /// What came of a cell.
+#[derive(Serialize, Deserialize)]
 struct Outcome {
     cell: Cell,
     /// The operation that was struck; none where the command had fewer calls this time.
@@ -277,21 +283,38 @@ fn table(clean: &Clean, seed: u64, writes_first: bool) -> BTreeMap<Command, Vec<
 }
 
 /// Stacks side by side, each going through the commands one after the other, a cell each, until `chains` are done or the time is over.
-fn run_all(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, chains: usize, workers: usize, until: Option<Instant>) -> Vec<Outcome> {
+fn run_all(
+    clean: &Clean,
+    table: &BTreeMap<Command, Vec<Cell>>,
+    workers: usize,
+    chains: &[usize],
+    until: Option<Instant>,
+    kept: Option<&Path>,
+) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(vec![]);
+    let keep = |outcome: &Outcome| {
+        if let Some(path) = kept {
+            // one write: another process may be at it, too
+            let line = serde_json::to_string(outcome).unwrap() + "\n";
+            File::options().create(true).append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+        }
+    };
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                loop {
-                    let chain = next.fetch_add(1, Ordering::Relaxed);
-                    if chain >= chains || until.is_some_and(|until| Instant::now() > until) {
+                while let Some(chain) = chains.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if until.is_some_and(|until| Instant::now() > until) {
                         return;
                     }
                     let scene = Scene::new();
+                    let last = COMMANDS.into_iter().rfind(|command| table[command].len() > *chain);
                     for command in COMMANDS {
-                        let Some(cell) = table[&command].get(chain) else {
-                            scene.command(command).check();
+                        let Some(cell) = table[&command].get(*chain) else {
+                            // what no cell needs any more is left out
+                            if command == Command::Teardown || last.is_some_and(|last| command < last) && command <= Command::Change {
+                                scene.command(command).check();
+                            }
                             continue;
                         };
                         let outcome = run(&scene, clean, *cell);
@@ -299,6 +322,7 @@ fn run_all(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, chains: usize, w
                         if failed {
                             eprintln!("{:?} {:?} {:?}", outcome.cell, outcome.operation, outcome.problems);
                         }
+                        keep(&outcome);
                         let mut outcomes = outcomes.lock().unwrap();
                         outcomes.push(outcome);
                         if outcomes.len().is_multiple_of(50) {
@@ -318,6 +342,21 @@ fn run_all(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, chains: usize, w
     outcomes.into_inner().unwrap()
 }
 
+/// What earlier runs kept; a cell's last outcome counts, and one that struck nothing, or failed, is taken again.
+fn kept(path: &Path) -> Vec<Outcome> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let outcomes = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display())));
+    let by_cell: BTreeMap<Cell, Outcome> = outcomes.map(|outcome: Outcome| (outcome.cell, outcome)).collect();
+    by_cell.into_values().collect()
+}
+
+/// `1/2`: the first of two; every process of a run has another.
+fn part() -> (usize, usize) {
+    let text = std::env::var("ROUTETO_FAULTS_PART").unwrap_or_else(|_| "1/1".into());
+    let (part, of) = text.split_once('/').expect("ROUTETO_FAULTS_PART is like 1/2");
+    (part.parse().unwrap(), of.parse().unwrap())
+}
+
 #[test]
 fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
@@ -325,23 +364,32 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let seed = number("ROUTETO_FAULTS_SEED").unwrap_or(1);
     let whole = number("ROUTETO_FAULTS_MINUTES");
     let table = table(&clean, seed, whole.is_some());
-    let start = Instant::now();
     let outcomes = match whole {
         Some(minutes) => {
-            let chains = table.values().map(Vec::len).max().unwrap_or(0);
-            run_all(&clean, &table, chains, 6, Some(start + Duration::from_secs(minutes * 60)))
+            let path: PathBuf = target().join("faults").join(format!("seed-{seed}.jsonl"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let done = |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
+            let done: BTreeSet<Cell> = kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| outcome.cell).collect();
+            let mut left = table.clone();
+            left.values_mut().for_each(|cells| cells.retain(|cell| !done.contains(cell)));
+            let (part, of) = part();
+            let longest = left.values().map(Vec::len).max().unwrap_or(0);
+            let chains: Vec<usize> = (part - 1..longest).step_by(of).collect();
+            let until = Instant::now() + Duration::from_secs(minutes * 60);
+            run_all(&clean, &left, 4, &chains, Some(until), Some(&path));
+            kept(&path)
         }
-        None => run_all(&clean, &table, 12, 4, None),
+        None => run_all(&clean, &table, 4, &(0..12).collect::<Vec<_>>(), None, None),
     };
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.problems.is_empty())
         .map(|outcome| format!("{:?} at {:?}: {:#?}", outcome.cell, outcome.operation, outcome.problems))
         .collect();
-    let text = report(&clean, &table, &outcomes, seed, start.elapsed());
+    let text = report(&clean, &table, &outcomes, seed);
     println!("{text}");
     if whole.is_some() {
-        std::fs::write(root().join("docs/faults.md"), &text).unwrap();
+        fs::write(root().join("docs/faults.md"), &text).unwrap();
     }
     assert!(failed.is_empty(), "{} of {} cells, seed {seed}:\n{}", failed.len(), outcomes.len(), failed.join("\n"));
     // a second, and what a busy machine needs to run two processes at once
@@ -358,7 +406,7 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
 }
 
 /// The table as Markdown: calls that were struck of those there are, by command and fault.
-fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outcome], seed: u64, took: Duration) -> String {
+fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outcome], seed: u64) -> String {
     let date = std::process::Command::new("date").args(["-u", "+%Y-%m-%d"]).output().unwrap();
     let date = String::from_utf8(date.stdout).unwrap();
     let struck: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.operation.is_some()).collect();
@@ -369,11 +417,11 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
          `stacks/routeto.yaml` (two stages, three routes), deployed, changed, deployed again, given a token and torn down through a proxy that does something\n\
          to one call of one of these commands; then the same command again. The state must be a clean run's: all resources, names, tags, versions,\n\
          policies; after a teardown nothing.\n\n\
-         Run on {}, seed {seed}, in {} minutes: {} of {all} cells, each call of each command times each fault, in a random order, writes first; {converged} of {} converged.\n\
-         `tests/e2e/faults.rs` runs 60 of them each time; `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` writes this file.\n\n\
+         Run on {}, seed {seed}, eight stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged.\n\
+         `tests/e2e/faults.rs` runs 60 of them each time. `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` goes on with the table, those\n\
+         that may change something first, and writes this file.\n\n\
          A cell: calls struck of those that the clean run has, first those that may change something, then those that read.\n\n",
         date.trim(),
-        took.as_secs().div_ceil(60),
         struck.len(),
         struck.len()
     );
@@ -399,7 +447,7 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
     if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
         let _ = writeln!(
             text,
-            "\nFrom Ctrl-C or SIGTERM to the end: median {:.2} s, longest {:.2} s, on a busy machine, with six stacks at work.",
+            "\nFrom Ctrl-C or SIGTERM to the end: median {:.2} s, longest {:.2} s, on a busy machine, with eight stacks at work.",
             median.as_secs_f64(),
             longest.as_secs_f64()
         );

@@ -433,6 +433,7 @@ fn what_somebody_set_on_the_api_by_hand_outlives_a_deploy_that_is_cut_off_after_
     let patches = json!([
         {"op": "replace", "path": "/policy", "value": policy.to_string()},
         {"op": "replace", "path": "/minimumCompressionSize", "value": "1000"},
+        {"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"},
     ]);
     let id = api_id(&deployed);
     aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": patches}));
@@ -457,5 +458,75 @@ fn a_throttle_of_the_accounts_own_limits_is_none_and_the_plan_ends() {
     let stack = Stack::new(&ONE.replace("prod: {}", "prod: { throttle: { rate: 10000, burst: 5000 } }"));
     stack.deploy();
     stack.routeto("plan", "--exit-code").check();
+    stack.teardown();
+}
+
+#[test]
+fn a_queue_with_a_message_that_its_counts_do_not_show_yet_is_kept() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, &with_route("    sqs: { queue: \"NAME-${stage}\" }"));
+    stack.deploy().store("prod", "/input", JSON, b"{}");
+    // "may not achieve consistency until at least 1 minute after the producers stop sending messages"
+    let counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"];
+    let zero: serde_json::Map<String, Value> = counts.iter().map(|name| ((*name).to_owned(), json!("0"))).collect();
+    let text = json!({ "Attributes": zero }).to_string();
+    proxy.fault(Which::Every("sqs:GetQueueAttributes"), What::Body { status: 200, kind: "application/x-amz-json-1.0", text });
+    let queue = format!("{}-prod", stack.name);
+    let output = stack.routeto("teardown", "--yes").check();
+    assert!(output.stdout.contains(&format!("kept: queue {queue}, it holds a message")), "{output:?}");
+    proxy.heal();
+    assert_eq!(aws::only_message(&queue).json()["path"], "/input");
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_teardown_of_all_stages_by_name_takes_what_earlier_deploys_kept_though_the_history_comes_in_pages() {
+    let proxy = Proxy::start(Emulator::shared());
+    let named = |bucket: &str| with_route(&format!("    s3: {{ bucket: \"NAME-{bucket}-${{stage}}\" }}"));
+    let stack = Stack::through(&proxy, &named("one"));
+    stack.deploy().store("prod", "/input", JSON, b"{}");
+    for bucket in ["two", "three"] {
+        stack.rewrite(&named(bucket));
+        stack.deploy();
+    }
+    assert!(aws::keys(&format!("{}-one-prod", stack.name)).is_some_and(|keys| keys.len() == 1));
+    // "Partially full or empty pages don't necessarily mean that pagination is finished"
+    let text = r#"{"events":[],"nextBackwardToken":"b/99999999999999999999999999999999999999999999999999999999","nextForwardToken":"f/1"}"#;
+    proxy.fault(Which::First("logs:GetLogEvents", 1), What::Body { status: 200, kind: "application/x-amz-json-1.1", text: text.into() });
+    stack.routeto("teardown", "--stage prod --yes --delete-data").check();
+    assert!(proxy.calls().iter().any(|call| call.faulty));
+    assert_eq!(aws::keys(&format!("{}-one-prod", stack.name)), None);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_deployment_that_was_taken_of_an_api_that_somebody_changed_meanwhile_is_not_believed() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let id = api_id(&stack.deploy());
+    stack.rewrite(&with_route("    accept: [application/json, text/csv]\n    s3: { bucket: \"NAME-${stage}\" }"));
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:CreateDeployment", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").env("ROUTETO_TEST_CLOCK", "30").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    // between the writing of the API and the snapshot of it
+    let resources = aws::call("apigateway", "get_resources", json!({ "restApiId": id }));
+    let input = resources["items"].as_array().unwrap().iter().find(|resource| resource["path"] == "/input").unwrap()["id"].clone();
+    let template = json!([{"op": "replace", "path": "/requestTemplates/application~1json", "value": "{\"somebody\": \"elses\"}"}]);
+    let method = json!({"restApiId": id, "resourceId": input, "httpMethod": "POST", "patchOperations": template});
+    aws::call("apigateway", "update_integration", method);
+    gate.open();
+    // what it took answers wrongly, so the stage went back; or it wasn't seen
+    running.wait();
+    proxy.heal();
+    proxy.clear();
+    let deployed = stack.deploy();
+    let made = proxy.mutations();
+    for call in ["apigateway:PutRestApi", "apigateway:CreateDeployment", "apigateway:UpdateStage"] {
+        assert!(made.iter().any(|name| name == call), "{call}: {made:?}");
+    }
+    stack.routeto("plan", "--exit-code").status(0).check();
+    deployed.store("prod", "/input", JSON, b"{}");
     stack.teardown();
 }

@@ -2,7 +2,6 @@
 
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const YAML: &str = r#"
 stack: NAME
@@ -167,6 +166,10 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     assert_eq!(variables(&stack), old);
     first.store("prod", "/input", JSON, b"{}");
     assert_eq!(prefixes(&stack), ["in"]);
+    // the history doesn't say that the stage serves what failed
+    let status = stack.routeto("status", "").check().stdout;
+    let newest = status.lines().skip_while(|line| *line != "history").nth(1).unwrap_or_default();
+    assert!(newest.contains(" failed prod") && newest.contains("(version 1)"), "{status}");
     // the cause is gone: the next deploy goes forward again
     proxy.heal();
     hurried(stack.routeto("deploy", ""), &proxy).check();
@@ -196,9 +199,83 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
     assert!(output.stderr.contains("gives no answer") && !output.stderr.contains("rolled back"), "{}", output.stderr);
     assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/in/", stack.name));
+    // there is nothing left to do, and nothing is proven either
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("gives no answer"), "{}", output.stderr);
     proxy.heal();
-    proxy.latency(Duration::ZERO);
     hurried(stack.routeto("deploy", ""), &proxy).check();
+    // now it is
+    proxy.clear();
+    hurried(stack.routeto("deploy", ""), &proxy).check();
+    assert!(!proxy.calls().iter().any(|call| call.service == "execute-api"), "{:?}", proxy.calls());
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+}
+
+#[test]
+fn a_deploy_that_was_killed_after_it_moved_the_stage_is_probed_by_the_next_one() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", ""));
+    proxy.heal();
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("stage prod: this deploy didn't move it, so it stays as it is"), "{}", output.stderr);
+    proxy.heal();
+    hurried(stack.routeto("deploy", ""), &proxy).check();
+    stack.teardown();
+}
+
+#[test]
+fn many_routes_that_answer_wrongly_are_waited_for_together() {
+    let proxy = Proxy::start(Emulator::shared());
+    let routes: String = (1..=12).map(|n| format!("  /r{n}: {{ s3: {{ bucket: \"NAME-${{stage}}\", prefix: r{n}/ }} }}\n")).collect();
+    let stack = Stack::through(&proxy, &format!("stack: NAME\nroutes:\n{routes}stages:\n  prod: {{}}\n"));
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    let probed = output.stderr.matches("error: probe of /r").count();
+    assert_eq!((probed, output.stderr.matches("after 90 s still").count()), (4, 4), "{}", output.stderr);
+    stack.teardown();
+}
+
+#[test]
+fn an_api_whose_own_settings_keep_the_probe_out_is_no_failure() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let deployed = stack.deploy();
+    let url = deployed.url("prod", "/input");
+    let id = url.split("/execute-api/").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let operations = json!([{"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"}]);
+    aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": operations}));
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    let refusal = What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
+    proxy.fault(Which::Every("execute-api:Invoke"), refusal);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).check();
+    assert!(output.stderr.contains("stage prod is not probed: the API's own settings"), "{}", output.stderr);
+    assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
+    let token = "another-Token_0123456789.~";
+    let set = stack.routeto("set-token", "--stage prod --token-stdin").stdin(token).secret(token);
+    let output = hurried(set, &proxy).check();
+    assert!(output.stderr.contains("not waited for"), "{}", output.stderr);
+    stack.teardown();
+}
+
+#[test]
+fn a_rollback_that_was_cut_off_is_not_to_be_simply_repeated() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    stack.deploy();
+    let output = proxy.interrupted_after("apigateway:UpdateStage", rollback(&stack));
+    assert!(output.stderr.contains("see with `routeto status` what the stage serves"), "{}", output.stderr);
+    assert!(!output.stderr.contains("run the same command again"), "{}", output.stderr);
+    proxy.heal();
+    proxy.fault(Which::Every("apigateway:UpdateStage"), What::Answer { status: 400, code: "BadRequestException", message: "no" });
+    rollback(&stack).fails(1, &["stage prod", "BadRequestException", "see with `routeto status`"]);
+    proxy.heal();
+    stack.teardown();
 }
 
 #[test]

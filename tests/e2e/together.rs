@@ -1,7 +1,9 @@
 //! Two deploys of one stack at the same moment: one after the other, whatever the moment.
 
 use crate::support::proxy::Gate;
-use crate::support::{Emulator, Output, Proxy, Stack, What, Which};
+use crate::support::{Emulator, Output, Proxy, Stack, What, Which, aws, http};
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -63,6 +65,17 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
         let codes = [&first, &second].map(|stack| stack.routeto("plan", "--exit-code").output().status);
         let fits = if equal { codes == [0, 0] } else { codes == [0, 2] || codes == [2, 0] };
         assert!(fits, "round {round}, {delays:?}: {codes:?}");
+        // and it isn't only said to be: the stage serves that file's route to that file's place, and not the other's
+        let (stack, route, prefix, others) = match codes {
+            [0, _] => (&first, "/input", "one/", "/other"),
+            _ => (&second, "/other", "two/", "/input"),
+        };
+        let deployed = stack.deploy();
+        deployed.store("prod", route, "application/json", b"{}");
+        let keys = aws::keys(&stack.fill("NAME-prod")).unwrap();
+        assert!(keys.len() == 1 && keys[0].starts_with(prefix), "round {round}: {keys:?}");
+        let stray = deployed.url_with("prod", route, &[]).replace(route, others);
+        assert_ne!(http::post(&stray, "application/json", b"{}").status, 200, "round {round}");
         first.teardown();
         assert_eq!(first.world().names(), [] as [String; 0], "round {round}");
     }
@@ -108,4 +121,122 @@ fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     assert!(output.stderr.contains("error: lock: another deploy took it while this one was at work, so this one stopped"), "{output:?}");
     other.routeto("plan", "--exit-code").status(0).check();
     other.routeto("teardown", "--yes").check();
+}
+
+/// Signs of a lock's holder are due ten times as often, and it is given up ten times as soon.
+const HURRY: &str = "10";
+
+#[test]
+fn a_deploy_that_can_not_sign_its_lock_stops_before_another_may_take_it() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::Hold(gate.clone()));
+    let message = "User is not authorized to perform this";
+    proxy.fault(Which::Every("logs:PutLogEvents"), What::Answer { status: 400, code: "AccessDeniedException", message });
+    let output = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).status(1).check();
+    for words in ["error: lock: it couldn't be signed for ", "logs:PutLogEvents answered AccessDeniedException", "so this one stopped"] {
+        assert!(output.stderr.contains(words), "{words}:\n{}", output.stderr);
+    }
+    gate.open();
+    proxy.heal();
+    stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
+    stack.teardown();
+}
+
+#[test]
+fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
+    let proxy = Proxy::start(Emulator::shared());
+    let slow = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:PutRestApi", 1), What::Hold(gate.clone()));
+    proxy.fault(Which::Every("logs:PutLogEvents"), What::Silence);
+    let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = slow.twin(&ONE.replace("one/", "two/"));
+    let other_proxy = Proxy::start(Emulator::shared());
+    let making = other.routeto("deploy", "").env("AWS_ENDPOINT_URL", other_proxy.url()).env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    assert!(making.stderr.contains("another deploy of this stack is running"), "{}", making.stderr);
+    let output = running.wait();
+    gate.open();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(
+        output.stderr.contains("error: lock: it couldn't be signed for ")
+            && output.stderr.contains("CloudWatch Logs gave no answer within"),
+        "{output:?}"
+    );
+    other.routeto("plan", "--exit-code").env("AWS_ENDPOINT_URL", other_proxy.url()).status(0).check();
+    proxy.heal();
+    slow.teardown();
+}
+
+/// As another machine signs the stack's second lock.
+fn sign(stack: &Stack, number: usize) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let sign = json!({"who": "arn:aws:iam::000000000000:user/ann", "host": "ci-7", "machine": "another", "process": 1, "n": number});
+    let event = json!({"timestamp": now, "message": sign.to_string()});
+    let group = stack.fill("/routeto/NAME");
+    aws::call("logs", "put_log_events", json!({"logGroupName": group, "logStreamName": "lock-2", "logEvents": [event]}));
+}
+
+#[test]
+fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_told_with_its_holder() {
+    let stack = Stack::new(ONE);
+    stack.deploy();
+    stack.rewrite(&ONE.replace("one/", "two/"));
+    aws::call("logs", "create_log_stream", json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}));
+    let deploy = || stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY);
+    let done = AtomicBool::new(false);
+    let output = thread::scope(|scope| {
+        // alive: it gives signs
+        scope.spawn(|| {
+            for number in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                sign(&stack, number);
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let output = deploy().output();
+        done.store(true, Ordering::Relaxed);
+        output
+    });
+    assert_eq!(output.status, 1, "{output:?}");
+    for words in [
+        "another deploy of this stack is running by arn:aws:iam::000000000000:user/ann on ci-7; waiting for it",
+        "another deploy of this stack has been running for ",
+        " s by arn:aws:iam::000000000000:user/ann on ci-7",
+        "--break-lock",
+    ] {
+        assert!(output.stderr.contains(words), "{words}:\n{}", output.stderr);
+    }
+    // dead: it gives none any more
+    let output = deploy().check();
+    assert!(output.stderr.contains("user/ann on ci-7; waiting for it"), "{}", output.stderr);
+    stack.routeto("plan", "--exit-code").status(0).check();
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_teardown_whose_lock_was_taken_leaves_what_the_other_made() {
+    let proxy = Proxy::start(Emulator::shared());
+    let slow = Stack::through(&proxy, ONE);
+    slow.deploy();
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:DeleteRestApi", 1), What::HoldAfter(gate.clone()));
+    let running = slow.routeto("teardown", "--yes").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = slow.twin(ONE);
+    let other_proxy = Proxy::start(Emulator::shared());
+    other.routeto("deploy", "--break-lock").env("AWS_ENDPOINT_URL", other_proxy.url()).check();
+    let output = running.wait();
+    gate.open();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("error: lock: another deploy took it"), "{output:?}");
+    other.routeto("plan", "--exit-code").env("AWS_ENDPOINT_URL", other_proxy.url()).status(0).check();
+    slow.teardown();
+    assert_eq!(slow.world().names(), [] as [String; 0]);
 }

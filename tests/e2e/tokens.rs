@@ -1,8 +1,10 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
-use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, post, query, stack};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, post, query, stack};
 use serde_json::json;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const YAML: &str = r#"
 stack: NAME
@@ -34,6 +36,31 @@ fn an_overlapping_token_works_beside_the_old_one_until_now_shuts_it() {
     let statuses = [&old, new, third].map(|token| with(&deployed, token).status);
     assert_eq!(statuses, [401, 401, 200]);
     assert!(stack.routeto("status", "").check().stdout.contains("token set\n"));
+}
+
+#[test]
+fn the_overlap_is_counted_by_awss_clock_and_not_by_this_machines() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    proxy.fault(Which::Every("sts:GetCallerIdentity"), What::Later(600));
+    let new = "second-Token_0123456789abcdef";
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let set = stack.routeto("set-token", "--stage prod --overlap 5m --token-stdin").stdin(new).secret(new).json();
+    let until = set["old_token_until"].as_u64().unwrap_or_else(|| panic!("{set}"));
+    assert!((before + 895..before + 1500).contains(&until), "{until} is not 15 minutes after {before}");
+    stack.teardown();
+}
+
+#[test]
+fn a_command_that_waits_for_its_input_hears_a_signal() {
+    let stack = Stack::new(YAML);
+    for command in [stack.routeto("set-token", "--stage prod --token-stdin"), Routeto::new(stack.path()).args("render --batch")] {
+        let running = command.stdin("").stdin_stays_open().spawn();
+        thread::sleep(Duration::from_millis(1000));
+        running.interrupt();
+        assert_eq!(running.wait().status, 130);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -173,6 +173,14 @@ pub enum What {
     /// The answer ends in its middle.
     Truncate,
     Delay(Duration),
+    /// The answer says that it is so many seconds later than it is.
+    Later(u64),
+    /// As `Body`, by API Gateway itself with this `x-amzn-ErrorType`.
+    Gateway {
+        status: u16,
+        error_type: &'static str,
+        message: &'static str,
+    },
     /// Nothing ever comes back; the emulator gets nothing.
     Silence,
     /// The caller gets a signal, and its call goes nowhere.
@@ -638,6 +646,13 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
                 response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
                 return Ok(finish(&shared, index, response));
             }
+            What::Gateway { status, error_type, message } => {
+                let mut response = Response::new(Full::new(Bytes::from(json!({ "message": message }).to_string())));
+                *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
+                response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+                response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
+                return Ok(finish(&shared, index, response));
+            }
             later => after = Some(later),
         }
     }
@@ -653,8 +668,13 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if let (Some(rounds), Some(member)) = (&rounds, member) {
         rounds.leave(member).await;
     }
-    let response = response?;
+    let mut response = response?;
     match after {
+        Some(What::Later(seconds)) => {
+            let date = SystemTime::now() + Duration::from_secs(seconds);
+            let date = HeaderValue::from_str(&httpdate::fmt_http_date(date)).expect("a date is a header's value");
+            response.headers_mut().insert("date", date);
+        }
         Some(What::CutAfter) => return Err(Cut),
         Some(What::AnswerAfter { status, code, message }) => return Ok(finish(&shared, index, error(&service, status, code, message))),
         Some(What::HoldAfter(gate)) => gate.pass().await,

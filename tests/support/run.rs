@@ -22,6 +22,8 @@ pub struct Routeto {
     env: BTreeMap<String, String>,
     cwd: PathBuf,
     stdin: Option<Vec<u8>>,
+    /// Standard input stays open, as at a terminal at which nobody types.
+    waits: bool,
     status: i32,
     stdout: Option<String>,
     stderr: Option<String>,
@@ -65,6 +67,7 @@ impl Routeto {
             env,
             cwd: cwd.into(),
             stdin: None,
+            waits: false,
             status: 0,
             stdout: None,
             stderr: None,
@@ -110,6 +113,13 @@ impl Routeto {
 
     pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.stdin = Some(bytes.as_ref().into());
+        self
+    }
+
+    /// Standard input stays open when the given bytes are read.
+    pub fn stdin_stays_open(mut self) -> Self {
+        self.waits = true;
+        self.stdin.get_or_insert_default();
         self
     }
 
@@ -161,8 +171,14 @@ impl Routeto {
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{self}: {e}"));
         if let (Some(bytes), Some(mut stdin)) = (self.stdin.clone(), child.stdin.take()) {
-            // a command that reads no input closes it
-            thread::spawn(move || stdin.write_all(&bytes));
+            let waits = self.waits;
+            thread::spawn(move || {
+                // a command that reads no input closes it
+                let _ = stdin.write_all(&bytes);
+                while waits && stdin.write_all(b"").is_ok() {
+                    sleep(Duration::from_secs(600));
+                }
+            });
         }
         let stdout = collect(child.stdout.take().expect("stdout is piped"));
         let stderr = collect(child.stderr.take().expect("stderr is piped"));
