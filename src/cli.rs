@@ -98,6 +98,11 @@ pub struct StackArg {
 const DEFAULT_STACK: &str = "stacks/routeto.yaml";
 
 impl StackArg {
+    /// No other file was named.
+    pub fn is_default(&self) -> bool {
+        self.stack.as_os_str() == DEFAULT_STACK
+    }
+
     /// Another command about the same stack, to be pasted: `routeto deploy sendgrid-s3`.
     pub fn command(&self, verb: &str) -> String {
         let stack = self.stack.display().to_string();
@@ -251,6 +256,13 @@ pub struct Render {
     pub batch: bool,
 }
 
+fn address(text: &str) -> Result<std::net::IpAddr, String> {
+    match text {
+        "localhost" => Ok(std::net::Ipv4Addr::LOCALHOST.into()),
+        _ => text.parse().map_err(|_| "an address of this machine is wanted: 127.0.0.1, 0.0.0.0 for all of them, ::1".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Dev {
     #[command(flatten)]
@@ -259,7 +271,7 @@ pub struct Dev {
     #[arg(long, value_name = "PORT", default_value_t = 3000)]
     pub port: u16,
     /// The address to listen at; any other lets other machines in
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     pub host: std::net::IpAddr,
     /// Where S3 and SQS answer; default: the port after --port
     #[arg(long, value_name = "PORT")]

@@ -12,6 +12,7 @@ use crate::{
         lint, lint_stage_variables,
     },
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -418,6 +419,36 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
                 format!("the event that the mapping template of {} makes of a sample request has no `token`", route.path),
                 "the function would answer 400 to every request; write `\"token\": \"$util.escapeJavaScript($input.params().querystring.get('token'))\"`",
             )),
+            Ok(event) if ["path", "app", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(Diagnostic {
+                severity: Severity::Error,
+                ..warning(
+                    format!("the event that the mapping template of {} makes of a sample request has neither `path` nor `app`", route.path),
+                    "the function would have no name for a record and take no request; write `\"path\": \"$context.resourcePath\"`",
+                )
+            }),
+            Ok(event) if ["body", "body-raw"].iter().any(|key| event[*key].as_str().is_some_and(|text| STANDARD.decode(text).is_err())) => {
+                Some(Diagnostic {
+                    severity: Severity::Error,
+                    ..warning(
+                        format!(
+                            "in the event that the mapping template of {} makes of a sample request, the body's text isn't base64",
+                            route.path
+                        ),
+                        "the function would answer 503 to every request; write `\"body\": \"$util.base64Encode($input.body)\"`, or `$input.body` alone for a type that is binary",
+                    )
+                })
+            }
+            Ok(event)
+                if route.token == TokenRule::None && event["destination"].as_str().is_some_and(|text| !text.contains("token=none")) =>
+            {
+                Some(warning(
+                    format!(
+                        "the event that the mapping template of {} makes of a sample request has a `destination` that asks for a token",
+                        route.path
+                    ),
+                    "the function would answer 400 to every request; write `\"destination\": \"$destination\"`: it knows of `token: none`",
+                ))
+            }
             Ok(event) if ["destination", "bucket", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(warning(
                 format!("the event that the mapping template of {} makes of a sample request has no `destination`", route.path),
                 "the function would store nothing and answer 503; write `\"destination\": \"$destination\"`: routeto sets that variable",
@@ -513,14 +544,37 @@ stages: { prod: {} }
         };
         let event = "the event that the mapping template of /own makes of a sample request has";
         assert_eq!(
-            said("{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"body\": \"$util.base64Encode($input.body)\"}"),
+            said(
+                "{\"path\": \"p\", \"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"body\": \"$util.base64Encode($input.body)\"}"
+            ),
             [format!("{event} no `destination`")]
         );
-        let empty = "{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$input.bodi\"}";
+        let empty = "{\"path\": \"p\", \"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$input.bodi\"}";
         assert_eq!(said(empty).last(), Some(&format!("{event} nothing in `body`")));
         // a byte order mark would be part of the event
-        let whole = "\u{feff}{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
+        let whole = "\u{feff}{\"path\": \"p\", \"token\": \"t\", \"validToken\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"$util.base64Encode($input.body)\"}";
         assert_eq!(said(whole), [] as [String; 0]);
+    }
+
+    #[test]
+    fn an_event_that_the_function_can_never_take_is_refused() {
+        let said = |rule: &str, template: &str| {
+            let yaml = format!(
+                "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
+            );
+            let stack = load(&yaml, template.as_bytes());
+            let words = |all: Vec<Diagnostic>| all.iter().map(|one| one.message.clone()).collect::<Vec<_>>();
+            check(&stack).map(words).map_err(words)
+        };
+        let token = "\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\"";
+        let nameless = format!("{{{token}, \"destination\": \"$destination\", \"body\": \"eA==\"}}");
+        let event = "the event that the mapping template of /own makes of a sample request has";
+        assert_eq!(said("", &nameless), Err(vec![format!("{event} neither `path` nor `app`")]));
+        let text =
+            format!("{{{token}, \"path\": \"p\", \"destination\": \"$destination\", \"body\": \"$util.escapeJavaScript($input.body)\"}}");
+        assert!(said("", &text).is_err_and(|errors| errors.iter().any(|error| error.contains("the body's text isn't base64"))));
+        let literal = "{\"path\": \"p\", \"destination\": \"s3://b/p/\", \"body\": \"eA==\"}";
+        assert_eq!(said("    token: none\n", literal), Ok(vec![format!("{event} a `destination` that asks for a token")]));
     }
 
     #[test]
@@ -529,7 +583,8 @@ stages: { prod: {} }
             let yaml = format!(
                 "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
             );
-            let template = "{\"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
+            let template =
+                "{\"app\": \"a\", \"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
             let stack = load(&yaml, template.as_bytes());
             check(&stack).map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>())
         };
@@ -573,7 +628,7 @@ stages: { prod: {} }
 
     #[test]
     fn a_slip_in_a_name_is_warned_of_in_the_users_file() {
-        let template = "{\"validToken\": \"$stageVariables.validTokn\",\n \"id\": \"$context.requestid\",\n \"destination\": \"$destination\", \"body\": \"eA==\"}\n";
+        let template = "{\"validToken\": \"$stageVariables.validTokn\",\n \"id\": \"$context.requestid\",\n \"app\": \"a\", \"destination\": \"$destination\", \"body\": \"eA==\"}\n";
         let yaml = "
 stack: hooks
 routes:

@@ -158,7 +158,7 @@ impl CallError {
                 "check the network, the region's name and AWS_ENDPOINT_URL, then run the same command".into()
             }
             _ if self.cut_off() => "check the network and any proxy on the way, then run the same command again".into(),
-            _ if code.is_empty() && self.status.is_some_and(|status| status != 500) => {
+            _ if self.is(&["UnsupportedProtocol"]) || code.is_empty() && self.status.is_some_and(|status| status != 500) => {
                 let endpoint = ENDPOINT.get().map_or(String::new(), |url| format!(" (it is {url})"));
                 format!(
                     "something else than AWS answers: check AWS_ENDPOINT_URL or --endpoint-url{endpoint}, and whether a proxy or a sign-in page stands between"

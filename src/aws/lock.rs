@@ -431,7 +431,7 @@ impl Lock {
     /// What is left of locks long past goes: nobody waits for that, and nothing is lost where it fails. All times are CloudWatch's own.
     async fn tidy(&self) {
         let newest = self.old.iter().map(|(_, created)| *created).max().unwrap_or(0);
-        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY) {
+        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY / i64::from(lock_speed())) {
             let _ = delete(&self.aws, &self.group, old).await;
         }
     }

@@ -16,6 +16,7 @@ use crate::{
         server::{Destinations, Live, Server, clock, serve},
         store::{self, Store},
     },
+    diagnostic::Diagnostic,
     error::{Error, Failure, Result},
     observed::{Account, Secret},
     render,
@@ -32,7 +33,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
@@ -46,7 +47,13 @@ const QUIET: Duration = Duration::from_millis(60);
 const LONGEST: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
-    let Loaded { stack, warnings } = context.load_quietly(&args.stack)?;
+    let Loaded { stack, warnings } = context.load_or_example(&args.stack)?;
+    if args.stack.is_default() && !args.stack.stack.exists() {
+        context.report.note(&format!(
+            "there is no {} here: what is served is an example; start dev anew with a file of yours",
+            args.stack.stack.display()
+        ));
+    }
     let seen = contents(&args, &stack, BTreeMap::new());
     context.report.diagnostics(&warnings);
     let mut home = Home::open(Path::new(running::DIRECTORY))?;
@@ -58,7 +65,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     if !args.host.is_loopback() {
         context
             .report
-            .warning(&format!("--host {}: other machines can reach the stages, and S3 and SQS, which ask for no credentials", args.host));
+            .warning(&format!("--host {}: other machines can reach the stages, and S3 and SQS, which ask for no credentials; the page answers this machine only (from a container, publish no port but use its network)", args.host));
     }
     if args.port != 0 && args.aws_port == Some(args.port) {
         return Err(Error::Usage(Failure::new("--aws-port", "it is --port's, too").now("give another, or leave it out for the next one")));
@@ -95,6 +102,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         server: &server,
         url: &url,
         endpoint: endpoint_url.as_deref(),
+        told: Mutex::new(warnings),
     };
     let running = served.running();
     running.write(home.directory())?;
@@ -109,7 +117,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     }
     tokio::select! {
         _ = futures_util::future::join_all(serving) => {}
-        _ = crate::interrupted() => {}
+        _ = crate::interrupted() => context.report.note("stopped at once: what was under way was cut off"),
     }
     running.remove(home.directory());
     Ok(())
@@ -313,6 +321,8 @@ struct Served<'a> {
     server: &'a Arc<Server>,
     url: &'a str,
     endpoint: Option<&'a str>,
+    /// Warnings of the file as it was read last.
+    told: Mutex<Vec<Diagnostic>>,
 }
 
 impl Served<'_> {
@@ -437,7 +447,11 @@ impl Served<'_> {
         let name = file.stack.display();
         match loaded {
             Ok((live, warnings)) => {
-                context.report.diagnostics(&warnings);
+                // Those of before were told.
+                let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let new: Vec<_> = warnings.iter().filter(|warning| !told.contains(*warning)).cloned().collect();
+                context.report.diagnostics(&new);
+                *told = warnings;
                 let before = server.live();
                 let same = |a: &Stack, b: &Stack| {
                     a.name == b.name

@@ -18,7 +18,7 @@ use crate::{
     aws::{
         Aws, Connection,
         lock::{self, Lock},
-        logs, observe,
+        logs,
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
@@ -46,6 +46,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::Notify, task::JoinHandle};
+
+/// The stack that `dev` serves where there is none: this repository's own example.
+pub const EXAMPLE: &[u8] = include_bytes!("../../stacks/routeto.yaml");
 
 /// What every command works with.
 pub struct Context {
@@ -114,12 +117,22 @@ impl Context {
 
     /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
     pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
+        self.load_from(arg, read_stack)
+    }
+
+    /// As [`Context::load_quietly`], for what goes on on this machine only: where no file is named and none is there, the example stack.
+    pub fn load_or_example(&self, arg: &StackArg) -> Result<Loaded> {
+        let is_example = arg.is_default() && !arg.stack.exists();
+        self.load_from(arg, |path| if is_example { Ok(EXAMPLE.to_vec()) } else { read_stack(path) })
+    }
+
+    fn load_from(&self, arg: &StackArg, read: impl FnOnce(&Path) -> Result<Vec<u8>>) -> Result<Loaded> {
         if let Some(region) = self.global.region.as_deref().filter(|region| !spec::is_region(region)) {
             let failure = Failure::new("--region", format!("`{region}` is no region's name"));
             return Err(Error::Usage(failure.now("a region looks like `us-east-1`")));
         }
         let path = stack_path(&arg.stack);
-        let bytes = read_stack(&path)?;
+        let bytes = read(&path)?;
         let region = self.global.region.clone();
         let world = World { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read(path), region: region.as_deref() };
         let mut loaded = spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
@@ -156,12 +169,6 @@ impl Context {
     }
 
     /// What stands, what ought to stand, and what to do.
-    pub async fn plan(&self, aws: &Aws, stack: &Stack, stages: &BTreeSet<String>, whole: bool, artifact: &Artifact) -> Result<Planned> {
-        let look = observe::Look { stack, stages: stages.clone(), whole, contents: false };
-        let (account, observed) = observe::observe(aws, &look).await?;
-        Self::planned(stack, stages, artifact, account, observed)
-    }
-
     pub fn planned(stack: &Stack, stages: &BTreeSet<String>, artifact: &Artifact, account: Account, observed: Observed) -> Result<Planned> {
         let mut scope = stack.clone();
         scope.stages.retain(|stage| stages.contains(&stage.name));
@@ -322,7 +329,7 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
         }])
     };
     let metadata = std::fs::metadata(path).map_err(|error| {
-        let help = "name a stack file, or one in stacks/ without its ending: routeto deploy sendgrid-s3";
+        let help = "name a stack file, or one in stacks/ without its ending; the README has one to begin with, and `routeto dev` runs an example without any";
         wrong(format!("the stack file can't be read: {error}"), help)
     })?;
     if metadata.is_dir() {

@@ -87,12 +87,18 @@ struct Arrived {
 }
 
 pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
-    let stack = context.load_quietly(&args.stack)?.stack;
+    let stack = context.load_or_example(&args.stack)?.stack;
     let stages: Vec<&str> = match stack.select_stages(&args.stages.stages) {
         Ok(stages) => stages.into_iter().map(|stage| stage.name.as_str()).collect(),
         Err(what) => return Err(Error::Usage(Failure::new("--stage", what))),
     };
     let cases = cases(&stack, &stages, &args)?;
+    for (path, route) in &stack.routes {
+        let without: Vec<&str> = route.accept.iter().map(String::as_str).filter(|media| Provider::of(media).is_none()).collect();
+        if args.provider.is_none() && args.route.as_ref().is_none_or(|asked| asked == path) && !without.is_empty() {
+            context.report.note(&format!("not tested: {path} as {}, of which there is no sample", without.join(", ")));
+        }
+    }
     let target = target(context, &stack, &args).await?;
     let tokens = tokens(&target, &stages, &args).await?;
     let needs = cases.iter().find(|case| case.route.token == TokenRule::Query && !tokens.contains_key(case.stage));
@@ -294,7 +300,7 @@ fn id(status: u16, body: &[u8]) -> std::result::Result<String, String> {
         401 => "; is the token the stage's?",
         403 => "; does the stage serve this route? deploy it",
         415 => "; the stage serves another `accept` than the file has: deploy it",
-        _ => "; look at the function's log",
+        _ => "; the function's log says why (a `dev` has it on its page and in its terminal)",
     };
     match (status, &said["result"], &said["id"]) {
         (200, Value::String(result), Value::String(id)) if result == "success" && !id.is_empty() => Ok(id.clone()),

@@ -56,6 +56,9 @@ pub struct Summary {
     pub stored: Option<String>,
     /// How the body begins, in one line; empty where it isn't text.
     pub preview: String,
+    /// What else it is looked for by: the id that the answer has, the record's key or message id, why it was refused.
+    #[serde(default)]
+    pub more: Vec<String>,
 }
 
 /// What subscribers hear.
@@ -388,7 +391,18 @@ fn summary(exchange: &Exchange) -> Summary {
             Stored::Sqs { .. } => "sqs".to_owned(),
         }),
         preview: preview(&request.body, content_type.starts_with("multipart/")),
+        more: more(exchange),
     }
+}
+
+fn more(exchange: &Exchange) -> Vec<String> {
+    let answer: serde_json::Value = serde_json::from_slice(&exchange.response.body).unwrap_or_default();
+    let said = ["id", "reason", "message"].into_iter().filter_map(|name| answer[name].as_str().map(str::to_owned));
+    let record = exchange.record.iter().flat_map(|record| match record {
+        Stored::S3 { bucket, key, .. } => [bucket.clone(), key.clone()],
+        Stored::Sqs { queue, message_id, .. } => [queue.clone(), message_id.clone()],
+    });
+    said.chain(record).chain(exchange.why.clone()).map(|text| cut(&text)).collect()
 }
 
 fn cut(text: &str) -> String {

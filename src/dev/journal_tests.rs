@@ -56,6 +56,7 @@ fn a_record_is_summed_up_read_back_and_there_after_a_restart_and_ids_go_on() {
         content_type: "application/json".into(),
         stored: Some("s3".into()),
         preview: "{ \"a\": 1.50 }".into(),
+        more: vec!["b".into(), "k1".into()],
     };
     let Ok(News::Recorded(told)) = news.try_recv() else { panic!("told") };
     assert_eq!(*told, summary);

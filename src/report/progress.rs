@@ -53,11 +53,14 @@ impl Progress {
         if let Some(bar) = stage.take() {
             bar.finish_and_clear();
         }
+        if self.report.quiet {
+            return;
+        }
         if self.interactive() {
             *stage = Some(self.spinner(text.to_owned()));
         } else if self.report.json {
             self.line(&json!({"event": "step", "text": text}).to_string());
-        } else if !self.report.quiet {
+        } else {
             self.line(text);
         }
     }
@@ -101,7 +104,9 @@ impl Progress {
         if let (Some(event), serde_json::Value::Object(more)) = (event.as_object_mut(), more) {
             event.extend(more);
         }
-        self.line(&event.to_string());
+        if !self.report.quiet {
+            self.line(&event.to_string());
+        }
     }
 
     fn end(&self, change: &Change, mark: String, text: &str) {

@@ -203,6 +203,29 @@ fn with_no_argument_it_serves_the_stack_file_that_comes_with_routeto() {
 }
 
 #[test]
+fn in_a_directory_without_a_stack_file_it_serves_an_example_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let command = |args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
+        command.env_clear().current_dir(directory.path()).args(args.split_whitespace());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let dev = crate::harness::Dev::of(command("dev --port 0 --host localhost --output json --show-token"));
+    assert_eq!(dev.ready["stack"], "webhooks");
+    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("what is served is an example")));
+    let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
+    assert_eq!(post(&url, JSON, b"{}").status, 200);
+    let tested = command("test --stage prod").output().unwrap();
+    let said = String::from_utf8_lossy(&tested.stdout);
+    assert!(tested.status.success() && said.contains("/callbacks/inbound"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
+    assert_eq!(dev.stop(), Some(0));
+    // what changes an account wants a file
+    let deploy = command("deploy").output().unwrap();
+    assert_eq!(deploy.status.code(), Some(65), "{}", String::from_utf8_lossy(&deploy.stderr));
+}
+
+#[test]
 fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone() {
     let place = Place::new(YAML);
     let dev = place.dev();

@@ -530,3 +530,11 @@ fn a_deployment_that_was_taken_of_an_api_that_somebody_changed_meanwhile_is_not_
     deployed.store("prod", "/input", JSON, b"{}");
     stack.teardown();
 }
+
+#[test]
+fn quiet_is_quiet_in_json_as_well() {
+    let stack = Stack::new(ONE);
+    let output = stack.routeto("deploy", "-q --output json").check();
+    assert_eq!(output.stderr, "");
+    stack.teardown();
+}

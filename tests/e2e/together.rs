@@ -240,3 +240,24 @@ fn a_teardown_whose_lock_was_taken_leaves_what_the_other_made() {
     slow.teardown();
     assert_eq!(slow.world().names(), [] as [String; 0]);
 }
+
+#[test]
+fn streams_of_locks_long_past_go_and_younger_ones_stay() {
+    let stack = Stack::new(ONE);
+    let group = stack.fill("/routeto/NAME");
+    let streams = || {
+        let found = aws::call("logs", "describe_log_streams", json!({ "logGroupName": group }));
+        let names = found["logStreams"].as_array().unwrap().iter().map(|stream| stream["logStreamName"].as_str().unwrap().to_owned());
+        names.filter(|name| name != "deploys").collect::<Vec<_>>()
+    };
+    for memory in [128, 192, 256, 320] {
+        stack.rewrite(&ONE.replace("routes:", &format!("function: {{ memory: {memory} }}\nroutes:")));
+        if memory == 256 {
+            thread::sleep(Duration::from_secs(7));
+        }
+        // ten minutes are six seconds, and signs come as often as a process is fast
+        stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", if memory == 320 { "100" } else { "1" }).check();
+    }
+    assert_eq!(streams(), ["free-3", "free-4", "lock-3", "lock-4"]);
+    stack.teardown();
+}

@@ -131,7 +131,7 @@ function matches(summary) {
   if (stage && summary.stage !== stage) return false;
   if (route && (summary.route ?? "") !== route) return false;
   if (!text) return true;
-  summary.haystack ??= `#${summary.id} ${summary.status} ${summary.method} ${summary.stage} ${summary.path} ${summary.route ?? ""} ${summary.content_type} ${summary.stored ?? ""} ${summary.preview}`.toLowerCase();
+  summary.haystack ??= `#${summary.id} ${summary.status} ${summary.method} ${summary.stage} ${summary.path} ${summary.route ?? ""} ${summary.content_type} ${summary.stored ?? ""} ${summary.preview} ${(summary.more ?? []).join(" ")}`.toLowerCase();
   return text.split(/\s+/).every(word => summary.haystack.includes(word));
 }
 
