@@ -360,7 +360,7 @@ impl Lock {
         // From before the calls: by then the sign is no older.
         let known = (Instant::now(), SystemTime::now());
         let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
-        match timeout(by_clock(SIGN_ANSWER), calls).await {
+        match timeout(SIGN_ANSWER, calls).await {
             Ok((Ok(_), Ok(seen))) if seen.streams.iter().any(|(name, _)| name.starts_with(TAKEN) && number(name) > Some(self.number)) => {
                 Signed::Gone
             }

@@ -59,6 +59,10 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let mut home = Home::open(Path::new(running::DIRECTORY))?;
     let given = given_tokens(&stack)?;
     let ready = Ready::new(context, &args, &stack, &home).await?;
+    for (queue, kept) in ready.store().iter().flat_map(|store| store.damaged()) {
+        let what = "something else than routeto has changed its file: what can't be read as messages any more is kept in";
+        context.report.warning(&format!("queue {queue}: {what} {}", kept.display()));
+    }
     let journal = Journal::open(&home.directory().join("journal"))?;
     let live = live(&home, &given, stack, &ready.account)?;
 

@@ -54,6 +54,7 @@ pub struct Store {
     root: PathBuf,
     objects: Objects,
     queues: RwLock<HashMap<String, Arc<Line>>>,
+    damaged: Vec<(String, PathBuf)>,
     told: broadcast::Sender<Stored>,
     closed: AtomicBool,
     close: Notify,
@@ -72,7 +73,7 @@ impl Store {
         let objects = Objects::open(directory).map_err(|error| failed(directory, &error))?;
         let root = directory.join("sqs");
         fs::create_dir_all(&root).map_err(|error| failed(&root, &error))?;
-        let mut queues = HashMap::new();
+        let (mut queues, mut damaged) = (HashMap::new(), vec![]);
         for entry in fs::read_dir(&root).map_err(|error| failed(&root, &error))? {
             let path = entry.map_err(|error| failed(&root, &error))?.path();
             if !Queue::is_one(&path) {
@@ -80,16 +81,23 @@ impl Store {
                 continue;
             }
             let queue = Queue::open(&path).map_err(|error| failed(&path, &error))?;
+            damaged.extend(queue.damaged.clone().map(|path| (queue.about.name.clone(), path)));
             queues.insert(queue.about.name.clone(), Arc::new(Line::new(queue)));
         }
         Ok(Arc::new(Self {
             root: directory.to_owned(),
             objects,
             queues: RwLock::new(queues),
+            damaged,
             told: broadcast::Sender::new(TOLD),
             closed: AtomicBool::new(false),
             close: Notify::new(),
         }))
+    }
+
+    /// Queues in whose files something stood that is no message any more, each with the file that it is kept in now.
+    pub fn damaged(&self) -> &[(String, PathBuf)] {
+        &self.damaged
     }
 
     /// Both services, on every path of this router: requests with `x-amz-target: AmazonSQS.…` are SQS's, all others S3's, in path style.

@@ -154,6 +154,8 @@ pub struct Queue {
     ready: BTreeSet<u64>,
     state: File,
     state_length: u64,
+    /// Where is kept what stood in its files and is no message.
+    pub damaged: Option<PathBuf>,
 }
 
 impl Queue {
@@ -174,7 +176,7 @@ impl Queue {
         directory.join("queue.json").is_file()
     }
 
-    /// Reads what is there, and cuts off what a kill left half.
+    /// Reads what is there, and cuts off what a kill left half. What something else damaged is kept in a file beside it.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let about: About = serde_json::from_slice(&fs::read(directory.join("queue.json"))?)?;
         let mut files = BTreeMap::new();
@@ -191,7 +193,8 @@ impl Queue {
             files.insert(1, 0);
         }
         let (&last, &length) = files.last_key_value().expect("a file was put into it");
-        let (end, next) = scan(&messages(directory, last), last)?;
+        let (end, next, is_damaged) = scan(&messages(directory, last), last)?;
+        let damaged = if is_damaged { Some(keep(&messages(directory, last), end)?) } else { None };
         let writer = File::options().append(true).open(messages(directory, last))?;
         if end < length {
             writer.set_len(end)?;
@@ -213,6 +216,7 @@ impl Queue {
             ready: BTreeSet::new(),
             state,
             state_length: 0,
+            damaged,
         };
         queue.replay()?;
         Ok(queue)
@@ -724,8 +728,17 @@ fn read_frame(file: &mut impl Read) -> io::Result<(u64, Message, u64)> {
     Ok((u64::from_le_bytes(number), message, FRAME + u64::from(length)))
 }
 
-/// The end of the last whole message in a file, and the number of the next one.
-fn scan(path: &Path, first: u64) -> io::Result<(u64, u64)> {
+/// A file's bytes from here on, in a file of their own: its path.
+fn keep(path: &Path, from: u64) -> io::Result<PathBuf> {
+    let kept = path.with_extension("damaged");
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    io::copy(&mut file, &mut File::create(&kept)?)?;
+    Ok(kept)
+}
+
+/// The end of the last whole message in a file, the number of the next one, and whether what follows is more than a message cut short.
+fn scan(path: &Path, first: u64) -> io::Result<(u64, u64, bool)> {
     let mut file = io::BufReader::with_capacity(256 * 1024, File::open(path)?);
     let (mut end, mut next) = (0, first);
     loop {
@@ -734,8 +747,9 @@ fn scan(path: &Path, first: u64) -> io::Result<(u64, u64)> {
                 end += length;
                 next += 1;
             }
-            Ok(_) => return Ok((end, next)),
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => return Ok((end, next)),
+            Ok(_) => return Ok((end, next, true)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((end, next, false)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Ok((end, next, true)),
             Err(error) => return Err(error),
         }
     }

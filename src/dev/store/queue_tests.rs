@@ -137,6 +137,30 @@ fn of_a_file_that_is_cut_off_anywhere_the_whole_messages_are_there() {
 }
 
 #[test]
+fn what_somebody_damaged_is_kept_aside_and_what_stands_before_it_is_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let file = path.join("0000000000000001.messages");
+    let mut queue = create(&path);
+    queue.send(text("first", 0)).expect("sent");
+    let end = fs::metadata(&file).expect("there").len();
+    for body in ["second", "third"] {
+        queue.send(text(body, 0)).expect("sent");
+    }
+    drop(queue);
+    assert_eq!(Queue::open(&path).expect("opened").damaged, None);
+    let mut bytes = fs::read(&file).expect("there");
+    let at = usize::try_from(end).expect("small") + 20;
+    bytes[at] ^= 1;
+    fs::write(&file, &bytes).expect("written");
+    let mut queue = Queue::open(&path).expect("opened");
+    let kept = queue.damaged.clone().expect("kept");
+    assert_eq!(fs::read(kept).expect("there"), bytes[usize::try_from(end).expect("small")..]);
+    let received = queue.receive(10, now(), None).expect("received").received;
+    assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first"]);
+}
+
+#[test]
 fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("q");
