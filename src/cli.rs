@@ -98,9 +98,9 @@ pub struct StackArg {
 const DEFAULT_STACK: &str = "stacks/routeto.yaml";
 
 impl StackArg {
-    /// No other file was named.
-    pub fn is_default(&self) -> bool {
-        self.stack.as_os_str() == DEFAULT_STACK
+    /// No file was named, and there is none where one is looked for then.
+    pub fn is_nowhere(&self) -> bool {
+        self.stack.as_os_str() == DEFAULT_STACK && !self.stack.exists()
     }
 
     /// Another command about the same stack, to be pasted: `routeto deploy sendgrid-s3`.

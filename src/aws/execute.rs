@@ -1,6 +1,6 @@
 //! One change of a plan → its calls.
 
-use super::{Aws, apigateway, iam, lambda, lock::Lock, logs, s3, sqs, wait::Tell};
+use super::{Aws, apigateway, iam, lambda, lock::Lock, logs, millis, s3, sqs, wait::Tell};
 use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
@@ -8,12 +8,7 @@ use crate::{
     plan::{Action, Change, Late, messages, source_arn},
 };
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::SystemTime};
 
 /// What carrying out needs beside the plan.
 pub struct AwsExecutor<'a> {
@@ -27,11 +22,6 @@ pub struct AwsExecutor<'a> {
     pub lock: Option<Lock>,
 }
 
-/// Milliseconds since the epoch.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-}
-
 impl Executor for AwsExecutor<'_> {
     fn execute<'a>(
         &'a self,
@@ -41,7 +31,7 @@ impl Executor for AwsExecutor<'_> {
     ) -> Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>> {
         Box::pin(async move {
             if let Some(lock) = &self.lock
-                && !lock.is_ours(&self.account.caller, now()).await
+                && !lock.is_ours(&self.account.caller, millis(SystemTime::now())).await
             {
                 // Who waits for this hears that the lock is lost, and drops it.
                 return std::future::pending().await;
@@ -137,7 +127,7 @@ impl AwsExecutor<'_> {
             Action::DeletedWithApi => Ok(Outcome::Done),
             Action::Journal { going } => {
                 let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
-                logs::remember(aws, name, &line.to_string(), now()).await.map(done)
+                logs::remember(aws, name, &line.to_string(), millis(SystemTime::now())).await.map(done)
             }
         };
         result.map_err(|error| error.about(&change.key.id))

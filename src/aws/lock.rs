@@ -180,7 +180,7 @@ impl Held {
 /// What became of a sign.
 enum Signed {
     Yes,
-    /// There is no such lock any more.
+    /// It is somebody else's, or went with its group.
     Gone,
     Failed(String),
 }

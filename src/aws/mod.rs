@@ -119,7 +119,8 @@ impl Intercept for Clock {
     }
 }
 
-fn millis(time: SystemTime) -> i64 {
+/// Since the epoch.
+pub fn millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -48,7 +48,7 @@ const LONGEST: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let Loaded { stack, warnings } = context.load_or_example(&args.stack)?;
-    if args.stack.is_default() && !args.stack.stack.exists() {
+    if args.stack.is_nowhere() {
         context.report.note(&format!(
             "there is no {} here: what is served is an example; start dev anew with a file of yours",
             args.stack.stack.display()

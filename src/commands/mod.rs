@@ -18,7 +18,7 @@ use crate::{
     aws::{
         Aws, Connection,
         lock::{self, Lock},
-        logs,
+        logs, millis,
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
@@ -43,12 +43,12 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
 /// The stack that `dev` serves where there is none: this repository's own example.
-pub const EXAMPLE: &[u8] = include_bytes!("../../stacks/routeto.yaml");
+const EXAMPLE: &[u8] = include_bytes!("../../stacks/routeto.yaml");
 
 /// What every command works with.
 pub struct Context {
@@ -64,7 +64,7 @@ pub struct Context {
     /// Whether something may have been changed.
     begun: AtomicBool,
     /// What to do after a command that was interrupted in the middle.
-    again: Mutex<String>,
+    again: Mutex<&'static str>,
 }
 
 /// Runs the command; answers the exit code of one that did its work.
@@ -102,17 +102,21 @@ impl Context {
             lost: Arc::default(),
             unshown: Mutex::default(),
             begun: AtomicBool::new(false),
-            again: Mutex::new("run the same command again: it goes on from there".into()),
+            again: Mutex::new("run the same command again: it goes on from there"),
         }
     }
 
     /// Reads and checks the stack file; warnings are told, but with `-q`. For the commands that a changed file goes through.
     pub fn load(&self, arg: &StackArg) -> Result<Stack> {
-        let Loaded { stack, warnings } = self.load_quietly(arg)?;
+        Ok(self.told(self.load_quietly(arg)?))
+    }
+
+    /// The stack, once its warnings are told.
+    pub fn told(&self, Loaded { stack, warnings }: Loaded) -> Stack {
         if !self.report.quiet {
             self.report.diagnostics(&warnings);
         }
-        Ok(stack)
+        stack
     }
 
     /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
@@ -122,8 +126,7 @@ impl Context {
 
     /// As [`Context::load_quietly`], for what goes on on this machine only: where no file is named and none is there, the example stack.
     pub fn load_or_example(&self, arg: &StackArg) -> Result<Loaded> {
-        let is_example = arg.is_default() && !arg.stack.exists();
-        self.load_from(arg, |path| if is_example { Ok(EXAMPLE.to_vec()) } else { read_stack(path) })
+        self.load_from(arg, |path| if arg.is_nowhere() { Ok(EXAMPLE.to_vec()) } else { read_stack(path) })
     }
 
     fn load_from(&self, arg: &StackArg, read: impl FnOnce(&Path) -> Result<Vec<u8>>) -> Result<Loaded> {
@@ -209,12 +212,12 @@ impl Context {
     }
 
     /// What to do after an interruption, where running the same command again would be wrong.
-    pub fn not_simply_again(&self, what: String) {
+    pub fn not_simply_again(&self, what: &'static str) {
         *self.again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = what;
     }
 
-    pub fn again(&self) -> String {
-        self.again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    pub fn again(&self) -> &'static str {
+        *self.again.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn has_begun(&self) -> bool {
@@ -351,7 +354,7 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
 
 /// Milliseconds since the epoch.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    millis(SystemTime::now())
 }
 
 /// `2026-11-22T03:15:00Z`; milliseconds since the epoch.

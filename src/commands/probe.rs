@@ -85,15 +85,14 @@ pub async fn stage(
     closed: bool,
     tell: Tell<'_>,
 ) -> Result<bool, Vec<Unproven>> {
-    let (start, mut first) = (Instant::now(), true);
+    let start = Instant::now();
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
     // A few at a time: the stage's throttle may be small. One limit for all of them, since they wait for the same thing.
-    for some in probes.chunks(4) {
-        let limit = if first { LIMIT } else { LIMIT.saturating_sub(start.elapsed() * speed()).max(LATER) };
-        first = false;
+    for (turn, some) in probes.chunks(4).enumerate() {
+        let limit = if turn == 0 { LIMIT } else { LIMIT.saturating_sub(start.elapsed() * speed()).max(LATER) };
         let answers = join_all(some.iter().map(|probe| async {
             // The right token goes only where the answer proves that nothing is stored.
             let right = token.filter(|_| !probe.custom);

@@ -21,9 +21,7 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
             .unwrap_or_else(|error| Err(Failure::new("stdin", error.to_string()).into()));
     }
     let usage = |place: &str, what: String| Error::Usage(Failure::new(place, what));
-    let stack = context.load_or_example(&args.stack)?;
-    context.report.diagnostics(if context.report.quiet { &[] } else { &stack.warnings });
-    let stack = stack.stack;
+    let stack = context.told(context.load_or_example(&args.stack)?);
     let Some(route) = &args.route else {
         let paths: Vec<&str> = stack.routes.keys().map(String::as_str).collect();
         return Err(Error::Usage(Failure::new("render", "which route?").now(format!("give --route, one of {}", paths.join(", ")))));

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
     plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
-    context.not_simply_again(LOOK_FIRST.into());
+    context.not_simply_again(LOOK_FIRST);
     let work = async {
         context.take_lock(&aws, &stack, &account, args.break_lock, None).await?;
         // Another deploy may have ended between our look and the lock.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -366,7 +366,7 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let table = table(&clean, seed, whole.is_some());
     let outcomes = match whole {
         Some(minutes) => {
-            let path: PathBuf = target().join("faults").join(format!("seed-{seed}.jsonl"));
+            let path = target().join("faults").join(format!("seed-{seed}.jsonl"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let done = |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
             let done: BTreeSet<Cell> = kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| outcome.cell).collect();

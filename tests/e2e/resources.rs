@@ -1,7 +1,7 @@
 //! What stands in the account after a deploy, what a deploy changes, and what it never touches.
 
 use crate::support::{
-    Deployed, Emulator, Proxy, Stack, What, Which, aws,
+    Emulator, Proxy, Stack, What, Which, aws,
     proxy::Gate,
     world::{World, differences},
 };
@@ -338,7 +338,7 @@ fn drift_made_by_hand_is_shown_and_put_right_but_for_variables_that_are_not_ours
     let deployed = stack.deploy();
     let before = stack.world();
     let name = format!("{}-prod", stack.name);
-    let id = api_id(&deployed);
+    let id = deployed.api_id();
     aws::call("s3", "delete_public_access_block", json!({ "Bucket": name }));
     aws::call("lambda", "update_function_configuration", json!({"FunctionName": name, "MemorySize": 512}));
     aws::call("logs", "put_retention_policy", json!({"logGroupName": format!("/aws/lambda/{name}"), "retentionInDays": 1}));
@@ -357,11 +357,6 @@ fn drift_made_by_hand_is_shown_and_put_right_but_for_variables_that_are_not_ours
     assert_eq!(after.stage("prod")["variables"]["validToken"], before.stage("prod")["variables"]["validToken"]);
     stack.routeto("plan", "--exit-code").status(0).check();
     deployed.store("prod", "/input", JSON, b"{}");
-}
-
-fn api_id(deployed: &Deployed) -> String {
-    let url = deployed.url("prod", "/input");
-    url.split("/execute-api/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_else(|| panic!("no API in {url}")).to_owned()
 }
 
 #[test]
@@ -435,7 +430,7 @@ fn what_somebody_set_on_the_api_by_hand_outlives_a_deploy_that_is_cut_off_after_
         {"op": "replace", "path": "/minimumCompressionSize", "value": "1000"},
         {"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"},
     ]);
-    let id = api_id(&deployed);
+    let id = deployed.api_id();
     aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": patches}));
     stack.rewrite(&with_route("    accept: [application/json, text/csv]\n    s3: { bucket: \"NAME-${stage}\" }"));
     // nothing gets through once the API was written
@@ -446,6 +441,7 @@ fn what_somebody_set_on_the_api_by_hand_outlives_a_deploy_that_is_cut_off_after_
     let api = aws::call("apigateway", "get_rest_api", json!({ "restApiId": id }));
     assert!(api["policy"].as_str().is_some_and(|policy| policy.contains("127.0.0.0")), "{api}");
     assert_eq!(api["minimumCompressionSize"], 1000);
+    assert_eq!(api["disableExecuteApiEndpoint"], true);
     proxy.heal();
     stack.deploy();
     let api = aws::call("apigateway", "get_rest_api", json!({ "restApiId": id }));
@@ -504,7 +500,7 @@ fn a_teardown_of_all_stages_by_name_takes_what_earlier_deploys_kept_though_the_h
 fn a_deployment_that_was_taken_of_an_api_that_somebody_changed_meanwhile_is_not_believed() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, ONE);
-    let id = api_id(&stack.deploy());
+    let id = stack.deploy().api_id();
     stack.rewrite(&with_route("    accept: [application/json, text/csv]\n    s3: { bucket: \"NAME-${stage}\" }"));
     let gate = Gate::new();
     proxy.fault(Which::Operation("apigateway:CreateDeployment", 1), What::Hold(gate.clone()));

@@ -243,9 +243,7 @@ fn many_routes_that_answer_wrongly_are_waited_for_together() {
 fn an_api_whose_own_settings_keep_the_probe_out_is_no_failure() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
-    let deployed = stack.deploy();
-    let url = deployed.url("prod", "/input");
-    let id = url.split("/execute-api/").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let id = stack.deploy().api_id();
     let operations = json!([{"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"}]);
     aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": operations}));
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));

@@ -154,9 +154,8 @@ fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
     proxy.fault(Which::Every("logs:PutLogEvents"), What::Silence);
     let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    let other = slow.twin(&ONE.replace("one/", "two/"));
-    let other_proxy = Proxy::start(Emulator::shared());
-    let making = other.routeto("deploy", "").env("AWS_ENDPOINT_URL", other_proxy.url()).env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
+    let making = other.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     assert!(making.stderr.contains("another deploy of this stack is running"), "{}", making.stderr);
     let output = running.wait();
     gate.open();
@@ -166,7 +165,7 @@ fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
             && output.stderr.contains("CloudWatch Logs gave no answer within"),
         "{output:?}"
     );
-    other.routeto("plan", "--exit-code").env("AWS_ENDPOINT_URL", other_proxy.url()).status(0).check();
+    other.routeto("plan", "--exit-code").status(0).check();
     proxy.heal();
     slow.teardown();
 }
@@ -229,14 +228,13 @@ fn a_teardown_whose_lock_was_taken_leaves_what_the_other_made() {
     proxy.fault(Which::Operation("apigateway:DeleteRestApi", 1), What::HoldAfter(gate.clone()));
     let running = slow.routeto("teardown", "--yes").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    let other = slow.twin(ONE);
-    let other_proxy = Proxy::start(Emulator::shared());
-    other.routeto("deploy", "--break-lock").env("AWS_ENDPOINT_URL", other_proxy.url()).check();
+    let other = Stack::new(&ONE.replace("NAME", &slow.name));
+    other.routeto("deploy", "--break-lock").check();
     let output = running.wait();
     gate.open();
     assert_eq!(output.status, 1, "{output:?}");
     assert!(output.stderr.contains("error: lock: another deploy took it"), "{output:?}");
-    other.routeto("plan", "--exit-code").env("AWS_ENDPOINT_URL", other_proxy.url()).status(0).check();
+    other.routeto("plan", "--exit-code").status(0).check();
     slow.teardown();
     assert_eq!(slow.world().names(), [] as [String; 0]);
 }

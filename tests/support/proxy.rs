@@ -640,16 +640,9 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
                 return Err(Cut);
             }
             What::Answer { status, code, message } => return Ok(finish(&shared, index, error(&service, status, code, message))),
-            What::Body { status, kind, text } => {
-                let mut response = Response::new(Full::new(Bytes::from(text)));
-                *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
-                response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
-                return Ok(finish(&shared, index, response));
-            }
+            What::Body { status, kind, text } => return Ok(finish(&shared, index, with_body(status, kind, text))),
             What::Gateway { status, error_type, message } => {
-                let mut response = Response::new(Full::new(Bytes::from(json!({ "message": message }).to_string())));
-                *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
-                response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+                let mut response = with_body(status, "application/json", json!({ "message": message }).to_string());
                 response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
                 return Ok(finish(&shared, index, response));
             }
@@ -769,6 +762,13 @@ async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str
     Ok(Response::from_parts(parts, Full::new(body)))
 }
 
+fn with_body(status: u16, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
+    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+    response
+}
+
 /// An error as each service's protocol words it. Source: botocore's parsers.
 fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
     let (kind, body) = match service {
@@ -791,9 +791,7 @@ fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full
         }
     };
     let code = if code == "AccessDenied" && !["s3", "iam", "sts"].contains(&service) { "AccessDeniedException" } else { code };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
-    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+    let mut response = with_body(status, kind, body);
     response.headers_mut().insert("x-amzn-requestid", HeaderValue::from_static("fault"));
     if status == 429 {
         response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));

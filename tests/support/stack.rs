@@ -114,6 +114,13 @@ impl Deployed {
         self.0["stages"][stage]["routes"][route].as_str().unwrap_or_else(|| panic!("no URL of {route} on {stage}: {:#}", self.0)).to_owned()
     }
 
+    /// The API's id.
+    pub fn api_id(&self) -> String {
+        let url = self.0["stages"].as_object().and_then(|stages| stages.values().next()?["url"].as_str()).unwrap_or_default();
+        let id = url.split("/execute-api/").nth(1).and_then(|rest| rest.split('/').next());
+        id.unwrap_or_else(|| panic!("no API in {url:?}: {:#}", self.0)).to_owned()
+    }
+
     /// With the token and whatever else.
     pub fn url_with(&self, stage: &str, route: &str, more: &[(&str, &str)]) -> String {
         let token = token(stage);
