@@ -73,7 +73,8 @@ impl Runtime {
         if status.is_server_error() { Err(format!("the Runtime API answered {status} to /{path}").into()) } else { Ok(()) }
     }
 
-    /// Sends a request on the kept connection, or on a new one where that was closed in the meantime.
+    /// Sends a request on the kept connection, or on a new one where that was closed in the meantime: before the request, or beside it, where nobody can
+    /// tell whether it was read. Asking twice takes no event twice, and a second answer to one gets a 4xx, which `post` lets pass.
     async fn send(&mut self, method: &str, path: &str, body: Bytes, error_type: Option<&str>) -> Result<Response<Incoming>, Fatal> {
         let mut request = Request::builder()
             .method(method)
@@ -83,30 +84,18 @@ impl Runtime {
         if let Some(error_type) = error_type {
             request = request.header("lambda-runtime-function-error-type", error_type);
         }
-        let mut request = request.body(Full::new(body))?;
-        loop {
-            let (kept, mut connection) = match self.connection.take() {
-                Some(connection) => (true, connection),
-                None => (false, self.connect().await?),
-            };
-            if let Err(error) = connection.ready().await {
-                if kept {
-                    continue;
-                }
-                return Err(error.into());
-            }
-            match connection.try_send_request(request).await {
-                Ok(response) => {
-                    self.connection = Some(connection);
-                    return Ok(response);
-                }
-                Err(mut error) => match error.take_message() {
-                    // it never left
-                    Some(message) if kept => request = message,
-                    _ => return Err(error.into_error().into()),
-                },
-            }
+        let request = request.body(Full::new(body))?;
+        if let Some(mut kept) = self.connection.take()
+            && kept.ready().await.is_ok()
+            && let Ok(response) = kept.send_request(request.clone()).await
+        {
+            self.connection = Some(kept);
+            return Ok(response);
         }
+        let mut connection = self.connect().await?;
+        let response = connection.send_request(request).await?;
+        self.connection = Some(connection);
+        Ok(response)
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Fatal> {

@@ -6,9 +6,10 @@ mod common;
 use {
     common::{Event, Reply, Request, Server, TOKEN, environment, ok, read_request},
     std::{
-        io::{BufReader, Read, Write},
+        io::{BufReader, ErrorKind, Read, Write},
         net::{TcpListener, TcpStream},
         process::{Child, Command, Stdio},
+        thread,
         time::{Duration, SystemTime, UNIX_EPOCH},
     },
 };
@@ -40,7 +41,26 @@ impl Runtime {
             if let Some(request) = self.stream.as_mut().and_then(read_request) {
                 return request;
             }
-            self.stream = Some(BufReader::new(self.listener.accept().unwrap().0));
+            self.stream = Some(BufReader::new(self.connection()));
+        }
+    }
+
+    /// The next connection; a function that ended instead fails the test rather than hanging it.
+    fn connection(&mut self) -> TcpStream {
+        self.listener.set_nonblocking(true).unwrap();
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+                    return stream;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert_eq!(self.child.try_wait().unwrap(), None, "the function ended");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
@@ -145,6 +165,23 @@ fn a_connection_that_the_runtime_api_closed_is_made_anew() {
         runtime.stream = None;
     }
     assert_eq!(runtime.asked().target, "/2018-06-01/runtime/invocation/next");
+    runtime.end();
+}
+
+#[test]
+fn what_was_asked_on_a_connection_that_closed_beside_it_is_asked_again() {
+    let s3 = Server::new([ok()]);
+    let mut runtime = Runtime::start(&s3.url(), None);
+    runtime.event("id-1", &Event::new("s3://bucket", b"{}").text());
+    assert_eq!(runtime.asked().target, "/2018-06-01/runtime/invocation/id-1/response");
+    // read, and no answer
+    runtime.stream = None;
+    assert_eq!(runtime.asked().target, "/2018-06-01/runtime/invocation/id-1/response");
+    runtime.accepted();
+    assert_eq!(runtime.asked().target, "/2018-06-01/runtime/invocation/next");
+    runtime.stream = None;
+    runtime.event("id-2", &Event::new("s3://bucket", b"{}").text());
+    assert_eq!(runtime.asked().target, "/2018-06-01/runtime/invocation/id-2/response");
     runtime.end();
 }
 
