@@ -1,6 +1,7 @@
 //! `routeto dev` under load: the real binary, POSTs of 2 KB that end in its own S3. Start, latency at one connection, throughput at 32, memory.
 //!
-//! `cargo bench --bench dev`; with `-- 100000`, as many requests at 32 connections. Client and server share the machine's processors.
+//! `cargo bench --bench dev`; with `-- 100000`, as many requests at 32 connections. Client and server share the machine's processors. For five minutes after
+//! many files were removed (this bench's own, at its end) ext4 makes new ones slowly: docs/performance.md.
 //!
 //! `ROUTETO_BENCH_BESIDE="name=http://host/path?query …"`: the same requests to these servers before it, for a comparison in one run; see
 //! `benches/dev_others/run.sh`. `ROUTETO_BENCH_SQS=1` has routeto's records go to its SQS.

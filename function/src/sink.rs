@@ -189,33 +189,64 @@ impl Sinks {
     /// See [`SinkError`]. After one it is not certain that nothing was stored: an answer may have been lost.
     pub async fn store(&self, record: &Record, deadline: SystemTime) -> Result<Stored, SinkError> {
         let until = deadline.checked_sub(MARGIN).unwrap_or(deadline);
+        let place = match record {
+            Record::Object { bucket, key, .. } => format!("s3://{bucket}/{key}"),
+            Record::Message { queue_url, .. } => queue_url.clone(),
+        };
+        let mut sent = false;
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+            let patience = (left / 2).max(PATIENCE).min(left.max(SHORTEST_ATTEMPT));
+            let fault = match tokio::time::timeout(patience, self.attempt(record, sent)).await {
+                Ok(Ok(())) => return Ok(Stored { place, attempts }),
+                Ok(Err(fault)) => fault,
+                Err(_) => {
+                    let message = format!("no answer within {} ms", patience.as_millis());
+                    Fault { error: SinkError::Failed { kind: "NoAnswer", message }, again: true, sent: true }
+                }
+            };
+            sent |= fault.sent;
+            // at least half of it: a pause of nothing is no pause
+            let next = pause / 2 + pause.mul_f64(fastrand::f64() / 2.0);
+            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+            if !fault.again || left < next + SHORTEST_ATTEMPT {
+                return Err(match fault.error {
+                    SinkError::Failed { kind, message } if attempts > 1 => {
+                        SinkError::Failed { kind, message: format!("{message}; given up after {attempts} attempts") }
+                    }
+                    error => error,
+                });
+            }
+            tokio::time::sleep(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One request. `sent`: whether an earlier one may have reached the service.
+    async fn attempt(&self, record: &Record, sent: bool) -> Result<(), Fault> {
         match record {
             Record::Object { bucket, key, content_type, body } => {
-                let place = format!("s3://{bucket}/{key}");
-                let put = async |sent: bool| {
-                    let put = self.s3.put_object().bucket(bucket).key(key).content_type(content_type).if_none_match("*");
-                    match put.body(ByteStream::from(body.clone())).send().await {
-                        Ok(_) => Ok(()),
-                        // the key holds this invocation's id, so what is there is the PUT whose answer never came
-                        Err(error) if sent && status(&error) == Some(412) => Ok(()),
-                        Err(error) => Err(fault(&error, |code, words| self.s3_fault(bucket, key, code, words))),
-                    }
-                };
-                attempts(until, &place, put).await
+                let put = self.s3.put_object().bucket(bucket).key(key).content_type(content_type).if_none_match("*");
+                match put.body(ByteStream::from(body.clone())).send().await {
+                    Ok(_) => Ok(()),
+                    // the key holds this invocation's id, so what is there is the PUT whose answer never came
+                    Err(error) if sent && status(&error) == Some(412) => Ok(()),
+                    Err(error) => Err(fault(&error, |code, words| self.s3_fault(bucket, key, code, words))),
+                }
             }
             Record::Message { queue_url, body } => {
-                let send = async |_: bool| {
-                    let send = self.sqs.send_message().queue_url(queue_url).message_body(body.as_str());
-                    let sent = match self.elsewhere(queue_url) {
-                        None => send.send().await,
-                        Some(region) => {
-                            let region = aws_sdk_sqs::config::Region::new(region.to_string());
-                            send.customize().config_override(aws_sdk_sqs::Config::builder().region(region)).send().await
-                        }
-                    };
-                    sent.map(drop).map_err(|error| fault(&error, |code, words| sqs_fault(queue_url, code, words)))
+                let send = self.sqs.send_message().queue_url(queue_url).message_body(body.as_str());
+                let sent = match self.elsewhere(queue_url) {
+                    None => send.send().await,
+                    Some(region) => {
+                        let region = aws_sdk_sqs::config::Region::new(region.to_string());
+                        send.customize().config_override(aws_sdk_sqs::Config::builder().region(region)).send().await
+                    }
                 };
-                attempts(until, queue_url, send).await
+                sent.map(drop).map_err(|error| fault(&error, |code, words| sqs_fault(queue_url, code, words)))
             }
         }
     }
@@ -378,39 +409,5 @@ fn shorten(words: &str) -> String {
     match words.char_indices().nth(MAX_WORDS) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words.into(),
-    }
-}
-
-/// Calls until it works, can't work, or `until` is there. `call` is told whether an earlier attempt may have reached the service.
-async fn attempts(until: SystemTime, place: &str, call: impl AsyncFn(bool) -> Result<(), Fault>) -> Result<Stored, SinkError> {
-    let mut sent = false;
-    let mut pause = FIRST_PAUSE;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-        let patience = (left / 2).max(PATIENCE).min(left.max(SHORTEST_ATTEMPT));
-        let fault = match tokio::time::timeout(patience, call(sent)).await {
-            Ok(Ok(())) => return Ok(Stored { place: place.into(), attempts }),
-            Ok(Err(fault)) => fault,
-            Err(_) => {
-                let message = format!("no answer within {} ms", patience.as_millis());
-                Fault { error: SinkError::Failed { kind: "NoAnswer", message }, again: true, sent: true }
-            }
-        };
-        sent |= fault.sent;
-        // at least half of it: a pause of nothing is no pause
-        let next = pause / 2 + pause.mul_f64(fastrand::f64() / 2.0);
-        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-        if !fault.again || left < next + SHORTEST_ATTEMPT {
-            return Err(match fault.error {
-                SinkError::Failed { kind, message } if attempts > 1 => {
-                    SinkError::Failed { kind, message: format!("{message}; given up after {attempts} attempts") }
-                }
-                error => error,
-            });
-        }
-        tokio::time::sleep(next).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -89,7 +89,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     };
     let destinations = ready.destinations();
     home.sign(&url);
-    let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port)?;
+    let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port);
     let router = inspector::router(journal, server.clone(), args.host).merge(server.router());
     let (stop, stopping) = watch::channel(false);
     let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), true, stopping.clone()))];

@@ -32,6 +32,17 @@ pub struct Exchange {
     pub why: Option<String>,
 }
 
+impl Exchange {
+    /// Bytes of nearly every one's JSON at most: a vector of this size need not grow.
+    pub fn size_estimate(&self) -> usize {
+        let base64 = |bytes: &[u8]| bytes.len().div_ceil(3) * 4;
+        // quotation marks of the event's own JSON get a backslash each
+        let event = self.event.as_ref().map_or(0, |event| event.len() + event.len() / 8);
+        let template = self.template.as_ref().map_or(0, |template| template.text.len() + template.text.len() / 8);
+        base64(&self.request.body) + base64(&self.response.body) + event + template + 4096
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     pub method: String,

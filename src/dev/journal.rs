@@ -33,6 +33,8 @@ const ENDING: &str = "journal";
 const BACKLOG: usize = 256;
 /// Characters of a path, a query, a preview in a summary.
 const LONGEST: usize = 160;
+/// Bytes of nearly every record's first line.
+const LONGEST_HEAD: usize = 2048;
 
 /// What the list shows of an exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,7 +159,8 @@ impl Journal {
             Failure::new(self.directory.display().to_string(), format!("request {} can't be written down: {error}", exchange.id))
                 .now("the request itself was answered; make room on the disk")
         };
-        let json = serde_json::to_vec(exchange).map_err(|error| failed(error.into()))?;
+        let mut json = Vec::with_capacity(exchange.size_estimate());
+        serde_json::to_writer(&mut json, exchange).map_err(|error| failed(error.into()))?;
         let mut summary = summary(exchange);
         let mut state = self.state();
         state.seq += 1;
@@ -276,7 +279,8 @@ impl State {
     }
 
     fn write(&mut self, directory: &Path, summary: &Arc<Summary>, json: &[u8]) -> io::Result<()> {
-        let mut record = serde_json::to_vec(&Head { length: json.len() as u64, summary: summary.as_ref() })?;
+        let mut record = Vec::with_capacity(json.len() + LONGEST_HEAD);
+        serde_json::to_writer(&mut record, &Head { length: json.len() as u64, summary: summary.as_ref() })?;
         record.push(b'\n');
         let head = record.len() as u64;
         record.extend_from_slice(json);

@@ -5,7 +5,6 @@
 //! - [`home`]: `.routeto/`, its lock and its tokens.
 //! - [`inspector`]: the page at `/_routeto`.
 //! - [`journal`]: the last thousand exchanges, on disk.
-//! - [`lanes`]: the threads that the function is called in.
 //! - [`news`]: the records of a running `dev`, for another process.
 //! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
 //! - [`server`]: HTTP around the gateway.
@@ -17,7 +16,6 @@ pub mod gateway;
 pub mod home;
 pub mod inspector;
 pub mod journal;
-pub mod lanes;
 pub mod news;
 pub mod running;
 pub mod server;

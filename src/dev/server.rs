@@ -8,8 +8,8 @@ use super::{
     gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
     inspector::{Backend, Outgoing, Overview, RouteInfo},
     journal::Journal,
-    lanes::Lanes,
     now,
+    store::noting,
     tape::{self, Tape, Taped},
     uuid_text,
 };
@@ -29,9 +29,11 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use routeto_function::{Invocation, Sinks};
+use memchr::memmem::Finder;
+use routeto_function::{Handled, Invocation, Sinks, handle};
 use serde_json::json;
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     future::pending,
     net::SocketAddr,
@@ -43,7 +45,9 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{Notify, oneshot, watch},
+    task::block_in_place,
     time::timeout,
 };
 
@@ -90,7 +94,6 @@ pub struct Server {
     /// What is wrong with the stack file since it was last changed.
     problem: RwLock<Option<String>>,
     destinations: Box<dyn Destinations>,
-    lanes: Lanes,
     journal: Arc<Journal>,
     report: Report,
     /// `http://127.0.0.1:3000`
@@ -139,8 +142,6 @@ struct Connection {
 }
 
 impl Server {
-    /// # Errors
-    /// The system gives no threads.
     pub fn new(
         live: Live,
         destinations: Box<dyn Destinations>,
@@ -148,10 +149,10 @@ impl Server {
         report: Report,
         url: String,
         port: u16,
-    ) -> Result<Arc<Server>, Failure> {
+    ) -> Arc<Server> {
         let live = RwLock::new(Arc::new(live));
         let (problem, started, flight) = (RwLock::default(), Instant::now(), Flight::default());
-        Ok(Arc::new(Server { live, problem, destinations, lanes: Lanes::new()?, journal, report, url, port, started, flight }))
+        Arc::new(Server { live, problem, destinations, journal, report, url, port, started, flight })
     }
 
     pub fn live(&self) -> Arc<Live> {
@@ -268,7 +269,7 @@ impl Server {
             ids: &ids,
         };
         let verdict = if arrived.body.as_ref().is_some_and(|body| body.len() > LARGE) {
-            tokio::task::block_in_place(|| live.gateway.receive(&arrival))
+            block_in_place(|| live.gateway.receive(&arrival))
         } else {
             live.gateway.receive(&arrival)
         };
@@ -298,7 +299,7 @@ impl Server {
         let exchange = exchange(&live, &When { id, time, millis }, target, arrived, made);
         self.report.exchange(&exchange, &clock(time));
         let recorded = if exchange.request.body.len() > LARGE {
-            tokio::task::block_in_place(|| self.journal.record(&exchange))
+            block_in_place(|| self.journal.record(&exchange))
         } else {
             self.journal.record(&exchange)
         };
@@ -322,7 +323,7 @@ impl Server {
         };
         let patience = Duration::from_secs(u64::from(live.stack.function.timeout));
         let invocation = Invocation { id: id.clone(), deadline: SystemTime::now() + patience };
-        let Some((handled, noted)) = self.lanes.call(event.to_owned(), invocation, patience, sinks).await else {
+        let Some((handled, noted)) = call(event, &invocation, patience, &sinks).await else {
             let error = json!({"errorMessage": format!("{id} Task timed out after {:.2} seconds", patience.as_secs_f64())}).to_string();
             return (Outcome::Failed(error.clone()), Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }), None);
         };
@@ -339,6 +340,14 @@ impl Server {
         };
         (outcome, Some(FunctionSaid { id, answer, failed, log: handled.log }), stored)
     }
+}
+
+/// Calls the function's library; `None` where it takes longer than `patience`. Beside what it said is what it stored here: a record in the account is
+/// not noted.
+async fn call(event: &str, invocation: &Invocation, patience: Duration, sinks: &Sinks) -> Option<(Handled, Option<Stored>)> {
+    let calling = timeout(patience, noting(handle(event.as_bytes(), invocation, sinks)));
+    let called = if event.len() > LARGE { block_in_place(|| Handle::current().block_on(calling)) } else { calling.await };
+    called.ok()
 }
 
 #[async_trait::async_trait]
@@ -471,7 +480,7 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
 }
 
 /// Takes tokens out of what is kept and shown: every stage's own, the hash of this stage's, and whatever was sent for one.
-struct Mask(Vec<String>);
+struct Mask(Vec<Finder<'static>>);
 
 /// Stands where a token stood.
 const MASKED: &str = "…";
@@ -480,20 +489,27 @@ const SHORTEST_SECRET: usize = 8;
 
 impl Mask {
     fn new(live: &Live, stage: &str, sent: &str) -> Mask {
-        let mut secrets: Vec<String> = live.tokens.values().map(|token| token.0.clone()).collect();
-        secrets.extend(live.gateway.valid_token(stage).map(|valid| valid.0.clone()));
+        // As it came, and as it stands in JSON.
+        let quoted = serde_json::to_string(sent).unwrap_or_default();
+        let mut secrets: Vec<&str> = live.tokens.values().map(|token| token.0.as_str()).collect();
+        secrets.extend(live.gateway.valid_token(stage).map(|valid| valid.0.as_str()));
         if sent.len() >= SHORTEST_SECRET {
-            // As it came, and as it stands in JSON.
-            let quoted = serde_json::to_string(sent).unwrap_or_default();
-            secrets.push(quoted.trim_matches('"').to_owned());
-            secrets.push(sent.to_owned());
+            secrets.extend([quoted.trim_matches('"'), sent]);
         }
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
-        Mask(secrets)
+        // The longest first: what is left of one that holds another would give the rest of it away.
+        secrets.sort_unstable_by_key(|secret| (Reverse(secret.len()), *secret));
+        secrets.dedup();
+        Mask(secrets.into_iter().map(|secret| Finder::new(secret).into_owned()).collect())
     }
 
     fn text(&self, text: String) -> String {
-        self.0.iter().fold(text, |text, secret| if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASKED) } else { text })
+        self.0.iter().fold(text, |text, secret| {
+            let Some(first) = secret.find(text.as_bytes()) else { return text };
+            // It is text, and so is what was looked for: both are cut where characters begin.
+            let secret = str::from_utf8(secret.needle()).unwrap_or_default();
+            text[..first].to_owned() + &text[first..].replace(secret, MASKED)
+        })
     }
 }
 

@@ -34,6 +34,8 @@ const MARK: &[u8; 8] = b"routeto1";
 const TRAILER: u64 = 12;
 /// As much of a file's end is read at once: nearly always all of the JSON.
 const TAIL: u64 = 1024;
+/// Bytes of an object that is being written are in memory up to here.
+const HELD: usize = 64 * 1024;
 /// An upload's own file among its parts.
 const UPLOAD: &str = "upload.json";
 /// Of all but the last one. Source: the S3 User Guide, "Amazon S3 multipart upload limits".
@@ -230,7 +232,7 @@ impl Objects {
     pub fn begin(&self) -> Result<Draft, Problem> {
         let path = self.temporary();
         let file = File::create_new(&path)?;
-        Ok(Draft { path: Temporary(path), file, md5: Md5::new(), size: 0 })
+        Ok(Draft { path: Temporary(path), file, held: Vec::new(), md5: Md5::new(), size: 0 })
     }
 
     /// Puts a finished draft in its place: the object is there, whole, or it isn't. Answers what is known of it now.
@@ -484,6 +486,8 @@ impl Drop for Temporary {
 pub struct Draft {
     path: Temporary,
     file: File,
+    /// Not in the file yet: a small object is one write.
+    held: Vec<u8>,
     md5: Md5,
     size: u64,
 }
@@ -492,6 +496,12 @@ impl Draft {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.md5.update(bytes);
         self.size += bytes.len() as u64;
+        if self.held.len() + bytes.len() <= HELD {
+            self.held.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file.write_all(&self.held)?;
+        self.held.clear();
         Ok(self.file.write_all(bytes)?)
     }
 
@@ -519,11 +529,12 @@ impl Draft {
             meta.etag = hex(&self.md5());
         }
         meta.modified = now();
-        let mut tail = serde_json::to_vec(&meta).map_err(io::Error::from)?;
-        let length = u32::try_from(tail.len()).map_err(io::Error::other)?;
-        tail.extend(length.to_le_bytes());
-        tail.extend(MARK);
-        self.file.write_all(&tail)?;
+        let start = self.held.len();
+        serde_json::to_writer(&mut self.held, &meta).map_err(io::Error::from)?;
+        let length = u32::try_from(self.held.len() - start).map_err(io::Error::other)?;
+        self.held.extend(length.to_le_bytes());
+        self.held.extend(MARK);
+        self.file.write_all(&self.held)?;
         Ok((self.path, meta))
     }
 }
