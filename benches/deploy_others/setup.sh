@@ -11,8 +11,8 @@ directory=$(mkdir -p "$1" && cd "$1" && pwd)
 zip=${FUNCTION_ZIP:?a zip with the function: routeto package makes one}
 
 mkdir -p "$directory"/{cdk,chalice,claudia}
-[ -d "$directory/cdk/node_modules" ] || (cd "$directory/cdk" && npm init -y >/dev/null && npm install --no-audit --no-fund aws-cdk aws-cdk-lib constructs)
-[ -d "$directory/claudia/node_modules" ] || (cd "$directory/claudia" && npm init -y >/dev/null && npm install --no-audit --no-fund claudia aws-sdk)
+[ -d "$directory/cdk/node_modules" ] || (cd "$directory/cdk" && echo '{"private":true}' >package.json && npm install --no-audit --no-fund aws-cdk aws-cdk-lib constructs)
+[ -d "$directory/claudia/node_modules" ] || (cd "$directory/claudia" && echo '{"private":true}' >package.json && npm install --no-audit --no-fund claudia aws-sdk)
 [ -x "$directory/chalice/venv/bin/chalice" ] || (python3 -m venv "$directory/chalice/venv" && "$directory/chalice/venv/bin/pip" install --quiet chalice)
 
 # --- aws-cdk: its S3 client puts the bucket into the host's name, which is this machine whatever it is
@@ -87,8 +87,8 @@ SH
 echo "echo '// changed' >>project/api.js" >change.sh
 cat >deploy.sh <<'SH'
 export AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE=1 NODE_OPTIONS="--require $PWD/endpoint.js"; cd project
-if [ -e claudia.json ]; then node ../node_modules/claudia/bin/cli.js update --no-optional-dependencies; else node ../node_modules/claudia/bin/cli.js create --region us-east-1 --api-module api --runtime nodejs20.x; fi
+if [ -e claudia.json ]; then node ../node_modules/claudia/bin/cmd.js update --no-optional-dependencies; else node ../node_modules/claudia/bin/cmd.js create --region us-east-1 --api-module api --runtime nodejs20.x; fi
 SH
 cat >teardown.sh <<'SH'
-export AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE=1 NODE_OPTIONS="--require $PWD/endpoint.js"; cd project && node ../node_modules/claudia/bin/cli.js destroy
+export AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE=1 NODE_OPTIONS="--require $PWD/endpoint.js"; cd project && node ../node_modules/claudia/bin/cmd.js destroy
 SH
