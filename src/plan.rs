@@ -48,6 +48,8 @@ pub struct Key {
 pub enum Step {
     /// Creates, updates or deletes the resource itself.
     Main,
+    /// Puts the policy of a role that is made: its function doesn't wait for that.
+    Policy,
     /// Waits until the function version that the stage gets is active.
     Ready,
     /// Lets API Gateway call that version.
@@ -128,6 +130,7 @@ pub enum Action {
         tags: bool,
     },
     DeleteLogGroup,
+    /// Without its policy, which has a step of its own.
     CreateRole(Role),
     UpdateRole {
         role: Role,
@@ -547,8 +550,8 @@ impl Planner<'_> {
     /// The function's `$LATEST`. Which version its stage gets is [`Self::version`]'s.
     fn function(&mut self, id: &Id, function: &Function) {
         let differences = self.diff(id);
-        let role = Id::new(Kind::Role, function.config.role.rsplit('/').next().unwrap_or_default());
-        let after = [main_of(&role), main_of(&Id::new(Kind::LogGroup, &function.config.log_group))];
+        // Nothing calls it, and it writes no log, before its stage is there.
+        let after = [main_of(&Id::new(Kind::Role, function.config.role.rsplit('/').next().unwrap_or_default()))];
         let Some(Resource::Function(seen)) = self.seen(id) else {
             return self.push(main_of(id), Action::CreateFunction(function.clone()), differences, after);
         };
@@ -666,8 +669,10 @@ impl Planner<'_> {
         if let Late::From(key) = &deployment {
             before.push(key.clone());
         }
-        let role_id = Id::new(Kind::Role, stage.function.as_ref().and_then(|config| config.role.rsplit('/').next()).unwrap_or_default());
-        before.push(main_of(&role_id));
+        if let Some(config) = &stage.function {
+            let role = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
+            before.extend([main_of(&role), step_of(&role, Step::Policy), main_of(&Id::new(Kind::LogGroup, &config.log_group))]);
+        }
         // Every bucket and queue of this stage stands before the stage sends anything there, and what a queue gives up on has a place.
         let destinations: BTreeSet<Id> = stage.destinations.values().filter_map(|value| destination_id(value)).collect();
         let dead_letters = destinations.iter().filter_map(|id| match self.desired.get(id) {
@@ -738,7 +743,9 @@ impl Planner<'_> {
         let id = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
         let Some(Resource::Role(role)) = self.desired.get(&id) else { return };
         let Some(Resource::Role(seen)) = self.seen(&id) else {
-            return self.push(main_of(&id), Action::CreateRole(role.clone()), self.diff(&id), []);
+            self.push(main_of(&id), Action::CreateRole(role.clone()), self.diff(&id), []);
+            let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
+            return self.push(step_of(&id, Step::Policy), action, vec![], [main_of(&id)]);
         };
         let mut role = role.clone();
         if let (Some(wanted), Some(seen)) = (&role.policy, &seen.policy) {

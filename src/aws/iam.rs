@@ -94,7 +94,7 @@ fn tag_list(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build().expect("key and value are set")).collect()
 }
 
-/// Creates the role with its tags, then its inline policy.
+/// Creates the role with its tags, and without its policy.
 pub async fn create(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallError> {
     let request = aws
         .iam
@@ -104,18 +104,17 @@ pub async fn create(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallEr
         .description(DESCRIPTION)
         .set_tags(Some(tag_list(&role.tags)));
     match called("iam:CreateRole", request.send()).await {
-        Ok(_) => {}
+        Ok(_) => Ok(()),
         // A reply that was lost, or another deploy: ours if the tag says so.
         Err(error) if error.is(&["EntityAlreadyExists", "EntityAlreadyExistsException"]) => {
             let stack = role.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
             match observe(aws, stack, &role.name).await? {
-                Seen::Ours(_) => return update(aws, role, true, true, true, tell).await,
-                _ => return Err(error),
+                Seen::Ours(_) => update(aws, role, true, false, true, tell).await,
+                _ => Err(error),
             }
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    put_policy(aws, role, tell).await
 }
 
 /// Repeats a call while IAM is at something else with the role.

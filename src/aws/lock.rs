@@ -90,6 +90,11 @@ impl Seen {
         matches!(self.state, State::Free(_))
     }
 
+    /// There wasn't even a group for it.
+    pub fn is_new(&self) -> bool {
+        self.state == State::NoGroup
+    }
+
     /// Somebody took it, or gave it back, since.
     ///
     /// # Errors

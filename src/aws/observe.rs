@@ -72,7 +72,7 @@ const HISTORY: i32 = 1000;
 /// The first call that failed, with what to do.
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
     let (account, first) = try_join(aws.account(), first(aws, look)).await.map_err(|error| about(look, error))?;
-    let observed = second(aws, look, &account, first).await.map_err(|error| about(look, error))?;
+    let observed = second(aws, look, &account, first, (&Heads::new(), false)).await.map_err(|error| about(look, error))?;
     Ok((account, observed))
 }
 
@@ -86,21 +86,37 @@ pub struct Begun<'a> {
     pub account: Account,
     pub lock: lock::Seen,
     first: First,
+    /// Of the buckets in question: their names are known as soon as the account is.
+    heads: Heads,
 }
+
+type Heads = BTreeMap<String, s3::Early>;
 
 impl<'a> Begun<'a> {
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn new(aws: &Aws, look: Look<'a>) -> Result<Self> {
         let group = name::history(&look.stack.name);
-        let waves = futures_util::try_join!(aws.account(), lock::look(aws, &group), first(aws, &look));
-        let (account, lock, first) = waves.map_err(|error| about(&look, error))?;
-        Ok(Self { look, account, lock, first })
+        let account = async {
+            let account = aws.account().await?;
+            let (buckets, _) = desired::made(look.stack, &account, |stage| look.stages.contains(stage));
+            Ok((account, buckets.into_iter().map(|name| (name.clone(), s3::early(aws, name))).collect()))
+        };
+        let waves = futures_util::try_join!(account, lock::look(aws, &group), first(aws, &look));
+        let ((account, heads), lock, first) = waves.map_err(|error| about(&look, error))?;
+        Ok(Self { look, account, lock, first, heads })
     }
 
     /// The API's description says of which document it is, so that this much is known before the second wave.
     pub fn api_description(&self) -> Option<&str> {
         self.first.api.as_ref()?.description()
+    }
+
+    /// Nothing that a deploy makes stands but, it may be, data that an earlier one left.
+    pub fn saw_nothing(&self) -> bool {
+        let First { api, doubles, log_groups, roles, functions, history } = &self.first;
+        let absent = roles.values().all(|role| *role == Seen::Absent) && functions.values().all(|function| *function == Seen::Absent);
+        self.lock.is_new() && api.is_none() && doubles.is_empty() && log_groups.is_empty() && absent && *history == History::default()
     }
 
     /// Something of ours stands that a teardown takes away.
@@ -132,7 +148,9 @@ impl<'a> Begun<'a> {
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn rest(&self, aws: &Aws) -> Result<Observed> {
-        second(aws, &self.look, &self.account, self.first.clone()).await.map_err(|error| about(&self.look, error).into())
+        // A stack that never was has no buckets either: one call tells, where looking at one takes seven.
+        let heads = (&self.heads, self.saw_nothing());
+        second(aws, &self.look, &self.account, self.first.clone(), heads).await.map_err(|error| about(&self.look, error).into())
     }
 
     /// The first wave once more: whether it finds what it found. The lock's own group may have come meanwhile.
@@ -153,9 +171,10 @@ impl<'a> Begun<'a> {
     /// The first call that failed, with what to do.
     pub async fn again(&self, aws: &Aws) -> Result<Observed> {
         let Begun { look, account, first: known, .. } = self;
-        let (found, observed) = futures_util::join!(first(aws, look), second(aws, look, account, known.clone()));
+        let heads = (&Heads::new(), false);
+        let (found, observed) = futures_util::join!(first(aws, look), second(aws, look, account, known.clone(), heads));
         let found = found.map_err(|error| about(look, error))?;
-        let observed = if found == *known { observed } else { second(aws, look, account, found).await };
+        let observed = if found == *known { observed } else { second(aws, look, account, found, heads).await };
         observed.map_err(|error| about(look, error).into())
     }
 }
@@ -173,7 +192,8 @@ async fn first(aws: &Aws, look: &Look<'_>) -> Result<First, CallError> {
         history(aws, &of_stack),
     )?;
     let group = group.into_iter().filter(|(group, _)| *group == of_stack);
-    Ok(First { api, doubles, log_groups: groups.into_iter().chain(group).collect(), roles, functions, history })
+    let log_groups = groups.into_iter().chain(group).collect();
+    Ok(First { api, doubles, log_groups, roles, functions, history })
 }
 
 async fn history(aws: &Aws, group: &str) -> Result<History, CallError> {
@@ -216,7 +236,8 @@ async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<S
         .map(|all| all.into_iter().collect())
 }
 
-async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> Result<Observed, CallError> {
+/// `heads` are what was asked of the buckets already, and whether to wait for that before anything else is asked of them.
+async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First, heads: (&Heads, bool)) -> Result<Observed, CallError> {
     let stack = &look.stack.name;
     let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let existing = desired::existing(&in_scope(look), account);
@@ -231,7 +252,7 @@ async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First) -> 
         api,
         log_groups(aws, account, stack, &first.log_groups),
         all_permissions(aws, &first.functions),
-        self::buckets(aws, look, account, &buckets),
+        self::buckets(aws, look, account, &buckets, heads),
         self::queues(aws, account, stack, &queues),
         self::existing(aws, account, &existing),
     )?;
@@ -382,11 +403,23 @@ fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
 type SeenBuckets = Vec<(String, Seen<(Bucket, Tags, Option<bool>)>)>;
 type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
 
-async fn buckets(aws: &Aws, look: &Look<'_>, account: &Account, names: &BTreeSet<String>) -> Result<SeenBuckets, CallError> {
+async fn buckets(
+    aws: &Aws,
+    look: &Look<'_>,
+    account: &Account,
+    names: &BTreeSet<String>,
+    (heads, first): (&Heads, bool),
+) -> Result<SeenBuckets, CallError> {
     try_join_all(names.iter().map(|name| async move {
+        let head = heads.get(name).cloned();
+        if let (Some(head), true) = (&head, first)
+            && head.clone().await == Some(s3::Head::Absent)
+        {
+            return Ok((name.clone(), Seen::Absent));
+        }
         // Whoever may not look into it, or whose it isn't, is told elsewhere.
         let empty = async { if look.contents { s3::is_empty(aws, name).await.ok() } else { None } };
-        let (seen, empty) = futures_util::join!(s3::observe(aws, account, &look.stack.name, name), empty);
+        let (seen, empty) = futures_util::join!(s3::observe(aws, account, &look.stack.name, name, head), empty);
         let seen = match seen? {
             Seen::Absent => Seen::Absent,
             Seen::Ours((bucket, tags)) => Seen::Ours((bucket, tags, empty)),
@@ -544,7 +577,7 @@ async fn third(
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
     };
     let (old_buckets, old_queues) = try_join(
-        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates)),
+        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates), (&Heads::new(), false)),
         self::queues(aws, account, stack, &names(Kind::Queue, &candidates)),
     )
     .await?;

@@ -18,16 +18,71 @@ use aws_sdk_s3::types::{
     PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
     ServerSideEncryptionRule, Tag, Tagging,
 };
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How our lifecycle rules' ids begin.
 const RULE_PREFIX: &str = "routeto-";
 
-/// A bucket as it stands, its tags (all of them) beside it.
-pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Bucket, Tags)>, CallError> {
+/// What a bucket's name tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Head {
+    Absent,
+    /// There is one, and it may be looked at.
+    There,
+    /// It can't be ours: why.
+    Foreign(String),
+}
+
+/// Whether there is such a bucket; with an `account`, one of it.
+pub async fn head(aws: &Aws, name: &str, account: Option<&Account>) -> Result<Head, CallError> {
+    let owner = account.map(|account| account.id.clone());
+    match called("s3:ListBucket", aws.s3.head_bucket().bucket(name).set_expected_bucket_owner(owner).send()).await {
+        Ok(head) => Ok(match head.bucket_region().filter(|region| *region != aws.region) {
+            Some(region) => Head::Foreign(format!("it is in {region}, not in {}", aws.region)),
+            None => Head::There,
+        }),
+        Err(error) if error.not_found() => Ok(Head::Absent),
+        // Our own bucket with a missing permission answers 403 as well: only its tags could tell.
+        Err(error) if error.status == Some(403) => {
+            Ok(Head::Foreign("it belongs to another account, or s3:ListBucket on it is not allowed".into()))
+        }
+        Err(error) if matches!(error.status, Some(301 | 400)) => Ok(Head::Foreign("it is in another region".into())),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is known of a bucket's name, or will be soon; `None` where the call failed.
+pub type Early = Shared<BoxFuture<'static, Option<Head>>>;
+
+/// Asks for the bucket at once, whoever's it is, and whenever the answer is wanted.
+pub fn early(aws: &Aws, name: String) -> Early {
+    let aws = aws.clone();
+    let asked = tokio::spawn(async move { head(&aws, &name, None).await.ok() });
+    async { asked.await.ok().flatten() }.boxed().shared()
+}
+
+/// A bucket as it stands, its tags (all of them) beside it. What was asked of it already isn't asked again.
+pub async fn observe(
+    aws: &Aws,
+    account: &Account,
+    stack: &str,
+    name: &str,
+    early: Option<Early>,
+) -> Result<Seen<(Bucket, Tags)>, CallError> {
+    let head = async {
+        let known = match early {
+            Some(early) => early.await,
+            None => None,
+        };
+        match known {
+            Some(known) => Ok(known),
+            None => self::head(aws, name, Some(account)).await,
+        }
+    };
     let s3 = &aws.s3;
     let (head, tags, access, ownership, encryption, bucket_policy, lifecycle) = futures_util::join!(
-        called("s3:ListBucket", s3.head_bucket().bucket(name).expected_bucket_owner(&account.id).send()),
+        head,
         called("s3:GetBucketTagging", s3.get_bucket_tagging().bucket(name).expected_bucket_owner(&account.id).send()),
         called("s3:GetBucketPublicAccessBlock", s3.get_public_access_block().bucket(name).expected_bucket_owner(&account.id).send()),
         called("s3:GetBucketOwnershipControls", s3.get_bucket_ownership_controls().bucket(name).expected_bucket_owner(&account.id).send()),
@@ -38,18 +93,17 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
             s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&account.id).send()
         ),
     );
-    let head = match head {
-        Ok(head) => head,
-        Err(error) if error.not_found() => return Ok(Seen::Absent),
-        Err(error) if error.status == Some(403) => {
-            // Our own bucket with a missing permission answers 403 as well: only its tags could tell.
-            return Ok(Seen::Foreign("it belongs to another account, or s3:ListBucket on it is not allowed".into()));
+    let head = match (head?, &tags) {
+        // It went, or it was another account's all the time.
+        (Head::There, Err(error)) if error.is(&["NoSuchBucket"]) || error.status == Some(403) => {
+            self::head(aws, name, Some(account)).await?
         }
-        Err(error) if matches!(error.status, Some(301 | 400)) => return Ok(Seen::Foreign("it is in another region".into())),
-        Err(error) => return Err(error),
+        (head, _) => head,
     };
-    if let Some(region) = head.bucket_region().filter(|region| *region != aws.region) {
-        return Ok(Seen::Foreign(format!("it is in {region}, not in {}", aws.region)));
+    match head {
+        Head::There => {}
+        Head::Absent => return Ok(Seen::Absent),
+        Head::Foreign(whose) => return Ok(Seen::Foreign(whose)),
     }
     let tags = absent(tags, &["NoSuchTagSet", "NoSuchTagSetError"])?
         .map(|output| output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect::<Tags>());

@@ -53,8 +53,8 @@ where
     F: Future<Output = Result<Try<T>, E>>,
 {
     let start = Instant::now();
-    // Most waits are over within a second; the long ones don't need a call each second.
-    let mut pause = Duration::from_millis(100);
+    // Most waits are over within a second, many at once; the long ones don't need a call each second.
+    let mut pause = Duration::from_millis(40);
     let mut told = String::new();
     loop {
         let (reason, asked) = match attempt().await.map_err(Waited::Failed)? {

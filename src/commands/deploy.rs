@@ -99,10 +99,10 @@ impl Work<'_> {
     async fn under_lock(&self, begun: &Begun<'_>, first: Option<Planned>, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
         let Work { context, stack, stages, aws, artifact, .. } = *self;
         // Another deploy may have ended between our look and the lock: the lock's number tells. If none has, what was seen still is so,
-        // but for the first wave, which another deploy's end may have met.
+        // but for the first wave, which another deploy's end may have met; where it saw nothing at all, there is nothing to end.
         let (taken, still, rest) = futures_util::join!(
             context.take_lock(aws, stack, &begun.account, args.break_lock, Some(&begun.lock)),
-            begun.still(aws),
+            async { if begun.saw_nothing() { Ok(true) } else { begun.still(aws).await } },
             async { if first.is_some() { None } else { Some(begun.rest(aws).await) } },
         );
         let undisturbed = taken? && still?;

@@ -131,6 +131,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
         (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
+        _ if change.key.step == Step::Policy => ("giving its policy to", "has its policy:"),
         _ => ("updating", "updated"),
     }
 }
