@@ -29,7 +29,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use memchr::memmem::Finder;
+use memchr::memmem;
 use routeto_function::{Handled, Invocation, Sinks, handle};
 use serde_json::json;
 use std::{
@@ -268,11 +268,8 @@ impl Server {
             clock: self.started.elapsed(),
             ids: &ids,
         };
-        let verdict = if arrived.body.as_ref().is_some_and(|body| body.len() > LARGE) {
-            block_in_place(|| live.gateway.receive(&arrival))
-        } else {
-            live.gateway.receive(&arrival)
-        };
+        let length = arrived.body.as_ref().map_or(0, |body| body.len());
+        let verdict = aside(length, || live.gateway.receive(&arrival));
         let made = match verdict {
             Verdict::Answer(answered) => Made {
                 reply: answered.reply,
@@ -298,12 +295,7 @@ impl Server {
         }
         let exchange = exchange(&live, &When { id, time, millis }, target, arrived, made);
         self.report.exchange(&exchange, &clock(time));
-        let recorded = if exchange.request.body.len() > LARGE {
-            block_in_place(|| self.journal.record(&exchange))
-        } else {
-            self.journal.record(&exchange)
-        };
-        if let Err(failure) = recorded {
+        if let Err(failure) = aside(exchange.request.body.len(), || self.journal.record(&exchange)) {
             self.report.warning(&format!("a request is missing on the page: {failure}"));
         }
         Some(exchange.id)
@@ -340,6 +332,11 @@ impl Server {
         };
         (outcome, Some(FunctionSaid { id, answer, failed, log: handled.log }), stored)
     }
+}
+
+/// Work on so many bytes: where it takes its time, others are served meanwhile.
+fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > LARGE { block_in_place(work) } else { work() }
 }
 
 /// Calls the function's library; `None` where it takes longer than `patience`. Beside what it said is what it stored here: a record in the account is
@@ -480,7 +477,7 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
 }
 
 /// Takes tokens out of what is kept and shown: every stage's own, the hash of this stage's, and whatever was sent for one.
-struct Mask(Vec<Finder<'static>>);
+struct Mask(Vec<String>);
 
 /// Stands where a token stood.
 const MASKED: &str = "…";
@@ -496,19 +493,22 @@ impl Mask {
         if sent.len() >= SHORTEST_SECRET {
             secrets.extend([quoted.trim_matches('"'), sent]);
         }
+        Mask::of(secrets)
+    }
+
+    fn of(mut secrets: Vec<&str>) -> Mask {
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         // The longest first: what is left of one that holds another would give the rest of it away.
         secrets.sort_unstable_by_key(|secret| (Reverse(secret.len()), *secret));
         secrets.dedup();
-        Mask(secrets.into_iter().map(|secret| Finder::new(secret).into_owned()).collect())
+        Mask(secrets.into_iter().map(str::to_owned).collect())
     }
 
     fn text(&self, text: String) -> String {
-        self.0.iter().fold(text, |text, secret| {
-            let Some(first) = secret.find(text.as_bytes()) else { return text };
-            // It is text, and so is what was looked for: both are cut where characters begin.
-            let secret = str::from_utf8(secret.needle()).unwrap_or_default();
-            text[..first].to_owned() + &text[first..].replace(secret, MASKED)
+        // Most texts have none of them, which memmem finds sooner than str does.
+        self.0.iter().fold(text, |text, secret| match memmem::find(text.as_bytes(), secret.as_bytes()) {
+            Some(first) => text[..first].to_owned() + &text[first..].replace(secret, MASKED),
+            None => text,
         })
     }
 }
@@ -695,4 +695,17 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, h
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_holds_another_leaves_nothing_of_it() {
+        let mask = Mask::of(vec!["first-Token", "first-Token_and-more", "short", "first-Token"]);
+        let text = "?token=first-Token_and-more&other=first-Token, short; üfirst-Tokenü";
+        assert_eq!(mask.text(text.to_owned()), "?token=…&other=…, short; ü…ü");
+        assert_eq!(mask.text("nothing".to_owned()), "nothing");
+    }
 }

@@ -131,7 +131,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
         (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
-        _ if change.key.step == Step::Policy => ("giving its policy to", "has its policy:"),
+        _ if change.key.step == Step::Policy => ("giving its policy to", "gave its policy to"),
         _ => ("updating", "updated"),
     }
 }
@@ -165,8 +165,9 @@ impl Watch for Progress {
         if self.report.json {
             return self.event("finished", change, json!({"seconds": (seconds * 1000.0).round() / 1000.0}));
         }
-        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none.
-        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) {
+        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none, nor that a
+        // role that was just made has its policy.
+        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) || change.key.step == Step::Policy {
             if let Some(bar) = self.bars().remove(&change.key) {
                 bar.finish_and_clear();
             }

@@ -163,7 +163,7 @@ fn an_api_whose_making_got_no_answer_and_that_is_not_listed_yet() {
     let stack = Stack::through(&proxy, YAML);
     proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::CutAfter);
     // counted in calls, and on a slower clock: a busy machine would miss a time
-    let unlisted = Which::AfterFirst { change: "apigateway:CreateRestApi", read: "apigateway:GetRestApis", times: 5 };
+    let unlisted = Which::AfterFirst { change: "apigateway:CreateRestApi", read: "apigateway:GetRestApis", times: 9 };
     proxy.fault(unlisted, What::Body { status: 200, kind: "application/json", text: r#"{"item":[]}"#.into() });
     told(&deploy(&stack, &proxy).env("ROUTETO_TEST_CLOCK", "2").check(), "CreateRestApi got no answer; looking whether it was carried out");
     assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);

@@ -122,7 +122,20 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     run("deploy", "");
     run("set-token", "--stage prod --now --show-token");
     run("status", "");
-    // what was changed by hand is put right: a trust policy, a retention that somebody's cleaning gave to the history
+    // what was changed by hand is put right: a permission, a trust policy, a retention that somebody's cleaning gave to the history
+    let function = format!("{}-prod", stack.name);
+    let versions = aws::call("lambda", "list_versions_by_function", serde_json::json!({"FunctionName": function}));
+    let version = versions["Versions"].as_array().unwrap().last().unwrap()["Version"].clone();
+    let of_version = serde_json::json!({"FunctionName": function, "Qualifier": version});
+    let granted: Value = serde_json::from_str(aws::call("lambda", "get_policy", of_version)["Policy"].as_str().unwrap()).unwrap();
+    let statement = &granted["Statement"][0]["Sid"];
+    let named = serde_json::json!({"FunctionName": function, "Qualifier": version, "StatementId": statement});
+    aws::call("lambda", "remove_permission", named);
+    let elsewhere = serde_json::json!({
+        "FunctionName": function, "Qualifier": version, "StatementId": statement, "Action": "lambda:InvokeFunction",
+        "Principal": "apigateway.amazonaws.com", "SourceArn": "arn:aws:execute-api:us-east-1:000000000000:elsewhere/*",
+    });
+    aws::call("lambda", "add_permission", elsewhere);
     let role = format!("{}-prod-us-east-1", stack.name);
     let trust = serde_json::json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": ["lambda.amazonaws.com", "ec2.amazonaws.com"]}, "Action": "sts:AssumeRole",
