@@ -48,8 +48,8 @@ pub struct Key {
 pub enum Step {
     /// Creates, updates or deletes the resource itself.
     Main,
-    /// Puts the policy of a role that is made: its function doesn't wait for that.
-    Policy,
+    /// What a role or a log group gets once it is made, its policy or its retention: the stage waits for that, the function doesn't.
+    Rest,
     /// Waits until the function version that the stage gets is active.
     Ready,
     /// Lets API Gateway call that version.
@@ -235,11 +235,10 @@ impl Change {
             | Action::CreateStage { .. } => Some(Verb::Create),
             Action::UpdateBucket { .. }
             | Action::UpdateQueue { .. }
-            | Action::UpdateLogGroup { .. }
             | Action::UpdateFunction { .. }
             | Action::WriteApi { .. }
             | Action::UpdateStage { .. } => Some(Verb::Update),
-            Action::UpdateRole { .. } => (self.key.step == Step::Main).then_some(Verb::Update),
+            Action::UpdateRole { .. } | Action::UpdateLogGroup { .. } => (self.key.step == Step::Main).then_some(Verb::Update),
             Action::DeleteBucket { .. }
             | Action::DeleteQueue { .. }
             | Action::DeleteLogGroup
@@ -369,6 +368,10 @@ pub fn messages(held: u64) -> String {
 
 fn main_of(id: &Id) -> Key {
     Key { id: id.clone(), step: Step::Main }
+}
+
+fn role_of(config: &FunctionConfig) -> Id {
+    Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default())
 }
 
 fn step_of(id: &Id, step: Step) -> Key {
@@ -538,7 +541,12 @@ impl Planner<'_> {
     fn log_group(&mut self, id: &Id, group: &LogGroup) {
         let differences = self.diff(id);
         if self.seen(id).is_none() {
-            return self.push(main_of(id), Action::CreateLogGroup(group.clone()), differences, []);
+            self.push(main_of(id), Action::CreateLogGroup(group.clone()), differences, []);
+            if group.retention.is_some() {
+                let action = Action::UpdateLogGroup { group: group.clone(), retention: true, tags: false };
+                self.push(step_of(id, Step::Rest), action, vec![], [main_of(id)]);
+            }
+            return;
         }
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let retention = differences.iter().any(|difference| difference.attribute == "retention");
@@ -550,8 +558,9 @@ impl Planner<'_> {
     /// The function's `$LATEST`. Which version its stage gets is [`Self::version`]'s.
     fn function(&mut self, id: &Id, function: &Function) {
         let differences = self.diff(id);
-        // Nothing calls it, and it writes no log, before its stage is there.
-        let after = [main_of(&Id::new(Kind::Role, function.config.role.rsplit('/').next().unwrap_or_default()))];
+        // The log group's name is what a later run finds a function by whose stage never came.
+        let after = [role_of(&function.config), Id::new(Kind::LogGroup, &function.config.log_group)];
+        let after = after.map(|id| main_of(&id));
         let Some(Resource::Function(seen)) = self.seen(id) else {
             return self.push(main_of(id), Action::CreateFunction(function.clone()), differences, after);
         };
@@ -670,8 +679,8 @@ impl Planner<'_> {
             before.push(key.clone());
         }
         if let Some(config) = &stage.function {
-            let role = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
-            before.extend([main_of(&role), step_of(&role, Step::Policy), main_of(&Id::new(Kind::LogGroup, &config.log_group))]);
+            let of_function = [role_of(config), Id::new(Kind::LogGroup, &config.log_group)];
+            before.extend(of_function.iter().flat_map(|id| [main_of(id), step_of(id, Step::Rest)]));
         }
         // Every bucket and queue of this stage stands before the stage sends anything there, and what a queue gives up on has a place.
         let destinations: BTreeSet<Id> = stage.destinations.values().filter_map(|value| destination_id(value)).collect();
@@ -740,12 +749,12 @@ impl Planner<'_> {
     /// was before stays allowed, so that one call brings it back.
     fn role(&mut self, stage: &Stage, moving: Option<Key>, previous: Option<&Previous>) {
         let Some(config) = &stage.function else { return };
-        let id = Id::new(Kind::Role, config.role.rsplit('/').next().unwrap_or_default());
+        let id = role_of(config);
         let Some(Resource::Role(role)) = self.desired.get(&id) else { return };
         let Some(Resource::Role(seen)) = self.seen(&id) else {
             self.push(main_of(&id), Action::CreateRole(role.clone()), self.diff(&id), []);
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
-            return self.push(step_of(&id, Step::Policy), action, vec![], [main_of(&id)]);
+            return self.push(step_of(&id, Step::Rest), action, vec![], [main_of(&id)]);
         };
         let mut role = role.clone();
         if let (Some(wanted), Some(seen)) = (&role.policy, &seen.policy) {

@@ -128,16 +128,17 @@ CreateBucket bucket hooks-dev
 CreateQueue queue dead-dev
 CreateQueue queue mail-dev < queue dead-dev
 CreateLogGroup log group /aws/lambda/hooks-dev
+UpdateLogGroup Rest of log group /aws/lambda/hooks-dev < log group /aws/lambda/hooks-dev
 CreateLogGroup log group /routeto/hooks
-CreateFunction function hooks-dev < role hooks-dev-us-east-1
+CreateFunction function hooks-dev < log group /aws/lambda/hooks-dev, role hooks-dev-us-east-1
 CreateApi api hooks
 CreateDeployment Deployment of api hooks < api hooks
 Permit Permission of function hooks-dev < function hooks-dev, api hooks
 CreateRole role hooks-dev-us-east-1
-UpdateRole Policy of role hooks-dev-us-east-1 < role hooks-dev-us-east-1
+UpdateRole Rest of role hooks-dev-us-east-1 < role hooks-dev-us-east-1
 AwaitVersion Ready of function hooks-dev < function hooks-dev
-CreateStage stage dev < bucket hooks-dev, queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, role hooks-dev-us-east-1, \
-Policy of role hooks-dev-us-east-1, Ready of function hooks-dev, Permission of function hooks-dev, Deployment of api hooks
+CreateStage stage dev < bucket hooks-dev, queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, Rest of log group /aws/lambda/hooks-dev, \
+role hooks-dev-us-east-1, Rest of role hooks-dev-us-east-1, Ready of function hooks-dev, Permission of function hooks-dev, Deployment of api hooks
 "
     );
 }

@@ -68,7 +68,7 @@ impl AwsExecutor<'_> {
                 0 => Outcome::Done,
                 held => Outcome::Kept(messages(held)),
             }),
-            Action::CreateLogGroup(group) => logs::create(aws, group, tell).await.map(done),
+            Action::CreateLogGroup(group) => logs::create(aws, account, stack, group, tell).await.map(done),
             Action::UpdateLogGroup { group, retention, tags } => logs::update(aws, account, group, *retention, *tags).await.map(done),
             Action::DeleteLogGroup => {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);

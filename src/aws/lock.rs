@@ -55,6 +55,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long what was seen of the lock is good for taking it at once: by then no stream of it can have gone.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// Nothing that isn't routeto's own, and keeps no lock, comes unseen in so short a time; a build may take longer.
+const JUST_NOW: Duration = Duration::from_secs(5);
+
 /// Streams of earlier locks stay for this long (milliseconds).
 const STAY: i64 = 600_000;
 
@@ -90,9 +93,9 @@ impl Seen {
         matches!(self.state, State::Free(_))
     }
 
-    /// There wasn't even a group for it.
+    /// There wasn't even a group for it, and that was just now.
     pub fn is_new(&self) -> bool {
-        self.state == State::NoGroup
+        self.state == State::NoGroup && self.at.elapsed() < JUST_NOW
     }
 
     /// Somebody took it, or gave it back, since.

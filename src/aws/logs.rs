@@ -52,10 +52,21 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, rete
     })
 }
 
-/// Creates the group with its tags; one that is there already (a lost reply) is ours only by its tag, which the next look checks.
-pub async fn create(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<(), CallError> {
-    create_new(aws, group, tell).await?;
-    if group.retention.is_some() { put_retention(aws, group).await } else { Ok(()) }
+/// Creates the group with its tags, and without its retention; one that is there already (a lost reply) is ours only by its tag.
+pub async fn create(aws: &Aws, account: &Account, stack: &str, group: &LogGroup, tell: Tell<'_>) -> Result<(), CallError> {
+    if create_new(aws, group, tell).await? {
+        return Ok(());
+    }
+    match observe(aws, account, stack, &group.name, None).await? {
+        Seen::Foreign(whose) => Err(CallError {
+            call: "logs:CreateLogGroup",
+            code: Some("ResourceAlreadyExistsException".into()),
+            status: None,
+            message: format!("a log group of this name is there already and isn't this stack's ({whose})"),
+            retry_after: None,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Creates the group with its tags; false where it is there already.

@@ -93,12 +93,15 @@ pub async fn observe(
             s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&account.id).send()
         ),
     );
+    // It came or went meanwhile, or was another account's all the time.
     let head = match (head?, &tags) {
-        // It went, or it was another account's all the time.
-        (Head::There, Err(error)) if error.is(&["NoSuchBucket"]) || error.status == Some(403) => {
-            self::head(aws, name, Some(account)).await?
-        }
-        (head, _) => head,
+        (Head::There, Err(error)) if error.is(&["NoSuchBucket"]) || error.status == Some(403) => None,
+        (Head::Absent, Ok(_)) => None,
+        (head, _) => Some(head),
+    };
+    let head = match head {
+        Some(head) => head,
+        None => self::head(aws, name, Some(account)).await?,
     };
     match head {
         Head::There => {}

@@ -148,7 +148,7 @@ fn is_shown(change: &Change) -> bool {
     match change.action {
         Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } => false,
         Action::Permit { .. } => !change.differences.is_empty(),
-        _ => !matches!(change.key.step, Step::Trim | Step::Policy) || !change.differences.is_empty(),
+        _ => !matches!(change.key.step, Step::Trim | Step::Rest) || !change.differences.is_empty(),
     }
 }
 

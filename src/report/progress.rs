@@ -131,7 +131,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
         (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
-        _ if change.key.step == Step::Policy => ("giving its policy to", "gave its policy to"),
+        _ if change.key.step == Step::Rest => ("completing", "completed"),
         _ => ("updating", "updated"),
     }
 }
@@ -165,9 +165,9 @@ impl Watch for Progress {
         if self.report.json {
             return self.event("finished", change, json!({"seconds": (seconds * 1000.0).round() / 1000.0}));
         }
-        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none, nor that a
-        // role that was just made has its policy.
-        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) || change.key.step == Step::Policy {
+        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none, nor what a
+        // role or a log group gets that was just made.
+        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) || change.key.step == Step::Rest {
             if let Some(bar) = self.bars().remove(&change.key) {
                 bar.finish_and_clear();
             }
