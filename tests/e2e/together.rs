@@ -104,6 +104,32 @@ fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     first.teardown();
 }
 
+/// It saw nothing at all, so it doesn't look again after it took the lock.
+#[test]
+fn a_log_group_that_somebody_made_since_the_look_stays_as_it_is() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    // the first one that is made is the lock's
+    proxy.fault(Which::Operation("logs:CreateLogGroup", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let group = stack.fill("/aws/lambda/NAME-prod");
+    aws::call("logs", "create_log_group", json!({"logGroupName": group}));
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(
+        output.stderr.contains("a log group of this name is there already and isn't this stack's (it lacks the tag routeto:stack="),
+        "{output:?}"
+    );
+    let found = aws::call("logs", "describe_log_groups", json!({"logGroupNamePrefix": group}));
+    assert_eq!(found["logGroups"][0]["retentionInDays"], json!(null), "{found:#}");
+    aws::call("logs", "delete_log_group", json!({"logGroupName": group}));
+    stack.deploy();
+    stack.teardown();
+}
+
 #[test]
 fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     let proxy = Proxy::start(Emulator::shared());
