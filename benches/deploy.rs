@@ -262,18 +262,17 @@ fn main() {
             println!("{}: prepared: {}", tool.name(), once.status().is_ok_and(|status| status.success()));
         }
     }
+    let slowed = |latency| {
+        let proxy = Proxy::start(emulator);
+        proxy.latency(Duration::from_millis(latency));
+        proxy
+    };
     for latency in [0, 50, 150] {
-        let proxy = || {
-            let proxy = Proxy::start(emulator);
-            proxy.latency(Duration::from_millis(latency));
-            proxy
-        };
-        table(&format!("One route, {latency} ms added to each call, no probe"), proxy, &mut tools, 1, false);
+        table(&format!("One route, {latency} ms added to each call, no probe"), || slowed(latency), &mut tools, 1, false);
     }
     for routes in [3, 30, 60] {
         let proxy = || {
-            let proxy = Proxy::start(emulator);
-            proxy.latency(Duration::from_millis(50));
+            let proxy = slowed(50);
             proxy.quotas(1);
             proxy
         };

@@ -31,7 +31,7 @@ def install():
     # GetFunction makes a client to sign one URL with
     lambda_models.boto3 = SimpleNamespace(**{**vars(boto3), "client": keep(boto3.client)})
     # DescribeLogGroups copies all groups with all events in them, and then only reads
-    logs.copy = SimpleNamespace(deepcopy=lambda groups: dict(groups))
+    logs.copy = SimpleNamespace(deepcopy=dict)
     # each request is held against some hundred patterns; re's own cache is Python
     werkzeug.routing.matcher.re = SimpleNamespace(**{**vars(re), "compile": keep(re.compile)})
     moto.core.responses.method_names_from_class = keep(moto.core.responses.method_names_from_class)
