@@ -267,6 +267,9 @@ fn main() {
         proxy.latency(Duration::from_millis(latency));
         proxy
     };
+    if std::env::var_os("ROUTETO_BENCH_CALLS").is_some() {
+        return timeline(&slowed(50), &mut ours());
+    }
     for latency in [0, 50, 150] {
         table(&format!("One route, {latency} ms added to each call, no probe"), || slowed(latency), &mut tools, 1, false);
     }
@@ -277,6 +280,21 @@ fn main() {
             proxy
         };
         table(&format!("{routes} routes, 50 ms, API Gateway's quotas"), proxy, &mut tools, routes, false);
+    }
+}
+
+/// When each call of a first deploy began and ended (milliseconds).
+fn timeline(proxy: &Proxy, tool: &mut dyn Tool) {
+    for time in 1..=TIMES {
+        tool.begin(1);
+        let begun = Instant::now();
+        let took = run(proxy, tool.command("deploy"), false).unwrap_or_else(|error| panic!("{error}"));
+        println!("\nFirst deploy {time} of {TIMES}: {:.2} s", took.seconds);
+        let since = |at: Instant| at.duration_since(begun).as_millis();
+        for call in proxy.calls() {
+            println!("{:5} {:>5} {}", since(call.at), call.end.map_or_else(String::new, |end| since(end).to_string()), call.name());
+        }
+        let _ = run(proxy, tool.command("teardown"), false);
     }
 }
 

@@ -645,7 +645,10 @@ impl Planner<'_> {
             (None, _) => None,
         };
         let function_id = Id::new(Kind::Function, &stage.function_name);
-        let mut before = vec![];
+        // Of an API that this deploy makes nobody knows the URL yet: its stage needn't wait until the function may be called, only the end
+        // of the deploy does. Any other stage may get events as soon as it is there.
+        let unknown = matches!(api, Late::From(_));
+        let mut before = Vec::from_iter(unknown.then(|| main_of(&function_id)));
         if !permitted {
             let action = Action::Permit {
                 function: stage.function_name.clone(),
@@ -663,7 +666,7 @@ impl Planner<'_> {
                 });
             }
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
-            before.push(step_of(&function_id, Step::Permission));
+            before.extend((!unknown).then(|| step_of(&function_id, Step::Permission)));
         }
         self.role(stage, changes.then(|| main_of(id)), previous.as_ref());
         if !changes {
@@ -673,7 +676,7 @@ impl Planner<'_> {
             let action = Action::AwaitVersion { function: stage.function_name.clone(), version: version.clone() };
             let after = self.planned([main_of(&function_id)]);
             self.push(step_of(&function_id, Step::Ready), action, vec![], after);
-            before.push(step_of(&function_id, Step::Ready));
+            before.extend((!unknown).then(|| step_of(&function_id, Step::Ready)));
         }
         if let Late::From(key) = &deployment {
             before.push(key.clone());

@@ -138,9 +138,19 @@ CreateRole role hooks-dev-us-east-1
 UpdateRole Rest of role hooks-dev-us-east-1 < role hooks-dev-us-east-1
 AwaitVersion Ready of function hooks-dev < function hooks-dev
 CreateStage stage dev < bucket hooks-dev, queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, Rest of log group /aws/lambda/hooks-dev, \
-role hooks-dev-us-east-1, Rest of role hooks-dev-us-east-1, Ready of function hooks-dev, Permission of function hooks-dev, Deployment of api hooks
+role hooks-dev-us-east-1, Rest of role hooks-dev-us-east-1, function hooks-dev, Deployment of api hooks
 "
     );
+}
+
+#[test]
+fn a_new_stage_of_an_api_that_is_there_waits_until_its_function_may_be_called() {
+    let before = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
+    let said = shown(&planned(&wanted(YAML), &converged(&before)));
+    let stage = said.lines().find(|line| line.starts_with("CreateStage stage prod < ")).unwrap_or_else(|| panic!("{said}"));
+    for awaited in ["Ready of function hooks-prod", "Permission of function hooks-prod", "Rest of role hooks-prod-us-east-1"] {
+        assert!(stage.contains(awaited), "{said}");
+    }
 }
 
 /// Changes one thing of what is observed; what the plan does then.
