@@ -37,7 +37,7 @@ pub struct Global {
     /// More words: what stays as it is, too
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Only results and errors
+    /// Only results, warnings and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
@@ -63,7 +63,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give a stage a new token
     SetToken(SetToken),
-    /// Put a stage back to what it was before its last deploy
+    /// Put a stage back to what it was before its last change
     Rollback(Rollback),
     /// Show what stands where, and what was changed by hand
     Status(Status),
@@ -199,8 +199,6 @@ pub struct Status {
     pub stack: StackArg,
     #[command(flatten)]
     pub stages: Stages,
-    #[command(flatten)]
-    pub zip: FunctionZip,
 }
 
 #[derive(Debug, Args)]
@@ -327,7 +325,7 @@ pub struct Test {
     /// What is deployed, even if a `routeto dev` of the stack runs in this directory
     #[arg(long)]
     pub deployed: bool,
-    /// Read the stage's token from stdin; else ROUTETO_TOKEN_<STAGE>, and for `dev` it is known
+    /// Read the stage's token from stdin; else ROUTETO_TOKEN_<STAGE>, or ROUTETO_TOKEN for one stage; for `dev` it is known
     #[arg(long)]
     pub token_stdin: bool,
 }

@@ -139,6 +139,4 @@ pub struct Version {
     pub config: FunctionConfig,
     /// Source ARNs that API Gateway may call it from, by statement id.
     pub permissions: BTreeMap<String, String>,
-    /// The version is `Active`.
-    pub active: bool,
 }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Plan {
     pub changes: Vec<Change>,
     pub unchanged: BTreeSet<Id>,
-    /// What would go and doesn't: buckets with objects, queues with messages.
+    /// What would go and doesn't: buckets with objects, queues with messages, an API with stages that aren't ours.
     pub kept: Vec<Kept>,
     /// What a person should know beside the changes.
     pub notes: Vec<String>,
@@ -115,6 +115,12 @@ pub enum Action {
     },
     CreateQueue(Queue),
     UpdateQueue {
+        queue: Queue,
+        attributes: bool,
+        tags: bool,
+    },
+    /// Makes sure of a queue that may be about to go: created once more, which changes nothing where it stays; then what differs.
+    ConfirmQueue {
         queue: Queue,
         attributes: bool,
         tags: bool,
@@ -238,6 +244,7 @@ impl Change {
             | Action::UpdateFunction { .. }
             | Action::WriteApi { .. }
             | Action::UpdateStage { .. } => Some(Verb::Update),
+            Action::ConfirmQueue { attributes, tags, .. } => (*attributes || *tags).then_some(Verb::Update),
             Action::UpdateRole { .. } | Action::UpdateLogGroup { .. } => (self.key.step == Step::Main).then_some(Verb::Update),
             Action::DeleteBucket { .. }
             | Action::DeleteQueue { .. }
@@ -316,9 +323,13 @@ fn obstacles(desired: &Resources, observed: &Observed) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (id, whose) in &observed.foreign {
         if desired.contains_key(id) {
+            let or = match id.kind {
+                Kind::Bucket | Kind::Queue => "say `existing: true` to use that one as it is, or remove or tag it by hand",
+                _ => "or remove or tag that one by hand",
+            };
             failures.push(
                 Failure::new(id.to_string(), format!("a {} of this name is there already and isn't this stack's ({whose})", id.kind))
-                    .now("choose another name, or remove or tag that one by hand; routeto never touches what doesn't carry its tag"),
+                    .now(format!("choose another name, {or}; routeto never touches what doesn't carry its tag")),
             );
         }
     }
@@ -527,15 +538,32 @@ impl Planner<'_> {
         let differences = self.diff(id);
         let dead_letter = queue.redrive.as_ref().map(|redrive| main_of(&Id::new(Kind::Queue, &redrive.dead_letter_queue)));
         // Queues are planned in the order of their names; a dead-letter queue that comes later in it is waited for all the same.
-        let after = dead_letter.filter(|key| !self.observed.resources.contains_key(&key.id));
+        let after = dead_letter.filter(|key| !self.observed.resources.contains_key(&key.id) || !self.is_used(&key.id));
         if self.seen(id).is_none() {
             return self.push(main_of(id), Action::CreateQueue(queue.clone()), differences, after);
         }
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let attributes = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
+        if !self.is_used(id) {
+            return self.push(main_of(id), Action::ConfirmQueue { queue: queue.clone(), attributes, tags }, differences, after);
+        }
         if tags || attributes {
             self.push(main_of(id), Action::UpdateQueue { queue: queue.clone(), attributes, tags }, differences, after);
         }
+    }
+
+    /// A stage sends to this queue, or a queue that one sends to gives up on messages to it. One that nobody uses may have been deleted a
+    /// moment ago: for 60 s it may still answer (SQS, DeleteQueue: "requests you send involving that queue during the 60 seconds might
+    /// succeed").
+    fn is_used(&self, id: &Id) -> bool {
+        let variables = self.observed.stages.values().flat_map(|state| &state.variables);
+        let destinations = variables.filter(|(name, _)| name.starts_with(variable::DESTINATION_PREFIX));
+        let sent_to: BTreeSet<Id> = destinations.filter_map(|(_, value)| destination_id(value)).collect();
+        let gives_up = |queue: &Id| match self.seen(queue) {
+            Some(Resource::Queue(queue)) => queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == id.name),
+            _ => false,
+        };
+        sent_to.contains(id) || sent_to.iter().any(gives_up)
     }
 
     fn log_group(&mut self, id: &Id, group: &LogGroup) {
@@ -672,7 +700,8 @@ impl Planner<'_> {
         if !changes {
             return;
         }
-        if matches!(version, Late::From(_)) || !self.is_active(&stage.function_name, &version) {
+        // The one in use was waited for; another may have been published by a deploy that was cut off, or that Lambda said no to.
+        if known_version(&version).is_none() || known_version(&version) != state.and_then(|state| state.version.clone()) {
             let action = Action::AwaitVersion { function: stage.function_name.clone(), version: version.clone() };
             let after = self.planned([main_of(&function_id)]);
             self.push(step_of(&function_id, Step::Ready), action, vec![], after);
@@ -718,12 +747,6 @@ impl Planner<'_> {
             }
             None => (Late::From(main_of(&function)), false),
         }
-    }
-
-    fn is_active(&self, function: &str, version: &Late) -> bool {
-        let Late::Known(number) = version else { return false };
-        let versions = self.observed.functions.get(function).map(|state| state.versions.as_slice()).unwrap_or_default();
-        versions.iter().any(|version| version.number.to_string() == *number && version.active)
     }
 
     /// The deployment that serves the desired API: the stage's own if it does, else the newest that does, else a new one. A new one, too, where

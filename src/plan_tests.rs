@@ -58,7 +58,6 @@ fn converged(desired: &Resources) -> Observed {
                 number: 1,
                 config: stage.function.clone().expect("a desired stage has a function"),
                 permissions: BTreeMap::from([(statement_id("api1"), source)]),
-                active: true,
             };
             observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version] });
             let mut variables: BTreeMap<String, String> = stage.destinations.clone().into_iter().chain(stage.variables.clone()).collect();
@@ -177,7 +176,8 @@ fn drift_by_hand_is_put_right_where_it_is_and_nowhere_else() {
         let Resource::Queue(queue) = resource(observed, Kind::Queue, "mail-dev") else { unreachable!() };
         queue.redrive = None;
     });
-    assert_eq!(said, "UpdateQueue queue mail-dev\n  dead letters\n");
+    // nothing gives up on messages to the other any more: it may have been deleted by hand just now
+    assert_eq!(said, "ConfirmQueue queue dead-dev\nUpdateQueue queue mail-dev < queue dead-dev\n  dead letters\n");
 
     let said = drift(|observed| {
         let Resource::Stage(stage) = resource(observed, Kind::Stage, "dev") else { unreachable!() };
@@ -196,6 +196,18 @@ fn drift_by_hand_is_put_right_where_it_is_and_nowhere_else() {
         role.policy.as_mut().expect("it has one").put_objects.insert("arn:aws:s3:::another/*".into());
     });
     assert_eq!(said, "UpdateRole role hooks-prod-us-east-1\n  policy\n");
+}
+
+#[test]
+fn a_queue_that_no_stage_uses_is_made_sure_of_before_one_does() {
+    let said = drift(|observed| {
+        observed.stages.remove("dev");
+        observed.resources.remove(&Id::new(Kind::Stage, "dev"));
+    });
+    assert!(said.starts_with("ConfirmQueue queue dead-dev\nConfirmQueue queue mail-dev < queue dead-dev\n"), "{said}");
+    let stage = said.lines().find(|line| line.starts_with("CreateStage stage dev < ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(stage.contains("queue dead-dev, queue mail-dev"), "{said}");
+    assert!(!said.contains("-prod"), "{said}");
 }
 
 #[test]
@@ -576,7 +588,8 @@ fn a_resource_of_our_name_that_isnt_ours_stops_everything() {
     assert_eq!(
         failures[0].to_string(),
         "queue mail-dev: a queue of this name is there already and isn't this stack's (it lacks the tag routeto:stack=hooks)\n  \
-         = help: choose another name, or remove or tag that one by hand; routeto never touches what doesn't carry its tag"
+         = help: choose another name, say `existing: true` to use that one as it is, or remove or tag it by hand; \
+         routeto never touches what doesn't carry its tag"
     );
 }
 

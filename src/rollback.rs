@@ -18,7 +18,7 @@ pub struct Back {
     pub to: (String, String),
 }
 
-/// One change, the stage's; and where it leads.
+/// One change, the stage's, which waits until the version can be called; and where it leads.
 ///
 /// # Errors
 /// Every reason why the former state wouldn't work, or isn't known.
@@ -47,9 +47,6 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
     match versions.iter().find(|version| version.number.to_string() == previous.version) {
         None => missing.push(format!("version {} of the function {function} is gone", previous.version)),
         Some(version) => {
-            if !version.active {
-                missing.push(format!("version {} of the function {function} isn't active", previous.version));
-            }
             if !is_permitted(version, &api.id, stage) {
                 missing.push(format!("API Gateway may not call version {} of the function {function}", previous.version));
             }
@@ -95,8 +92,15 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
         patch,
         tags: None,
     };
-    let change = Change { key: Key { id, step: Step::Main }, action, differences, after: BTreeSet::new() };
-    Ok((Plan { changes: vec![change], ..Plan::default() }, back))
+    let mut changes = vec![];
+    if back.from.1 != back.to.1 {
+        let key = Key { id: Id::new(Kind::Function, &function), step: Step::Ready };
+        let action = Action::AwaitVersion { function, version: Late::Known(back.to.1.clone()) };
+        changes.push(Change { key, action, differences: vec![], after: BTreeSet::new() });
+    }
+    let after = changes.iter().map(|change| change.key.clone()).collect();
+    changes.push(Change { key: Key { id, step: Step::Main }, action, differences, after });
+    Ok((Plan { changes, ..Plan::default() }, back))
 }
 
 /// Why the function couldn't write to a destination; `None` where it can.

@@ -8,7 +8,7 @@ use std::{fmt, future::Future, sync::OnceLock, time::Duration};
 /// Why a call brought no answer.
 #[derive(Clone, Debug)]
 pub struct CallError {
-    /// `service:Operation`, as IAM names it.
+    /// `service:Operation`, as IAM names it; of API Gateway the operation, which IAM knows only as `apigateway:POST` and the like.
     pub call: &'static str,
     /// AWS's error code, where it answered.
     pub code: Option<String>,
@@ -147,7 +147,12 @@ impl CallError {
             }
             "WaitedTooLong" => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
-                format!("allow {} to whoever deploys (README, \"Permissions\"), then run the same command", self.call)
+                let call = if self.call.starts_with("apigateway:") { "API Gateway's actions" } else { self.call };
+                format!("allow {call} to whoever deploys (README, \"Permissions\"), then run the same command")
+            }
+            "Failed" => {
+                "put right what Lambda complains of; if it stays so, change the function (its memory, say), so that it gets another version"
+                    .into()
             }
             "OptInRequired" => "this region or service isn't enabled for the account: choose another --region or enable it".into(),
             _ if self.throttled() => "AWS asks to go slower: run the same command again in a minute".into(),

@@ -64,6 +64,7 @@ impl AwsExecutor<'_> {
             }),
             Action::CreateQueue(queue) => sqs::create(aws, account, queue, tell).await.map(done),
             Action::UpdateQueue { queue, attributes, tags } => sqs::update(aws, account, queue, *attributes, *tags).await.map(done),
+            Action::ConfirmQueue { queue, attributes, tags } => sqs::confirm(aws, account, queue, *attributes, *tags, tell).await.map(done),
             Action::DeleteQueue { purge } => sqs::delete(aws, account, name, *purge).await.map(|held| match held {
                 0 => Outcome::Done,
                 held => Outcome::Kept(messages(held)),

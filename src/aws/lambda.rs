@@ -4,6 +4,7 @@ use super::{
     Aws,
     call::{CallError, called},
     observe::Seen,
+    timeouts,
     wait::{LONG, Tell, Try, until, while_busy},
 };
 use crate::{
@@ -12,11 +13,12 @@ use crate::{
     resource::{Function, FunctionConfig, STACK_TAG, Tags},
 };
 use aws_sdk_lambda::{
+    config::Builder,
     primitives::Blob,
     types::{Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat, LoggingConfig, Runtime, State},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The function's `$LATEST` and its tags; its versions.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Function, FunctionState)>, CallError> {
@@ -49,12 +51,7 @@ async fn versions(aws: &Aws, name: &str) -> Result<Vec<Version>, CallError> {
             Err(error) => return Err(error),
         };
         versions.extend(page.versions().iter().filter_map(|configuration| {
-            Some(Version {
-                number: configuration.version()?.parse().ok()?,
-                config: config_of(configuration),
-                permissions: BTreeMap::new(),
-                active: configuration.state().is_none_or(|state| *state == State::Active),
-            })
+            Some(Version { number: configuration.version()?.parse().ok()?, config: config_of(configuration), permissions: BTreeMap::new() })
         }));
         marker = page.next_marker;
         if marker.is_none() {
@@ -130,6 +127,14 @@ fn in_progress(error: &CallError) -> Option<String> {
     (error.is(&["ResourceConflictException"]) && creating).then(|| "Lambda is still busy with the function".into())
 }
 
+/// The time that a call may take which carries a zip: longer than another's, on a slow line.
+fn sending(zip: &[u8]) -> Builder {
+    /// Bytes a second, of base64.
+    const SLOWEST: u64 = 50_000;
+    let seconds = u64::try_from(zip.len()).unwrap_or(u64::MAX).saturating_mul(4) / 3 / SLOWEST;
+    Builder::new().timeout_config(timeouts(Duration::from_secs(seconds)))
+}
+
 /// Creates the function and publishes its first version, whose number it answers.
 pub async fn create(aws: &Aws, function: &Function, zip: &[u8], tell: Tell<'_>) -> Result<String, CallError> {
     let config = &function.config;
@@ -149,7 +154,7 @@ pub async fn create(aws: &Aws, function: &Function, zip: &[u8], tell: Tell<'_>) 
             .code(FunctionCode::builder().zip_file(Blob::new(zip)).build())
             .set_tags(Some(function.tags.clone().into_iter().collect()))
             .publish(true);
-        called("lambda:CreateFunction", request.send())
+        called("lambda:CreateFunction", request.customize().config_override(sending(zip)).send())
     })
     .await;
     match answer {
@@ -214,7 +219,7 @@ pub async fn update(
                 .function_name(name)
                 .zip_file(Blob::new(zip))
                 .architectures(Architecture::from(config.architecture.as_str()));
-            called("lambda:UpdateFunctionCode", request.send())
+            called("lambda:UpdateFunctionCode", request.customize().config_override(sending(zip)).send())
         })
         .await?;
         updated(aws, name, tell).await?;
@@ -268,7 +273,8 @@ async fn updated(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError>
     .map_err(|waited| waited.of(call))
 }
 
-/// Waits until a version can be called.
+/// Waits until a version can be called. Its state has to be asked for: a list of versions doesn't tell it (Lambda, ListFunctions: "a subset of
+/// the FunctionConfiguration fields").
 pub async fn active(aws: &Aws, name: &str, version: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let call = "lambda:GetFunctionConfiguration";
     until(LONG, tell, || async {

@@ -1,5 +1,5 @@
 //! The lock that keeps two deploys of a stack apart: log streams of `/routeto/<stack>`, made atomically by CloudWatch Logs. Its holder signs
-//! it and gives signs of life; one that gives none is taken over. No state of routeto's own stands anywhere else.
+//! it and gives signs of life; one that gives none is taken over. The lock stands nowhere else.
 //!
 //! `lock-<n>` is made by whoever takes the lock, also from one who left it behind, `free-<n>` when it is given back; the highest number has
 //! it. The streams stay for longer than a look at them is good for, so whoever saw `free-<n>` and then makes `lock-<n+1>` knows that nobody

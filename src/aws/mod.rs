@@ -1,4 +1,4 @@
-//! All that knows the AWS SDK: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
+//! All of the command that talks to AWS: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
 
 pub mod apigateway;
 pub mod call;
@@ -124,6 +124,16 @@ pub fn millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// How long a call may take, and all its tries together, where sending it takes so long.
+fn timeouts(sending: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        // A test's emulator takes its time, and no clock of ours hurries it.
+        .operation_attempt_timeout(real(Duration::from_secs(30) + sending).max(Duration::from_secs(5)))
+        .operation_timeout(real(Duration::from_secs(90) + 2 * sending).max(Duration::from_secs(20)))
+        .build()
+}
+
 impl Aws {
     /// # Errors
     /// When no region is to be found.
@@ -132,14 +142,7 @@ impl Aws {
             profile_exists(&name).await?;
         }
         let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(real(Duration::from_secs(1)));
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(5))
-                // UpdateFunctionCode carries the zip; nothing else takes long. A test's emulator does, and no clock of ours hurries it.
-                .operation_attempt_timeout(real(Duration::from_secs(30)).max(Duration::from_secs(5)))
-                .operation_timeout(real(Duration::from_secs(90)).max(Duration::from_secs(20)))
-                .build(),
-        );
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(timeouts(Duration::ZERO));
         if let Some(region) = &connection.region {
             loader = loader.region(Region::new(region.clone()));
         }

@@ -14,9 +14,9 @@ use crate::{
 use futures_util::future::{try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Versions of a function whose policy is read. The one in use is nearly always the newest; a permission that isn't seen is granted
-/// once more, which changes nothing.
-const NEWEST: usize = 10;
+/// Versions of a function whose policy is read. The one in use is among the newest, unless so many deploys since gave wrong answers and went
+/// back: only a deploy that is proven prunes.
+const NEWEST: usize = 50;
 
 /// A resource of a name of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +123,11 @@ impl<'a> Begun<'a> {
     pub fn stands(&self) -> bool {
         let ours = |role: &Seen<Role>| matches!(role, Seen::Ours(_));
         self.first.api.is_some() || self.first.roles.values().any(ours)
+    }
+
+    /// The history knows no deploy of this stage that came to its end.
+    pub fn was_never_deployed(&self, stage: &str) -> bool {
+        !self.first.history.proven.contains_key(stage)
     }
 
     /// The history says that this stage gave right answers as it is.
@@ -624,7 +629,11 @@ pub async fn all_contents(aws: &Aws, observed: &mut Observed) -> Result<()> {
 
 async fn fill(aws: &Aws, observed: &mut Observed, buckets: Vec<Id>) -> Result<(), CallError> {
     let empty = try_join_all(buckets.into_iter().filter(|id| !observed.contents.contains_key(id)).map(|id| async move {
-        let empty = s3::is_empty(aws, &id.name).await?;
+        let empty = match s3::is_empty(aws, &id.name).await {
+            // It went meanwhile: nothing is lost with it.
+            Err(error) if error.not_found() => true,
+            empty => empty?,
+        };
         Ok::<_, CallError>((id, empty))
     }))
     .await?;

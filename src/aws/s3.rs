@@ -114,7 +114,12 @@ pub async fn observe(
     let tagged = tags.get(STACK_TAG).map(String::as_str) == Some(stack);
     if !tagged {
         // What a crash leaves where tags come in a second call: empty and without any tag.
-        if !tags.is_empty() || !is_empty(aws, name).await? {
+        let empty = match is_empty(aws, name).await {
+            // It was just deleted, and only some of S3 knew.
+            Err(error) if error.not_found() => return Ok(Seen::Absent),
+            empty => empty?,
+        };
+        if !tags.is_empty() || !empty {
             let whose = match tags.get(STACK_TAG) {
                 Some(other) => format!("it belongs to the stack {other}"),
                 None => format!("it lacks the tag {STACK_TAG}={stack}"),
@@ -292,6 +297,18 @@ pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_
         }
         made => made?,
     };
+    if let Made::Before = made {
+        let stack = bucket.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
+        if let Seen::Foreign(whose) = observe(aws, account, stack, &bucket.name, None).await? {
+            return Err(CallError {
+                call: "s3:CreateBucket",
+                code: Some("BucketAlreadyOwnedByYou".into()),
+                status: None,
+                message: format!("a bucket of this name is there already and isn't this stack's ({whose})"),
+                retry_after: None,
+            });
+        }
+    }
     use BucketPart::*;
     let mut parts = vec![PublicAccess, Ownership, Encryption];
     if !bucket.expire_after.is_empty() {
@@ -361,8 +378,13 @@ pub async fn update(
     futures_util::future::try_join_all(writes).await.map(drop)
 }
 
+/// A bucket that was just made may be unknown to some of S3 for a moment.
 async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(tell: Tell<'_>, write: impl FnMut() -> F) -> Result<(), CallError> {
-    let busy = |error: &CallError| error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
+    let busy = |error: &CallError| match error {
+        error if error.is(&["OperationAborted", "ConflictException"]) => Some("another change of the bucket".into()),
+        error if error.is(&["NoSuchBucket"]) => Some("S3 doesn't know the bucket everywhere yet".into()),
+        _ => None,
+    };
     while_busy("s3:PutBucket", Duration::from_secs(30), tell, busy, write).await
 }
 

@@ -107,6 +107,31 @@ fn settings(account: &Account, queue: &Queue) -> HashMap<Name, String> {
 
 /// Creates the queue with its attributes and tags in one call.
 pub async fn create(aws: &Aws, account: &Account, queue: &Queue, tell: Tell<'_>) -> Result<(), CallError> {
+    if create_call(aws, account, queue, tell).await? {
+        return Ok(());
+    }
+    // Made in the meantime with other attributes: ours if the tag says so.
+    let stack = queue.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
+    match observe(aws, account, stack, &queue.name).await? {
+        Seen::Foreign(whose) => Err(CallError {
+            call: "sqs:CreateQueue",
+            code: Some("QueueNameExists".into()),
+            status: None,
+            message: format!("a queue of this name is there already and isn't this stack's ({whose})"),
+            retry_after: None,
+        }),
+        _ => update(aws, account, queue, true, true).await,
+    }
+}
+
+/// Makes sure that a queue of ours is there and stays, then sets what differs.
+pub async fn confirm(aws: &Aws, account: &Account, queue: &Queue, attributes: bool, tags: bool, tell: Tell<'_>) -> Result<(), CallError> {
+    create_call(aws, account, queue, tell).await?;
+    update(aws, account, queue, attributes, tags).await
+}
+
+/// False where there is one with other attributes; one with just these is answered as if it were made.
+async fn create_call(aws: &Aws, account: &Account, queue: &Queue, tell: Tell<'_>) -> Result<bool, CallError> {
     let busy = |error: &CallError| {
         error
             .is(&["QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"])
@@ -123,9 +148,8 @@ pub async fn create(aws: &Aws, account: &Account, queue: &Queue, tell: Tell<'_>)
     })
     .await;
     match answer {
-        Ok(_) => Ok(()),
-        // Made in the meantime with other attributes: set them.
-        Err(error) if error.is(&["QueueAlreadyExists", "QueueNameExists"]) => update(aws, account, queue, true, true).await,
+        Ok(_) => Ok(true),
+        Err(error) if error.is(&["QueueAlreadyExists", "QueueNameExists"]) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -47,7 +47,7 @@ pub const LONG: Duration = Duration::from_secs(300);
 /// Tries until it is done or `limit` is over; then the last reason.
 ///
 /// # Errors
-/// The try's own, or `Err(Ok(reason))` when the limit is over.
+/// [`Waited::Failed`] with the try's own error, or [`Waited::TooLong`] with the last reason when the limit is over.
 pub async fn until<T, F, E>(limit: Duration, tell: Tell<'_>, mut attempt: impl FnMut() -> F) -> Result<T, Waited<E>>
 where
     F: Future<Output = Result<Try<T>, E>>,

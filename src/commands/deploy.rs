@@ -10,6 +10,7 @@ use crate::{
     aws::{
         Aws,
         execute::AwsExecutor,
+        lambda,
         observe::{self, Begun},
     },
     cli, desired,
@@ -64,7 +65,16 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         }
         first => context.under_lock(work.under_lock(&begun, first, &args, tokens)).await?,
     };
-    report(context, &stack, &stages, &aws, &done, &args, start)
+    report(context, &stack, &stages, &aws, &done, &args, start)?;
+    // Who made it was killed before it could show its token, or it never gave right answers.
+    let made_before = |stage: &&String| done.planned.observed.stages.get(*stage).is_some_and(|state| !token::is_shut(&state.valid_token));
+    for stage in stages.iter().filter(|stage| begun.was_never_deployed(stage)).filter(made_before).filter(|_| needs_token(&stack)) {
+        let command = format!("{} --stage {stage}", args.stack.command("set-token"));
+        context
+            .report
+            .note(&format!("stage {stage} has a token of a deploy that didn't end; if you don't have it, make another: {command}"));
+    }
+    Ok(())
 }
 
 struct Work<'a> {
@@ -202,6 +212,18 @@ impl Work<'_> {
         if unproven.is_empty() || !can_invoke(self.aws) {
             return Ok(());
         }
+        // It may have been cut off before the version was ready, and where Lambda can't make it so, it alone says why.
+        let versions = unproven.iter().filter_map(|name| {
+            let version = done.planned.observed.stages.get(name)?.version.as_deref()?;
+            Some((&self.desired_stage(done, name)?.function_name, version))
+        });
+        let progress = self.context.progress.clone();
+        let tell = &move |reason: String| progress.step(&reason);
+        futures_util::future::try_join_all(versions.map(|(function, version)| async move {
+            let ready = lambda::active(self.aws, function, version, tell).await;
+            ready.map_err(|error| error.about(Id::new(Kind::Function, function)))
+        }))
+        .await?;
         self.prove(done, &unproven, args).await?;
         self.remember(done, "deployed").await;
         Ok(())

@@ -241,7 +241,9 @@ impl Context {
                 let held = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
                 let why = held.and_then(|(lock, _)| lock.lost()).unwrap_or_default();
                 let failure = Failure::new("lock", why);
-                Err(failure.now("wait until the other ends, then run the same command again: it goes on from there").into())
+                // The next run won't make it again.
+                self.show_tokens();
+                Err(failure.now(format!("wait until the other ends; {}", self.again())).into())
             }
         };
         self.release().await;

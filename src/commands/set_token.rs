@@ -60,7 +60,14 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         // Nobody could make it again: it is shown whatever becomes of the rest.
         context.unshown().insert(args.stage.clone(), token.clone());
     }
-    apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await.map_err(|error| error.about(&place))?;
+    // Where nothing was heard of it, it may be set all the same.
+    let set = apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await;
+    set.inspect_err(|error| {
+        if error.status.is_none_or(|status| status >= 500) {
+            context.show_tokens()
+        }
+    })
+    .map_err(|error| error.about(&place))?;
     let url = invoke_url(&account, &api, &args.stage);
     if can_invoke(&aws) {
         context.progress.step("waiting until the new token is live");

@@ -57,7 +57,7 @@ pub fn check(program: &[u8], architecture: Architecture, place: &str) -> Result<
             Architecture::Arm64 => "aarch64",
         };
         return Err(Failure::new(place, format!("it needs glibc {version}{by}, Lambda's provided.al2023 has {NEWEST_GLIBC}")).now(format!(
-            "build on an older distribution (Amazon Linux 2023, Debian 11, Ubuntu 20.04), or a static program: rustup target add {target}-unknown-linux-musl"
+            "build on an older distribution (Amazon Linux 2023, Debian 11, Ubuntu 20.04), or give a zip that was built there or for {target}-unknown-linux-musl: --function-zip FILE"
         )));
     }
     Ok(newest.map(|(version, _)| *version))
@@ -227,7 +227,8 @@ pub mod tests {
         assert_eq!(
             error(&bytes, Architecture::X86_64),
             "bootstrap: it needs glibc 2.38 (for __isoc23_strtol, strlcpy), Lambda's provided.al2023 has 2.34\n  = help: build on an older \
-             distribution (Amazon Linux 2023, Debian 11, Ubuntu 20.04), or a static program: rustup target add x86_64-unknown-linux-musl"
+             distribution (Amazon Linux 2023, Debian 11, Ubuntu 20.04), or give a zip that was built there or for x86_64-unknown-linux-musl: \
+             --function-zip FILE"
         );
     }
 

@@ -147,7 +147,7 @@ fn belongs(attribute: &str, method: &str) -> bool {
 fn is_shown(change: &Change) -> bool {
     match change.action {
         Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } => false,
-        Action::Permit { .. } => !change.differences.is_empty(),
+        Action::Permit { .. } | Action::ConfirmQueue { .. } => !change.differences.is_empty(),
         _ => !matches!(change.key.step, Step::Trim | Step::Rest) || !change.differences.is_empty(),
     }
 }

@@ -126,6 +126,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (Action::AwaitVersion { .. }, _) => ("waiting for", "ready"),
         (Action::CreateDeployment { .. }, _) => ("deploying", "deployed"),
         (Action::Journal { .. }, _) => ("writing down", "written"),
+        (Action::ConfirmQueue { .. }, None) => ("making sure of", "there"),
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),

@@ -101,6 +101,35 @@ fn a_function_that_is_pending_before_it_is_active() {
     waited_out(Which::During("lambda:GetFunctionConfiguration", seconds(40)), pending, "version 1 is Pending");
 }
 
+/// Not by the first run, and not by another, which finds the version published already.
+#[test]
+fn a_version_that_lambda_can_not_make_ready_is_moved_to_by_no_run() {
+    let text = r#"{"FunctionName":"x","State":"Failed","StateReason":"its key is gone","LastUpdateStatus":"Successful"}"#;
+    let failed = || What::Body { status: 200, kind: "application/json", text: text.to_owned() };
+    let every = || Which::Every("lambda:GetFunctionConfiguration");
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let function = format!("function {}-prod", stack.name);
+    let words = [function.as_str(), "Lambda couldn't make the function ready: its key is gone", "so that it gets another version"];
+    // the stage of a new API is there, and the next run still says why it gives no right answers
+    proxy.fault(every(), failed());
+    for _ in 0..2 {
+        deploy(&stack, &proxy).fails(1, &words);
+    }
+    proxy.heal();
+    deploy(&stack, &proxy).check();
+    stack.rewrite(&YAML.replace("routes:", "function: { memory: 256 }\nroutes:"));
+    proxy.fault(every(), failed());
+    proxy.clear();
+    for _ in 0..2 {
+        deploy(&stack, &proxy).fails(1, &words);
+    }
+    assert!(!proxy.mutations().contains(&"apigateway:UpdateStage".to_owned()), "{:?}", proxy.mutations());
+    proxy.heal();
+    deploy(&stack, &proxy).check();
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
 #[test]
 fn an_update_of_the_function_that_is_in_progress() {
     let busy = "The operation cannot be performed at this time. An update is in progress for resource";
@@ -108,6 +137,12 @@ fn an_update_of_the_function_that_is_in_progress() {
         let refused = answer(409, "ResourceConflictException", busy);
         waited_out_by_a_change(Which::During(operation, seconds(30)), refused, "Lambda is still busy with the function");
     }
+}
+
+#[test]
+fn a_bucket_that_some_of_s3_does_not_know_yet() {
+    let unknown = answer(404, "NoSuchBucket", "The specified bucket does not exist");
+    waited_out(Which::During("s3:PutBucketPolicy", seconds(20)), unknown, "S3 doesn't know the bucket everywhere yet");
 }
 
 #[test]
@@ -155,6 +190,24 @@ fn a_quota_that_is_reached_is_no_throttling() {
 fn a_queue_whose_name_sqs_keeps_for_sixty_seconds() {
     let refused = answer(400, "QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another.");
     waited_out(Which::During("sqs:CreateQueue", seconds(60)), refused, "SQS keeps the name of a deleted queue for 60 s");
+}
+
+/// It answers as it did, and no stage uses it: SQS says that it is about to go only when it is to be made.
+#[test]
+fn a_queue_that_was_deleted_a_moment_ago_and_still_answers() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Every("apigateway:CreateStage"), answer(403, "AccessDenied", "no"));
+    deploy(&stack, &proxy).fails(1, &["CreateStage"]);
+    proxy.heal();
+    let refused = answer(400, "QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another.");
+    proxy.fault(Which::During("sqs:CreateQueue", seconds(60)), refused);
+    told(&deploy(&stack, &proxy).check(), "SQS keeps the name of a deleted queue for 60 s");
+    proxy.heal();
+    // a stage uses it now: it is there
+    proxy.clear();
+    deploy(&stack, &proxy).check();
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
 }
 
 #[test]

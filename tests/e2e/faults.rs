@@ -8,13 +8,14 @@ use crate::support::world::{World, differences};
 use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which, root, stack, target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,12 @@ enum Kind {
     Slow,
     Kill,
     KillAfter,
+    Refused,
     Interrupt,
     Terminate,
 }
 
-const KINDS: [(Kind, &str); 11] = [
+const KINDS: [(Kind, &str); 12] = [
     (Kind::Answer500, "500 after it was done"),
     (Kind::Answer503, "503"),
     (Kind::Throttled, "429"),
@@ -57,6 +59,7 @@ const KINDS: [(Kind, &str); 11] = [
     (Kind::Slow, "slow answer"),
     (Kind::Kill, "kill -9 before"),
     (Kind::KillAfter, "kill -9 after"),
+    (Kind::Refused, "403"),
     (Kind::Interrupt, "Ctrl-C"),
     (Kind::Terminate, "SIGTERM"),
 ];
@@ -67,6 +70,8 @@ impl Kind {
             Kind::Answer500 => What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" },
             Kind::Answer503 => What::Answer { status: 503, code: "ServiceUnavailable", message: "fault" },
             Kind::Throttled => What::Answer { status: 429, code: "TooManyRequestsException", message: "fault" },
+            // nothing tries that again: the command fails
+            Kind::Refused => What::Answer { status: 403, code: "AccessDenied", message: "fault" },
             Kind::CutBefore => What::CutBefore,
             Kind::CutAfter => What::CutAfter,
             Kind::Silence => What::Silence,
@@ -203,6 +208,9 @@ struct Outcome {
     /// From the signal to the end.
     ended: Option<Duration>,
     problems: Vec<String>,
+    /// Which build of routeto it was.
+    #[serde(default)]
+    build: String,
 }
 
 /// A command with its fault, then again without.
@@ -229,7 +237,16 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
         problems.push(format!("the same command again ended with {}: {}", again.status, end(&again)));
     }
     problems.extend(differences(&scene.world(), &clean.worlds[&cell.command]));
-    Outcome { cell, operation, status: output.status, ended, problems }
+    Outcome { cell, operation, status: output.status, ended, problems, build: build().to_owned() }
+}
+
+/// The beginning of the SHA-256 of the program under test.
+fn build() -> &'static str {
+    static BUILD: OnceLock<String> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        let digest = Sha256::digest(fs::read(env!("CARGO_BIN_EXE_routeto")).unwrap());
+        digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    })
 }
 
 fn end(output: &Output) -> String {
@@ -412,12 +429,19 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
     let struck: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.operation.is_some()).collect();
     let converged = struck.iter().filter(|outcome| outcome.problems.is_empty()).count();
     let all: usize = table.values().map(Vec::len).sum();
+    let builds = match struck.iter().map(|outcome| outcome.build.as_str()).collect::<BTreeSet<_>>().len() {
+        0 | 1 => String::new(),
+        builds => {
+            let last = struck.iter().filter(|outcome| outcome.build == build()).count();
+            format!("; {last} of them by the last of {builds} builds of routeto")
+        }
+    };
     let mut text = format!(
         "# Every call, every fault\n\n\
          `stacks/routeto.yaml` (two stages, three routes), deployed, changed, deployed again, given a token and torn down through a proxy that does something\n\
          to one call of one of these commands; then the same command again. The state must be a clean run's: all resources, names, tags, versions,\n\
          policies; after a teardown nothing.\n\n\
-         Run on {}, seed {seed}, eight stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged.\n\
+         Run on {}, seed {seed}, eight stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged{builds}.\n\
          `tests/e2e/faults.rs` runs 60 of them each time. `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` goes on with the table, those\n\
          that may change something first, and writes this file.\n\n\
          A cell: calls struck of those that the clean run has, first those that may change something, then those that read.\n\n",

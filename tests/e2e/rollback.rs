@@ -50,7 +50,7 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     let first = stack.deploy();
     let old = variables(&stack);
     stack.rewrite(&changed());
-    let second = stack.deploy();
+    let second = Deployed(stack.routeto("deploy", "").env("GITHUB_SHA", "0123456789abcdef0123456789abcdef01234567").json());
     let new = variables(&stack);
     assert_ne!(old, new);
     second.store("prod", "/input", JSON, b"{}");
@@ -83,7 +83,13 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     let what: Vec<&str> = history.iter().map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap()).collect();
     assert_eq!(what, ["rolled back", "rolled back", "deployed", "deployed"], "{status}");
     assert!(history.iter().all(|line| line.trim_start().starts_with("20") && line.contains("Z ") && line.contains(" by ")), "{status}");
-    assert!(history[2].contains("(version 2)") && history[2].contains(", code ") && history[2].contains(", API "), "{status}");
+    assert!(
+        history[2].contains("(version 2)")
+            && history[2].contains("commit 0123456")
+            && history[2].contains(", code ")
+            && history[2].contains(", API "),
+        "{status}"
+    );
     // and all of it goes
     stack.teardown();
     assert_eq!(stack.world().names(), [] as [String; 0]);
@@ -135,6 +141,24 @@ fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_s
     deployed.store("prod", "/input", "text/x-6", b"{}");
     stack.teardown();
     assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// Each deploy that gives wrong answers leaves a version, and none of them is pruned.
+#[test]
+fn a_rollback_finds_its_version_behind_a_dozen_that_came_to_nothing() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let first = stack.deploy();
+    for memory in 200..212 {
+        aws::call("lambda", "update_function_configuration", json!({"FunctionName": stack.fill("NAME-prod"), "MemorySize": memory}));
+        aws::call("lambda", "publish_version", json!({"FunctionName": stack.fill("NAME-prod")}));
+    }
+    stack.rewrite(&changed());
+    wrong(&proxy);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("so it was rolled back to deployment ") && output.stderr.contains("function version 1\n"), "{output:?}");
+    proxy.heal();
+    first.store("prod", "/input", JSON, b"{}");
 }
 
 /// As fast as the tests can wait: 90 seconds take 3.

@@ -104,6 +104,30 @@ fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     first.teardown();
 }
 
+#[test]
+fn a_queue_that_somebody_made_since_the_look_stays_as_it_is() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack =
+        Stack::through(&proxy, &ONE.replace("s3: { bucket: \"NAME-${stage}\", prefix: one/ }", "sqs: { queue: \"NAME-${stage}\" }"));
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("sqs:CreateQueue", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let name = stack.fill("NAME-prod");
+    aws::call("sqs", "create_queue", json!({"QueueName": name, "Attributes": {"MessageRetentionPeriod": "60"}}));
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 1, "{output:?}");
+    let words = "a queue of this name is there already and isn't this stack's (it lacks the tag routeto:stack=";
+    assert!(output.stderr.contains(words), "{output:?}");
+    let url = aws::queue_url(&name).unwrap();
+    assert!(aws::call("sqs", "list_queue_tags", json!({"QueueUrl": url}))["Tags"].is_null());
+    let attributes = aws::call("sqs", "get_queue_attributes", json!({"QueueUrl": url, "AttributeNames": ["MessageRetentionPeriod"]}));
+    assert_eq!(attributes["Attributes"]["MessageRetentionPeriod"], "60");
+    aws::call("sqs", "delete_queue", json!({"QueueUrl": url}));
+    stack.teardown();
+}
+
 /// It saw nothing at all, so it doesn't look again after it took the lock.
 #[test]
 fn a_log_group_that_somebody_made_since_the_look_stays_as_it_is() {

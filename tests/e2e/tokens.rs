@@ -175,6 +175,19 @@ fn a_token_that_the_environment_changed_is_told_of_and_one_that_is_there_already
 
 /// Nobody could make it again, and with `--now` it is the only one that works.
 #[test]
+fn a_token_is_shown_though_nothing_was_heard_of_whether_it_was_set() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let deployed = stack.deploy();
+    proxy.fault(Which::Every("apigateway:UpdateStage"), What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" });
+    let set = stack.routeto("set-token", "--stage prod --now --show-token").env("ROUTETO_TEST_CLOCK", "20");
+    let output = set.shows_secrets().status(1).check();
+    let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
+    proxy.heal();
+    assert_eq!(with(&deployed, token).status, 200);
+}
+
+#[test]
 fn a_token_that_was_set_is_shown_though_the_command_is_interrupted_before_it_is_live() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
