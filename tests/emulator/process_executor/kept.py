@@ -10,7 +10,7 @@ import moto.core.responses
 import werkzeug.routing.matcher
 
 from localstack.services.apigateway.next_gen.execute_api import template_mapping
-from localstack.services.lambda_.invocation import lambda_models
+from localstack.services.lambda_.invocation import lambda_models, version_manager
 from localstack.services.logs import provider as logs
 
 
@@ -35,3 +35,5 @@ def install():
     # each request is held against some hundred patterns; re's own cache is Python
     werkzeug.routing.matcher.re = SimpleNamespace(**{**vars(re), "compile": keep(re.compile)})
     moto.core.responses.method_names_from_class = keep(moto.core.responses.method_names_from_class)
+    # each invocation sends the emulator a request of its own, with a metric that nobody reads
+    version_manager.record_cw_metric_invocation = version_manager.record_cw_metric_error = lambda **_: None
