@@ -2,6 +2,8 @@
 
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws};
 use serde_json::{Value, json};
+use std::thread;
+use std::time::Duration;
 
 const YAML: &str = r#"
 stack: NAME
@@ -149,9 +151,17 @@ fn a_rollback_finds_its_version_behind_a_dozen_that_came_to_nothing() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let first = stack.deploy();
+    let function = stack.fill("NAME-prod");
+    // refused as long as the one before is under way
+    let call = |operation: &str, arguments: Value| {
+        while let Err(refused) = aws::try_call("lambda", operation, arguments.clone()) {
+            assert!(refused.code == "ResourceConflictException", "{refused:?}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
     for memory in 200..212 {
-        aws::call("lambda", "update_function_configuration", json!({"FunctionName": stack.fill("NAME-prod"), "MemorySize": memory}));
-        aws::call("lambda", "publish_version", json!({"FunctionName": stack.fill("NAME-prod")}));
+        call("update_function_configuration", json!({"FunctionName": function, "MemorySize": memory}));
+        call("publish_version", json!({"FunctionName": function}));
     }
     stack.rewrite(&changed());
     wrong(&proxy);
