@@ -404,7 +404,11 @@ impl Planner<'_> {
             }
         }
         self.deletions();
-        let changed: BTreeSet<&Id> = self.plan.changes.iter().map(|change| &change.key.id).collect();
+        // To look whether something is there changes nothing.
+        let looks = |change: &&Change| {
+            matches!(change.action, Action::AwaitVersion { .. } | Action::ConfirmQueue { .. }) && change.differences.is_empty()
+        };
+        let changed: BTreeSet<&Id> = self.plan.changes.iter().filter(|change| !looks(change)).map(|change| &change.key.id).collect();
         self.plan.unchanged =
             self.desired.keys().filter(|id| self.observed.resources.contains_key(id) && !changed.contains(id)).cloned().collect();
         // Old versions alone are no reason to change anything: a deploy with nothing to do makes no mutating call.

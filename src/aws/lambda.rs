@@ -131,7 +131,7 @@ fn in_progress(error: &CallError) -> Option<String> {
 fn sending(zip: &[u8]) -> Builder {
     /// Bytes a second, of base64.
     const SLOWEST: u64 = 50_000;
-    let seconds = u64::try_from(zip.len()).unwrap_or(u64::MAX).saturating_mul(4) / 3 / SLOWEST;
+    let seconds = (u64::try_from(zip.len()).unwrap_or(u64::MAX).saturating_mul(4) / 3 / SLOWEST).min(600);
     Builder::new().timeout_config(timeouts(Duration::from_secs(seconds)))
 }
 

@@ -11,7 +11,11 @@ use crate::{
     resource::*,
     spec::Stack,
 };
-use futures_util::future::{try_join, try_join_all};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{try_join, try_join_all},
+    stream,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Versions of a function whose policy is read. The one in use is among the newest, unless so many deploys since gave wrong answers and went
@@ -125,9 +129,10 @@ impl<'a> Begun<'a> {
         self.first.api.is_some() || self.first.roles.values().any(ours)
     }
 
-    /// The history knows no deploy of this stage that came to its end.
-    pub fn was_never_deployed(&self, stage: &str) -> bool {
-        !self.first.history.proven.contains_key(stage)
+    /// Deployment and version with which the history last saw a deploy of this stage come to its end.
+    pub fn last_deployed(&self, stage: &str) -> Option<(&str, &str)> {
+        let [deployment, version, _] = self.first.history.proven.get(stage)?;
+        Some((deployment, version))
     }
 
     /// The history says that this stage gave right answers as it is.
@@ -477,12 +482,12 @@ async fn all_permissions(aws: &Aws, functions: &BTreeMap<String, Seen<(Function,
         };
         versions.iter().rev().take(NEWEST).map(move |version| (name.clone(), version.number))
     });
-    let all = try_join_all(versions.map(|(name, number)| async move {
+    let calls = versions.map(|(name, number)| async move {
         let permissions = lambda::permissions(aws, &name, number).await?;
-        Ok::<_, CallError>(((name, number), permissions))
-    }))
-    .await?;
-    Ok(all.into_iter().collect())
+        Ok(((name, number), permissions))
+    });
+    // Lambda answers 15 of these a second (its quota for the control plane, all calls together).
+    stream::iter(calls).buffer_unordered(8).try_collect().await
 }
 
 fn insert(observed: &mut Observed, resource: Resource) {

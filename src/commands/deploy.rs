@@ -18,7 +18,8 @@ use crate::{
     observed::Secret,
     openapi,
     package::Artifact,
-    plan::{Action, Change, Late, Verb},
+    plan::{Action, Change, Key, Late, Step, Verb},
+    previous::Previous,
     report::{Style, json},
     resource::{Id, Kind, Resource, Stage},
     spec::{Stack, TokenRule},
@@ -66,15 +67,24 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         first => context.under_lock(work.under_lock(&begun, first, &args, tokens)).await?,
     };
     report(context, &stack, &stages, &aws, &done, &args, start)?;
-    // Who made it was killed before it could show its token, or it never gave right answers.
-    let made_before = |stage: &&String| done.planned.observed.stages.get(*stage).is_some_and(|state| !token::is_shut(&state.valid_token));
-    for stage in stages.iter().filter(|stage| begun.was_never_deployed(stage)).filter(made_before).filter(|_| needs_token(&stack)) {
+    for stage in stages.iter().filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage)) {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         context
             .report
             .note(&format!("stage {stage} has a token of a deploy that didn't end; if you don't have it, make another: {command}"));
     }
     Ok(())
+}
+
+/// Whoever made the stage was killed, it may be before its token was shown: it never moved since, and no deploy of it is known to have ended.
+fn may_be_unknown(begun: &Begun<'_>, done: &Deployed, stage: &str) -> bool {
+    let Some(state) = done.planned.observed.stages.get(stage) else { return false };
+    let serves = (state.deployment.as_str(), state.version.as_deref().unwrap_or_default());
+    let given = std::env::var(variable(stage)).or_else(|_| std::env::var("ROUTETO_TOKEN"));
+    !token::is_shut(&state.valid_token)
+        && begun.last_deployed(stage) != Some(serves)
+        && Previous::read(&state.variables).is_none()
+        && !given.is_ok_and(|token| token::opens(&state.valid_token, &token))
 }
 
 struct Work<'a> {
@@ -153,7 +163,7 @@ impl Work<'_> {
         let mut done = Deployed { planned, applied, tokens, back: BTreeMap::new() };
         // What the former state needs goes only when the new one is known to work.
         let proven = match failures(&done.applied) {
-            Ok(()) => self.prove(&mut done, stages, args).await,
+            Ok(()) => self.prove(begun, &mut done, stages, args).await,
             Err(error) => Err(error),
         };
         let outcome = match proven {
@@ -212,25 +222,34 @@ impl Work<'_> {
         if unproven.is_empty() || !can_invoke(self.aws) {
             return Ok(());
         }
-        // It may have been cut off before the version was ready, and where Lambda can't make it so, it alone says why.
-        let versions = unproven.iter().filter_map(|name| {
-            let version = done.planned.observed.stages.get(name)?.version.as_deref()?;
-            Some((&self.desired_stage(done, name)?.function_name, version))
-        });
-        let progress = self.context.progress.clone();
-        let tell = &move |reason: String| progress.step(&reason);
-        futures_util::future::try_join_all(versions.map(|(function, version)| async move {
-            let ready = lambda::active(self.aws, function, version, tell).await;
-            ready.map_err(|error| error.about(Id::new(Kind::Function, function)))
-        }))
-        .await?;
-        self.prove(done, &unproven, args).await?;
+        self.prove(begun, done, &unproven, args).await?;
         self.remember(done, "deployed").await;
         Ok(())
     }
 
+    /// Waits for versions that no deploy is known to have waited for: one that was cut off made its stage before. Where Lambda can't make one
+    /// ready, it alone says why.
+    async fn ready(&self, begun: &Begun<'_>, done: &Deployed, stages: &BTreeSet<String>) -> Result<()> {
+        let versions = stages.iter().filter_map(|name| {
+            let function = &self.desired_stage(done, name)?.function_name;
+            let (_, version) = serving(done, name);
+            let awaited = done.applied.done.contains(&Key { id: Id::new(Kind::Function, function), step: Step::Ready });
+            let known = begun.last_deployed(name).is_some_and(|(_, last)| last == version);
+            (!awaited && !known).then_some((function, version))
+        });
+        let progress = self.context.progress.clone();
+        let tell = &move |reason: String| progress.step(&reason);
+        let all = versions.map(|(function, version)| async move {
+            let ready = lambda::active(self.aws, function, &version, tell).await;
+            ready.map_err(|error| error.about(Id::new(Kind::Function, function)))
+        });
+        futures_util::future::try_join_all(all).await?;
+        self.context.progress.step_done();
+        Ok(())
+    }
+
     /// Probes what was deployed; a stage that moved and gives wrong answers goes back.
-    async fn prove(&self, done: &mut Deployed, stages: &BTreeSet<String>, args: &cli::Deploy) -> Result<()> {
+    async fn prove(&self, begun: &Begun<'_>, done: &mut Deployed, stages: &BTreeSet<String>, args: &cli::Deploy) -> Result<()> {
         let Work { context, stack, aws, .. } = *self;
         if !can_invoke(aws) {
             context
@@ -239,6 +258,7 @@ impl Work<'_> {
             return Ok(());
         }
         let Some(api) = api_id(done) else { return Ok(()) };
+        self.ready(begun, done, stages).await?;
         let closed = done.planned.observed.api.as_ref().is_some_and(|api| probe::may_keep_out(&api.carried));
         context.progress.step("probing every route");
         let progress = context.progress.clone();

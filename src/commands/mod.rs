@@ -262,6 +262,10 @@ impl Context {
     /// Shows the tokens that were made, if that is allowed and was not done.
     pub fn show_tokens(&self) {
         let tokens = std::mem::take(&mut *self.unshown());
+        if !tokens.is_empty() {
+            // Lines that are still drawn would be drawn over it.
+            self.progress.clear();
+        }
         if self.report.json && !tokens.is_empty() {
             let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
             self.report.result(&json!({"version": VERSION, "stages": stages}).to_string());

@@ -7,7 +7,9 @@ use crate::{
     cli,
     error::{Error, Failure, Result},
     observed::{Account, Observed},
+    plan::Key,
     report::json,
+    resource::Kind,
     rollback::{Back, plan},
     spec::Stack,
 };
@@ -76,7 +78,8 @@ pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: 
     context.remember(aws, &stack.name, &line).await;
     if !applied.failed.is_empty() {
         // A call's own hint may be to run the same command again.
-        return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure.now(LOOK_FIRST)).collect()));
+        let first = |(key, failure): (Key, Failure)| if key.id.kind == Kind::Stage { failure.now(LOOK_FIRST) } else { failure };
+        return Err(Error::Failed(applied.failed.into_iter().map(first).collect()));
     }
     Ok((observed, back))
 }

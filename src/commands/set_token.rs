@@ -63,8 +63,9 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     // Where nothing was heard of it, it may be set all the same.
     let set = apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await;
     set.inspect_err(|error| {
-        if error.status.is_none_or(|status| status >= 500) {
-            context.show_tokens()
+        if error.status.is_none_or(|status| status >= 500) && !error.is(&["WaitedTooLong"]) {
+            context.report.warning("nothing was heard of whether the token was set: it may be");
+            context.show_tokens();
         }
     })
     .map_err(|error| error.about(&place))?;

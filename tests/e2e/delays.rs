@@ -115,7 +115,11 @@ fn a_version_that_lambda_can_not_make_ready_is_moved_to_by_no_run() {
     proxy.fault(every(), failed());
     for _ in 0..2 {
         deploy(&stack, &proxy).fails(1, &words);
+        assert!(stack.world().stage("prod").is_object());
     }
+    // nor does one that has something else to do
+    stack.rewrite(&YAML.replace("prod: {}", "prod: { throttle: { rate: 5, burst: 10 } }"));
+    deploy(&stack, &proxy).fails(1, &words);
     proxy.heal();
     deploy(&stack, &proxy).check();
     stack.rewrite(&YAML.replace("routes:", "function: { memory: 256 }\nroutes:"));
@@ -126,6 +130,7 @@ fn a_version_that_lambda_can_not_make_ready_is_moved_to_by_no_run() {
     }
     assert!(!proxy.mutations().contains(&"apigateway:UpdateStage".to_owned()), "{:?}", proxy.mutations());
     proxy.heal();
+    // the throttle goes in the same call
     deploy(&stack, &proxy).check();
     stack.routeto("plan", "--exit-code").status(0).check();
 }

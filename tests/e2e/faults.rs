@@ -229,6 +229,11 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     if operation.is_some() && !cell.kind.codes().contains(&output.status) || operation.is_none() && output.status != 0 {
         problems.push(format!("the struck command ended with {}: {}", output.status, end(&output)));
     }
+    // a refused change is no success; the lock is given back and the history written as well as may be
+    let writes = operation.as_deref().is_some_and(|operation| cell.writes && !operation.starts_with("logs:"));
+    if cell.kind == Kind::Refused && writes && output.status == 0 {
+        problems.push(format!("the struck command ended with 0: {}", end(&output)));
+    }
     if output.stderr.contains("panicked") {
         problems.push(format!("it panicked: {}", end(&output)));
     }

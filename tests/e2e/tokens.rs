@@ -1,6 +1,7 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
+use crate::support::proxy::{Caller, Signal};
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, post, query, stack};
 use serde_json::json;
 use std::thread;
@@ -174,6 +175,25 @@ fn a_token_that_the_environment_changed_is_told_of_and_one_that_is_there_already
 }
 
 /// Nobody could make it again, and with `--now` it is the only one that works.
+#[test]
+fn a_deploy_after_one_that_was_killed_says_how_to_get_a_token() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let caller = Caller::default();
+    proxy.fault(Which::Operation("apigateway:CreateStage", 1), What::SignalAfter(caller.clone(), Signal::KILL));
+    let deploy = || stack.routeto("deploy", "").without("ROUTETO_TOKEN_PROD").env("ROUTETO_INVOKE_URL", proxy.invoke_url());
+    let running = deploy().args("--show-token").spawn();
+    caller.is(running.id());
+    assert_eq!(running.wait().status, 137);
+    proxy.heal();
+    let said = "stage prod has a token of a deploy that didn't end; if you don't have it, make another: routeto set-token ";
+    let output = deploy().check();
+    assert!(output.stderr.contains(said), "{output:?}");
+    // that one did end
+    let output = deploy().check();
+    assert!(!output.stderr.contains("didn't end"), "{output:?}");
+}
+
 #[test]
 fn a_token_is_shown_though_nothing_was_heard_of_whether_it_was_set() {
     let proxy = Proxy::start(Emulator::shared());
