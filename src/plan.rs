@@ -560,9 +560,7 @@ impl Planner<'_> {
     /// moment ago: for 60 s it may still answer (SQS, DeleteQueue: "requests you send involving that queue during the 60 seconds might
     /// succeed").
     fn is_used(&self, id: &Id) -> bool {
-        let variables = self.observed.stages.values().flat_map(|state| &state.variables);
-        let destinations = variables.filter(|(name, _)| name.starts_with(variable::DESTINATION_PREFIX));
-        let sent_to: BTreeSet<Id> = destinations.filter_map(|(_, value)| destination_id(value)).collect();
+        let sent_to: BTreeSet<Id> = self.observed.stages.values().flat_map(|state| destinations_of(&state.variables)).collect();
         let gives_up = |queue: &Id| match self.seen(queue) {
             Some(Resource::Queue(queue)) => queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == id.name),
             _ => false,
@@ -679,8 +677,10 @@ impl Planner<'_> {
         let function_id = Id::new(Kind::Function, &stage.function_name);
         // Of an API that this deploy makes nobody knows the URL yet: its stage needn't wait until the function may be called, only the end
         // of the deploy does. Any other stage may get events as soon as it is there.
-        let unknown = matches!(api, Late::From(_));
-        let mut before = Vec::from_iter(unknown.then(|| main_of(&function_id)));
+        let mut before = match api {
+            Late::From(_) => vec![main_of(&function_id)],
+            Late::Known(_) => vec![step_of(&function_id, Step::Permission), step_of(&function_id, Step::Ready)],
+        };
         if !permitted {
             let action = Action::Permit {
                 function: stage.function_name.clone(),
@@ -698,18 +698,16 @@ impl Planner<'_> {
                 });
             }
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
-            before.extend((!unknown).then(|| step_of(&function_id, Step::Permission)));
         }
         self.role(stage, changes.then(|| main_of(id)), previous.as_ref());
         if !changes {
             return;
         }
         // The one in use was waited for; another may have been published by a deploy that was cut off, or that Lambda said no to.
-        if known_version(&version).is_none() || known_version(&version) != state.and_then(|state| state.version.clone()) {
+        if !matches!(&version, Late::Known(number) if Some(number) == state.and_then(|state| state.version.as_ref())) {
             let action = Action::AwaitVersion { function: stage.function_name.clone(), version: version.clone() };
             let after = self.planned([main_of(&function_id)]);
             self.push(step_of(&function_id, Step::Ready), action, vec![], after);
-            before.extend((!unknown).then(|| step_of(&function_id, Step::Ready)));
         }
         if let Late::From(key) = &deployment {
             before.push(key.clone());
@@ -961,6 +959,12 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// Buckets and queues that a stage's variables send to.
+pub fn destinations_of(variables: &BTreeMap<String, String>) -> BTreeSet<Id> {
+    let destinations = variables.iter().filter(|(name, _)| name.starts_with(variable::DESTINATION_PREFIX));
+    destinations.filter_map(|(_, value)| destination_id(value)).collect()
 }
 
 /// The bucket or queue that a destination names.

@@ -1,6 +1,9 @@
 //! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a person.
 
-use crate::error::{Error, Failure};
+use crate::{
+    error::{Error, Failure},
+    resource::Kind,
+};
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::{fmt, future::Future, sync::OnceLock, time::Duration};
@@ -27,6 +30,12 @@ where
 }
 
 impl CallError {
+    /// What a creating call met, and whose it seems to be: AWS's error may only have said that there is one.
+    pub fn foreign(call: &'static str, code: &str, kind: Kind, whose: &str) -> Self {
+        let message = format!("a {kind} of this name is there already and isn't this stack's ({whose})");
+        CallError { call, code: Some(code.into()), status: None, message, retry_after: None }
+    }
+
     pub fn new<E>(call: &'static str, error: SdkError<E, Response>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

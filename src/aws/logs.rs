@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     observed::Account,
-    resource::{LogGroup, STACK_TAG, Tags},
+    resource::{Kind, LogGroup, STACK_TAG, Tags},
 };
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use std::{collections::BTreeMap, time::Duration};
@@ -58,13 +58,7 @@ pub async fn create(aws: &Aws, account: &Account, stack: &str, group: &LogGroup,
         return Ok(());
     }
     match observe(aws, account, stack, &group.name, None).await? {
-        Seen::Foreign(whose) => Err(CallError {
-            call: "logs:CreateLogGroup",
-            code: Some("ResourceAlreadyExistsException".into()),
-            status: None,
-            message: format!("a log group of this name is there already and isn't this stack's ({whose})"),
-            retry_after: None,
-        }),
+        Seen::Foreign(whose) => Err(CallError::foreign("logs:CreateLogGroup", "ResourceAlreadyExistsException", Kind::LogGroup, &whose)),
         _ => Ok(()),
     }
 }

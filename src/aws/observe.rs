@@ -6,7 +6,7 @@ use crate::{
     desired::{self, name},
     error::{Failure, Result},
     observed::{Account, Double, Existing, FunctionState, Observed, StageState},
-    plan::destination_id,
+    plan::{destination_id, destinations_of},
     previous::Previous,
     resource::*,
     spec::Stack,
@@ -393,12 +393,6 @@ fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTr
         .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()) && !key.starts_with(variable::PREVIOUS_PREFIX))
         .map(|(key, value)| (key.clone(), value.clone()))
         .partition(|(key, _)| key.starts_with(variable::DESTINATION_PREFIX))
-}
-
-/// Buckets and queues that a stage's destinations name.
-fn destinations_of(variables: &BTreeMap<String, String>) -> BTreeSet<Id> {
-    let (destinations, _) = split(variables);
-    destinations.values().filter_map(|value| destination_id(value)).collect()
 }
 
 /// Buckets and queues that a role may use.

@@ -10,7 +10,7 @@ use crate::{
     observed::{Account, Existing},
     plan::BucketPart,
     policy,
-    resource::{Bucket, STACK_TAG, Tags},
+    resource::{Bucket, Kind, STACK_TAG, Tags},
 };
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
@@ -300,13 +300,7 @@ pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_
     if let Made::Before = made {
         let stack = bucket.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
         if let Seen::Foreign(whose) = observe(aws, account, stack, &bucket.name, None).await? {
-            return Err(CallError {
-                call: "s3:CreateBucket",
-                code: Some("BucketAlreadyOwnedByYou".into()),
-                status: None,
-                message: format!("a bucket of this name is there already and isn't this stack's ({whose})"),
-                retry_after: None,
-            });
+            return Err(CallError::foreign("s3:CreateBucket", "BucketAlreadyOwnedByYou", Kind::Bucket, &whose));
         }
     }
     use BucketPart::*;
@@ -380,10 +374,10 @@ pub async fn update(
 
 /// A bucket that was just made may be unknown to some of S3 for a moment.
 async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(tell: Tell<'_>, write: impl FnMut() -> F) -> Result<(), CallError> {
-    let busy = |error: &CallError| match error {
-        error if error.is(&["OperationAborted", "ConflictException"]) => Some("another change of the bucket".into()),
-        error if error.is(&["NoSuchBucket"]) => Some("S3 doesn't know the bucket everywhere yet".into()),
-        _ => None,
+    let busy = |error: &CallError| {
+        let unknown = || error.is(&["NoSuchBucket"]).then(|| "S3 doesn't know the bucket everywhere yet".into());
+        let changing = error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
+        changing.or_else(unknown)
     };
     while_busy("s3:PutBucket", Duration::from_secs(30), tell, busy, write).await
 }

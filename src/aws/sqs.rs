@@ -10,7 +10,7 @@ use super::{
 use crate::{
     desired::queue_url,
     observed::{Account, Existing},
-    resource::{Queue, Redrive, STACK_TAG, Tags},
+    resource::{Kind, Queue, Redrive, STACK_TAG, Tags},
 };
 use aws_sdk_sqs::types::QueueAttributeName as Name;
 use serde_json::{Value, json};
@@ -113,13 +113,7 @@ pub async fn create(aws: &Aws, account: &Account, queue: &Queue, tell: Tell<'_>)
     // Made in the meantime with other attributes: ours if the tag says so.
     let stack = queue.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
     match observe(aws, account, stack, &queue.name).await? {
-        Seen::Foreign(whose) => Err(CallError {
-            call: "sqs:CreateQueue",
-            code: Some("QueueNameExists".into()),
-            status: None,
-            message: format!("a queue of this name is there already and isn't this stack's ({whose})"),
-            retry_after: None,
-        }),
+        Seen::Foreign(whose) => Err(CallError::foreign("sqs:CreateQueue", "QueueNameExists", Kind::Queue, &whose)),
         _ => update(aws, account, queue, true, true).await,
     }
 }

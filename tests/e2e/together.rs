@@ -104,22 +104,29 @@ fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     first.teardown();
 }
 
-#[test]
-fn a_queue_that_somebody_made_since_the_look_stays_as_it_is() {
-    let proxy = Proxy::start(Emulator::shared());
-    let stack =
-        Stack::through(&proxy, &ONE.replace("s3: { bucket: \"NAME-${stage}\", prefix: one/ }", "sqs: { queue: \"NAME-${stage}\" }"));
+/// Somebody makes what a first deploy is about to make with this operation, after its look: it is refused as somebody else's.
+fn meets_a_strangers(kind: &str, stack: &Stack, proxy: &Proxy, operation: &'static str, make: impl FnOnce()) {
     let gate = Gate::new();
-    proxy.fault(Which::Operation("sqs:CreateQueue", 1), What::Hold(gate.clone()));
+    proxy.fault(Which::Operation(operation, 1), What::Hold(gate.clone()));
     let running = stack.routeto("deploy", "").spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    let name = stack.fill("NAME-prod");
-    aws::call("sqs", "create_queue", json!({"QueueName": name, "Attributes": {"MessageRetentionPeriod": "60"}}));
+    make();
     gate.open();
     let output = running.wait();
     assert_eq!(output.status, 1, "{output:?}");
-    let words = "a queue of this name is there already and isn't this stack's (it lacks the tag routeto:stack=";
-    assert!(output.stderr.contains(words), "{output:?}");
+    let words = format!("a {kind} of this name is there already and isn't this stack's (it lacks the tag routeto:stack=");
+    assert!(output.stderr.contains(&words), "{output:?}");
+}
+
+#[test]
+fn a_queue_that_somebody_made_since_the_look_stays_as_it_is() {
+    let proxy = Proxy::start(Emulator::shared());
+    let yaml = ONE.replace("s3: { bucket: \"NAME-${stage}\", prefix: one/ }", "sqs: { queue: \"NAME-${stage}\" }");
+    let stack = Stack::through(&proxy, &yaml);
+    let name = stack.fill("NAME-prod");
+    meets_a_strangers("queue", &stack, &proxy, "sqs:CreateQueue", || {
+        aws::call("sqs", "create_queue", json!({"QueueName": name, "Attributes": {"MessageRetentionPeriod": "60"}}));
+    });
     let url = aws::queue_url(&name).unwrap();
     assert!(aws::call("sqs", "list_queue_tags", json!({"QueueUrl": url}))["Tags"].is_null());
     let attributes = aws::call("sqs", "get_queue_attributes", json!({"QueueUrl": url, "AttributeNames": ["MessageRetentionPeriod"]}));
@@ -133,20 +140,11 @@ fn a_queue_that_somebody_made_since_the_look_stays_as_it_is() {
 fn a_log_group_that_somebody_made_since_the_look_stays_as_it_is() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, ONE);
-    let gate = Gate::new();
-    // the first one that is made is the lock's
-    proxy.fault(Which::Operation("logs:CreateLogGroup", 1), What::Hold(gate.clone()));
-    let running = stack.routeto("deploy", "").spawn();
-    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     let group = stack.fill("/aws/lambda/NAME-prod");
-    aws::call("logs", "create_log_group", json!({"logGroupName": group}));
-    gate.open();
-    let output = running.wait();
-    assert_eq!(output.status, 1, "{output:?}");
-    assert!(
-        output.stderr.contains("a log group of this name is there already and isn't this stack's (it lacks the tag routeto:stack="),
-        "{output:?}"
-    );
+    // the first one that is made is the lock's
+    meets_a_strangers("log group", &stack, &proxy, "logs:CreateLogGroup", || {
+        aws::call("logs", "create_log_group", json!({"logGroupName": group}));
+    });
     let found = aws::call("logs", "describe_log_groups", json!({"logGroupNamePrefix": group}));
     assert_eq!(found["logGroups"][0]["retentionInDays"], json!(null), "{found:#}");
     aws::call("logs", "delete_log_group", json!({"logGroupName": group}));

@@ -174,7 +174,6 @@ fn a_token_that_the_environment_changed_is_told_of_and_one_that_is_there_already
     assert!(same.stdout.starts_with("stage prod has this token already") && !same.stdout.contains("old token"), "{}", same.stdout);
 }
 
-/// Nobody could make it again, and with `--now` it is the only one that works.
 #[test]
 fn a_deploy_after_one_that_was_killed_says_how_to_get_a_token() {
     let proxy = Proxy::start(Emulator::shared());
@@ -207,6 +206,7 @@ fn a_token_is_shown_though_nothing_was_heard_of_whether_it_was_set() {
     assert_eq!(with(&deployed, token).status, 200);
 }
 
+/// Nobody could make it again, and with `--now` it is the only one that works.
 #[test]
 fn a_token_that_was_set_is_shown_though_the_command_is_interrupted_before_it_is_live() {
     let proxy = Proxy::start(Emulator::shared());

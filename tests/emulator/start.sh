@@ -52,7 +52,8 @@ fi
 cd "$run"
 # hypercorn is the one server here that keeps to the address it is given; twisted, the default, binds 0.0.0.0
 exec env GATEWAY_LISTEN="127.0.0.1:$port" GATEWAY_SERVER=hypercorn LOCALSTACK_HOST="localhost.localstack.cloud:$port" \
-  DNS_ADDRESS=0 SKIP_SSL_CERT_DOWNLOAD=1 DISABLE_EVENTS=1 LAMBDA_RUNTIME_EXECUTOR=process LAMBDA_KEEPALIVE_MS=60000 SQS_DISABLE_CLOUDWATCH_METRICS=1 EAGER_SERVICE_LOADING=0 \
+  DNS_ADDRESS=0 SKIP_SSL_CERT_DOWNLOAD=1 DISABLE_EVENTS=1 LAMBDA_RUNTIME_EXECUTOR=process EAGER_SERVICE_LOADING=0 \
+  LAMBDA_KEEPALIVE_MS=60000 SQS_DISABLE_CLOUDWATCH_METRICS=1 \
   LOCALSTACK_VOLUME_DIR="$run/volume" TMPDIR="$run/tmp" PATH="$venv/bin:$PATH" \
   EXTERNAL_SERVICE_PORTS_START=$((port + 1)) EXTERNAL_SERVICE_PORTS_END=$((port + 50)) \
   "$venv/bin/python" -m localstack.runtime.main

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The emulator of README's "Try it here": the whole path in the emulator, for people. Starts it on 127.0.0.1:${PORT:-4566}, deploys stacks/routeto.yaml into it,
+# README's "Try it here" in the emulator: the whole path, for people. Starts it on 127.0.0.1:${PORT:-4566}, deploys stacks/routeto.yaml into it,
 # posts a webhook, shows what was stored, and ends the emulator again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
