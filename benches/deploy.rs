@@ -283,16 +283,18 @@ fn main() {
     }
 }
 
-/// When each call of a first deploy began and ended (milliseconds).
+/// When each call of a first deploy, and of one that changes nothing, began and ended (milliseconds).
 fn timeline(proxy: &Proxy, tool: &mut dyn Tool) {
     for time in 1..=TIMES {
         tool.begin(1);
-        let begun = Instant::now();
-        let took = run(proxy, tool.command("deploy"), false).unwrap_or_else(|error| panic!("{error}"));
-        println!("\nFirst deploy {time} of {TIMES}: {:.2} s", took.seconds);
-        let since = |at: Instant| at.duration_since(begun).as_millis();
-        for call in proxy.calls() {
-            println!("{:5} {:>5} {}", since(call.at), call.end.map_or_else(String::new, |end| since(end).to_string()), call.name());
+        for step in ["first deploy", "no change"] {
+            let begun = Instant::now();
+            let took = run(proxy, tool.command("deploy"), false).unwrap_or_else(|error| panic!("{error}"));
+            println!("\n{step} {time} of {TIMES}: {:.2} s", took.seconds);
+            let since = |at: Instant| at.duration_since(begun).as_millis();
+            for call in proxy.calls() {
+                println!("{:5} {:>5} {}", since(call.at), call.end.map_or_else(String::new, |end| since(end).to_string()), call.name());
+            }
         }
         let _ = run(proxy, tool.command("teardown"), false);
     }

@@ -1,5 +1,6 @@
 //! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a person.
 
+use super::lock::Unsure;
 use crate::{
     error::{Error, Failure},
     resource::Kind,
@@ -7,6 +8,9 @@ use crate::{
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::{fmt, future::Future, sync::OnceLock, time::Duration};
+
+/// The code of a call that was held back.
+const NOT_SENT: &str = "NotSent";
 
 /// Why a call brought no answer.
 #[derive(Clone, Debug)]
@@ -50,7 +54,10 @@ impl CallError {
             SdkError::ServiceError(service) => {
                 (service.err().code().map(str::to_owned), service.err().message().unwrap_or_default().to_owned())
             }
-            other => (None, chain(other)),
+            other => match cause::<Unsure>(other) {
+                Some(unsure) => (Some(NOT_SENT.to_owned()), unsure.to_string()),
+                None => (None, chain(other)),
+            },
         };
         Self { call, code, status, message, retry_after }
     }
@@ -116,6 +123,7 @@ impl CallError {
     pub fn about(self, place: impl fmt::Display) -> Failure {
         let hint = self.hint();
         let what = match &self.code {
+            Some(code) if code == NOT_SENT => format!("{} wasn't sent: {}", self.call, self.message),
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {
@@ -154,6 +162,7 @@ impl CallError {
             "SignatureDoesNotMatch" | "IncompleteSignature" | "InvalidSignatureException" => {
                 "the secret key doesn't fit the access key, or this machine's clock is off".into()
             }
+            NOT_SENT => "run the same command again: it goes on from where it stopped".into(),
             "WaitedTooLong" => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
                 let call = if self.call.starts_with("apigateway:") { "API Gateway's actions" } else { self.call };
@@ -206,6 +215,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     parts.join(": ")
+}
+
+/// The first cause of this type.
+fn cause<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    std::iter::successors(error.source(), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 /// Where calls go instead of AWS's own endpoints: told with an error that brought no answer.

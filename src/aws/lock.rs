@@ -18,10 +18,18 @@ use crate::{
     resource::LogGroup,
 };
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef},
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::config_bag::ConfigBag;
 use serde_json::{Value, json};
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{sync::Notify, time::timeout};
@@ -183,6 +191,60 @@ impl Held {
         let by_date = SystemTime::now().duration_since(self.known.1).unwrap_or_default();
         self.known.0.elapsed().max(by_date)
     }
+
+    /// No sign came through for so long that others may soon take it.
+    fn is_silent(&self) -> bool {
+        self.age() > by_clock(if self.signed { SILENT } else { SILENT_UNSIGNED })
+    }
+}
+
+/// Sends nothing while a lock is held that may be somebody else's by now, not even what was about to be tried once more when the machine
+/// fell asleep. In every client but that of CloudWatch Logs, where the lock is signed.
+#[derive(Clone, Debug, Default)]
+pub struct Guard(Arc<Mutex<Weak<Mutex<Held>>>>);
+
+impl Guard {
+    fn watch(&self, held: &Arc<Mutex<Held>>) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::downgrade(held);
+    }
+}
+
+/// Why [`Guard`] let nothing through.
+#[derive(Debug)]
+pub struct Unsure(String);
+
+impl std::error::Error for Unsure {}
+
+impl std::fmt::Display for Unsure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Intercept for Guard {
+    fn name(&self) -> &'static str {
+        "lock"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade() else { return Ok(()) };
+        let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &held.lost {
+            _ if held.ended => Ok(()),
+            Some(why) => Err(Unsure(why.clone()).into()),
+            None if held.is_silent() => {
+                let seconds = held.age().as_secs();
+                let why = "the machine slept, or CloudWatch Logs can't be reached";
+                Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What became of a sign.
@@ -343,6 +405,8 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 impl Lock {
     fn new(aws: &Aws, group: &LogGroup, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
         let held = Held { known: (Instant::now(), SystemTime::now()), signed: false, lost: None, ended: false };
+        let held = Arc::new(Mutex::new(held));
+        aws.guard.watch(&held);
         Lock {
             aws: aws.clone(),
             group: group.name.clone(),
@@ -350,7 +414,7 @@ impl Lock {
             made,
             old: seen.streams.clone(),
             history: seen.history,
-            held: Arc::new(Mutex::new(held)),
+            held,
             lost: lost.clone(),
         }
     }
@@ -413,12 +477,11 @@ impl Lock {
     /// Whether the lock is lost, by what became of a sign.
     fn loses(&self, signed: Signed) -> bool {
         let mut held = self.held();
-        let silent = by_clock(if held.signed { SILENT } else { SILENT_UNSIGNED });
         let why = match signed {
             _ if held.ended => return false,
             Signed::Yes => return false,
             Signed::Gone => "another deploy took it while this one was at work, so this one stopped".to_owned(),
-            Signed::Failed(why) if held.age() > silent => {
+            Signed::Failed(why) if held.is_silent() => {
                 format!("it couldn't be signed for {} s ({why}), and another deploy may take it, so this one stopped", held.age().as_secs())
             }
             Signed::Failed(_) => return false,

@@ -85,6 +85,8 @@ pub struct Aws {
     pub apigateway: aws_sdk_apigateway::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
     sts: aws_sdk_sts::Client,
+    /// Knows the lock that is held.
+    guard: lock::Guard,
     /// Another endpoint than AWS's own, where one is set.
     pub endpoint_url: Option<String>,
     /// Whoever gives credentials, where the environment names one.
@@ -186,22 +188,29 @@ impl Aws {
             check_endpoint("endpoint", url)?;
             call::remember_endpoint(url);
         }
+        let guard = lock::Guard::default();
         // Other endpoints than AWS's have no host name per bucket.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(endpoint_url.is_some())
             .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+            .interceptor(guard.clone())
             .build();
+        let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(guard.clone()).build();
+        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(guard.clone()).build();
+        let lambda = aws_sdk_lambda::config::Builder::from(&config).interceptor(guard.clone()).build();
+        let apigateway = aws_sdk_apigateway::config::Builder::from(&config).interceptor(guard.clone()).build();
         let behind = Arc::default();
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Clock(Arc::clone(&behind))).build();
         Ok(Aws {
             region,
             s3: aws_sdk_s3::Client::from_conf(s3),
-            sqs: aws_sdk_sqs::Client::new(&config),
-            iam: aws_sdk_iam::Client::new(&config),
-            lambda: aws_sdk_lambda::Client::new(&config),
-            apigateway: aws_sdk_apigateway::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs),
+            iam: aws_sdk_iam::Client::from_conf(iam),
+            lambda: aws_sdk_lambda::Client::from_conf(lambda),
+            apigateway: aws_sdk_apigateway::Client::from_conf(apigateway),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::from_conf(sts),
+            guard,
             endpoint_url,
             credentials: config.credentials_provider(),
             pace: Arc::new(Pace::aws()),

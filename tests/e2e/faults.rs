@@ -391,9 +391,14 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
             let path = target().join("faults").join(format!("seed-{seed}.jsonl"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let done = |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
-            let done: BTreeSet<Cell> = kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| outcome.cell).collect();
+            let done: BTreeMap<Cell, bool> =
+                kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| (outcome.cell, outcome.build == build())).collect();
             let mut left = table.clone();
-            left.values_mut().for_each(|cells| cells.retain(|cell| !done.contains(cell)));
+            for cells in left.values_mut() {
+                cells.retain(|cell| done.get(cell) != Some(&true));
+                // those that only another build did, after those that none did
+                cells.sort_by_key(|cell| done.contains_key(cell));
+            }
             let (part, of) = part();
             let longest = left.values().map(Vec::len).max().unwrap_or(0);
             let chains: Vec<usize> = (part - 1..longest).step_by(of).collect();
@@ -447,8 +452,8 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
          to one call of one of these commands; then the same command again. The state must be a clean run's: all resources, names, tags, versions,\n\
          policies; after a teardown nothing.\n\n\
          Run on {}, seed {seed}, eight stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged{builds}.\n\
-         `tests/e2e/faults.rs` runs 60 of them each time. `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` goes on with the table, those\n\
-         that may change something first, and writes this file.\n\n\
+         `tests/e2e/faults.rs` runs 60 of them each time. `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` goes on with the table, with\n\
+         what was never run first, then with what only another build of routeto did, and writes this file.\n\n\
          A cell: calls struck of those that the clean run has, first those that may change something, then those that read.\n\n",
         date.trim(),
         struck.len(),

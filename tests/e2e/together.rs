@@ -1,11 +1,11 @@
 //! Two deploys of one stack at the same moment: one after the other, whatever the moment.
 
-use crate::support::proxy::Gate;
+use crate::support::proxy::{Gate, Signal};
 use crate::support::{Emulator, Output, Proxy, Stack, What, Which, aws, http};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const ONE: &str = r#"
 stack: NAME
@@ -215,6 +215,37 @@ fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
     );
     other.routeto("plan", "--exit-code").status(0).check();
     proxy.heal();
+    slow.teardown();
+}
+
+#[test]
+fn a_machine_that_slept_in_the_middle_of_a_change_sends_nothing_of_it_once_another_took_the_lock() {
+    let proxy = Proxy::start(Emulator::shared());
+    let slow = Stack::through(&proxy, ONE);
+    slow.deploy();
+    slow.rewrite(&ONE.replace("one/", "three/"));
+    let busy = What::Answer { status: 429, code: "TooManyRequestsException", message: "Too Many Requests" };
+    proxy.fault(Which::Every("apigateway:UpdateStage"), busy);
+    let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
+    let id = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    let tries = || proxy.calls().iter().filter(|call| call.name() == "apigateway:UpdateStage" && call.end.is_some()).count();
+    let begun = Instant::now();
+    while tries() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", proxy.calls());
+        thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(id, Signal::STOP).unwrap();
+    proxy.heal();
+    let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
+    other.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    proxy.clear();
+    rustix::process::kill_process(id, Signal::CONT).unwrap();
+    let output = running.wait();
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("another deploy"), "{output:?}");
+    let changes: Vec<String> = proxy.calls().iter().filter(|call| call.mutating).map(|call| call.name()).collect();
+    assert!(changes.iter().all(|name| name.starts_with("logs:")), "{changes:?}");
+    other.routeto("plan", "--exit-code").status(0).check();
     slow.teardown();
 }
 
