@@ -11,7 +11,7 @@ use super::{
     Aws,
     call::{CallError, called},
     logs::{self, HISTORY},
-    wait::{Tell, lock_speed, pause},
+    wait::{Tell, lock_speed, pause, stay_speed},
 };
 use crate::{
     error::{Failure, Result},
@@ -32,7 +32,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 /// How the names of the streams begin that take the lock and give it back; the number follows.
 const TAKEN: &str = "lock-";
@@ -265,19 +268,69 @@ struct Holder {
     sign: Option<String>,
 }
 
+/// What goes on between a command and its lock, whoever waits for it.
+#[derive(Debug, Default)]
+pub struct Ties {
+    /// Is told when the lock is lost.
+    pub lost: Arc<Notify>,
+    /// Locked while the lock is being taken.
+    taking: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Ties {
+    /// Waits until the lock is either ours, or given back by who isn't waited for any more.
+    pub async fn settled(&self) {
+        drop(self.taking.lock().await);
+    }
+
+    /// A call that takes the lock, in a task of its own: it may be carried out when nobody waits for its answer any more, after Ctrl-C say, and
+    /// then what it took is given back.
+    async fn took(
+        &self,
+        aws: &Aws,
+        group: &LogGroup,
+        number: u64,
+        call: impl Future<Output = Result<bool, CallError>> + Send + 'static,
+    ) -> Result<bool, CallError> {
+        let taking = Arc::clone(&self.taking).lock_owned().await;
+        let (say, hear) = oneshot::channel();
+        let (aws, group) = (aws.clone(), group.name.clone());
+        tokio::spawn(async move {
+            if let Err(Ok(true)) = say.send(call.await) {
+                let _ = create(&aws, &group, &format!("{FREE}{number}")).await;
+            }
+            drop(taking);
+        });
+        // The task says something before it ends.
+        hear.await.unwrap_or(Ok(false))
+    }
+
+    /// Takes the lock with this number, where nobody did.
+    async fn stream(&self, aws: &Aws, group: &LogGroup, number: u64) -> Result<bool, CallError> {
+        let (client, name) = (aws.clone(), group.name.clone());
+        self.took(aws, group, number, async move { create(&client, &name, &format!("{TAKEN}{number}")).await }).await
+    }
+
+    /// Takes the first lock, by making its group.
+    async fn group(&self, aws: &Aws, group: &LogGroup) -> Result<bool, CallError> {
+        let (client, new) = (aws.clone(), group.clone());
+        self.took(aws, group, 1, async move { logs::create_new(&client, &new, &*client.tell).await }).await
+    }
+}
+
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
-async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen, lost: &Arc<Notify>) -> Result<Option<Lock>, CallError> {
-    let lock = |number, made| Lock::new(aws, group, seen, number, made, lost);
+async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen, ties: &Ties) -> Result<Option<Lock>, CallError> {
+    let lock = |number, made| Lock::new(aws, group, seen, number, made, &ties.lost);
     Ok(match seen.state {
         _ if seen.is_stale() => None,
-        State::NoGroup => logs::create_new(aws, group, &*aws.tell).await?.then(|| lock(1, false)),
-        State::Free(last) => create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await?.then(|| lock(last + 1, true)),
+        State::NoGroup => ties.group(aws, group).await?.then(|| lock(1, false)),
+        State::Free(last) => ties.stream(aws, group, last + 1).await?.then(|| lock(last + 1, true)),
         State::New | State::Held(_) => None,
     })
 }
 
 /// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `now` is milliseconds since the epoch.
-/// Also answers whether nobody had the lock since it was `seen`. `lost` is told when it isn't ours any more.
+/// Also answers whether nobody had the lock since it was `seen`. `ties` tell when it isn't ours any more.
 ///
 /// # Errors
 /// When another deploy holds it and goes on: who, and since when.
@@ -287,13 +340,13 @@ pub async fn take(
     now: i64,
     break_it: bool,
     seen: Option<&Seen>,
-    lost: &Arc<Notify>,
+    ties: &Ties,
     tell: Tell<'_>,
 ) -> Result<(Lock, bool)> {
     let place = format!("lock of {}", group.name);
     let about = |error: CallError| error.about(&place);
     if let Some(seen) = seen
-        && let Some(lock) = take_at_once(aws, group, seen, lost).await.map_err(about)?
+        && let Some(lock) = take_at_once(aws, group, seen, ties).await.map_err(about)?
     {
         return Ok((lock, true));
     }
@@ -334,7 +387,7 @@ pub async fn take(
             }
         }
         if matches!(seen.state, State::NoGroup | State::Free(_)) {
-            match take_at_once(aws, group, &seen, lost).await.map_err(about)? {
+            match take_at_once(aws, group, &seen, ties).await.map_err(about)? {
                 Some(lock) => return Ok((lock, false)),
                 // Somebody was quicker: look again.
                 None => {
@@ -343,11 +396,11 @@ pub async fn take(
                 }
             }
         }
-        if !create(aws, &group.name, &format!("{TAKEN}{}", last + 1)).await.map_err(about)? {
+        if !ties.stream(aws, group, last + 1).await.map_err(about)? {
             continue;
         }
         // Whoever it was taken from finds a later one, and stops.
-        return Ok((Lock::new(aws, group, &seen, last + 1, true, lost), false));
+        return Ok((Lock::new(aws, group, &seen, last + 1, true, &ties.lost), false));
     }
 }
 
@@ -502,7 +555,7 @@ impl Lock {
     /// What is left of locks long past goes: nobody waits for that, and nothing is lost where it fails. All times are CloudWatch's own.
     async fn tidy(&self) {
         let newest = self.old.iter().map(|(_, created)| *created).max().unwrap_or(0);
-        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY / i64::from(lock_speed())) {
+        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY / i64::from(stay_speed())) {
             let _ = delete(&self.aws, &self.group, old).await;
         }
     }

@@ -24,6 +24,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// How our lifecycle rules' ids begin.
 const RULE_PREFIX: &str = "routeto-";
 
+/// Why a bucket that mustn't be looked at can't be told to be ours.
+pub const HIDDEN: &str = "it belongs to another account, or s3:ListBucket on it is not allowed";
+
 /// What a bucket's name tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Head {
@@ -44,9 +47,7 @@ pub async fn head(aws: &Aws, name: &str, account: Option<&Account>) -> Result<He
         }),
         Err(error) if error.not_found() => Ok(Head::Absent),
         // Our own bucket with a missing permission answers 403 as well: only its tags could tell.
-        Err(error) if error.status == Some(403) => {
-            Ok(Head::Foreign("it belongs to another account, or s3:ListBucket on it is not allowed".into()))
-        }
+        Err(error) if error.status == Some(403) => Ok(Head::Foreign(HIDDEN.into())),
         Err(error) if matches!(error.status, Some(301 | 400)) => Ok(Head::Foreign("it is in another region".into())),
         Err(error) => Err(error),
     }

@@ -17,6 +17,12 @@ pub fn lock_speed() -> u32 {
     *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_LOCK_CLOCK"))
 }
 
+/// The same for how long streams of earlier locks stay.
+pub fn stay_speed() -> u32 {
+    static SPEED: OnceLock<u32> = OnceLock::new();
+    *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_STAY_CLOCK"))
+}
+
 fn from_environment(name: &str) -> u32 {
     match std::env::var(name) {
         Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),

@@ -45,7 +45,7 @@ use std::{
     },
     time::SystemTime,
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 /// The stack that `dev` serves where there is none: this repository's own example.
 const EXAMPLE: &[u8] = include_bytes!("../../stacks/routeto.yaml");
@@ -59,8 +59,8 @@ pub struct Context {
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
     /// Tokens that were made, in clear, and are yet to be shown: an interrupted command shows them, since the next one won't make them again.
     unshown: Mutex<BTreeMap<String, Secret>>,
-    /// Is told when the lock was taken from us.
-    lost: Arc<Notify>,
+    /// Between this command and its lock.
+    ties: lock::Ties,
     /// Whether something may have been changed.
     begun: AtomicBool,
     /// What to do after a command that was interrupted in the middle.
@@ -99,7 +99,7 @@ impl Context {
             report,
             progress: Arc::new(Progress::new(report)),
             lock: Mutex::default(),
-            lost: Arc::default(),
+            ties: lock::Ties::default(),
             unshown: Mutex::default(),
             begun: AtomicBool::new(false),
             again: Mutex::new("run the same command again: it goes on from there"),
@@ -199,7 +199,7 @@ impl Context {
                 *told = reason;
             }
         };
-        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &self.lost, &tell).await?;
+        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &self.ties, &tell).await?;
         self.progress.step_done();
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
@@ -236,7 +236,7 @@ impl Context {
     pub async fn under_lock<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let outcome = tokio::select! {
             outcome = work => outcome,
-            () = self.lost.notified() => {
+            () = self.ties.lost.notified() => {
                 // It is not ours to give back.
                 let held = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
                 let why = held.and_then(|(lock, _)| lock.lost()).unwrap_or_default();
@@ -276,8 +276,9 @@ impl Context {
         }
     }
 
-    /// Gives the lock back, if one is held.
+    /// Gives the lock back, if one is held or is about to be.
     pub async fn release(&self) {
+        self.ties.settled().await;
         let lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let Some((lock, keeping)) = lock else { return };
         // A sign that comes after the release would find no stream, which is nobody's concern.

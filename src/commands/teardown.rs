@@ -7,12 +7,13 @@ use crate::{
         Aws,
         execute::AwsExecutor,
         observe::{self, Begun},
+        s3::HIDDEN,
     },
     cli,
     desired::{self, name},
     error::{Error, Failure, Result},
     observed::{Account, Observed},
-    plan::{Options, Plan, Step, plan},
+    plan::{Kept, Options, Plan, Step, plan},
     report::json,
     resource::{Id, Kind, Resource, Resources},
     spec::Stack,
@@ -84,9 +85,29 @@ impl Look<'_> {
     async fn plan(&self, aws: &Aws, mut observed: Observed) -> Result<Plan> {
         observe::all_contents(aws, &mut observed).await?;
         // What isn't ours is nobody's business here, and neither is whether the user's own buckets exist.
-        observed.foreign.clear();
+        let foreign = std::mem::take(&mut observed.foreign);
         observed.existing.clear();
-        plan(&self.desired(&observed), &observed, self.options.clone()).map_err(Error::Failed)
+        // But a bucket that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
+        let hidden: Vec<Id> = foreign.into_iter().filter(|(id, why)| id.kind == Kind::Bucket && why == HIDDEN).map(|(id, _)| id).collect();
+        let stored_in = |id: &&Id| {
+            let place = format!("s3://{}/", id.name);
+            observed.stages.values().any(|stage| stage.variables.values().any(|value| value.starts_with(&place)))
+        };
+        let failures: Vec<Failure> = hidden
+            .iter()
+            .filter(stored_in)
+            .map(|id| {
+                let what = "the stack stores in it, and HeadBucket answers 403: whether it is the stack's to remove can't be told";
+                let now = "allow s3:ListBucket on it to whoever tears down (README, \"Permissions\"), then run the same command";
+                Failure::new(id.to_string(), what).now(now)
+            })
+            .collect();
+        if !failures.is_empty() {
+            return Err(Error::Failed(failures));
+        }
+        let mut plan = plan(&self.desired(&observed), &observed, self.options.clone()).map_err(Error::Failed)?;
+        plan.kept.extend(hidden.into_iter().map(|id| Kept { id, why: HIDDEN.into() }));
+        Ok(plan)
     }
 
     /// Nothing; where other stages go on, what all stages share.
@@ -146,7 +167,8 @@ fn finish(context: &Context, stack: &Stack, what: &str, account: &Account, plan:
         lines.push(format!("kept: {id}, {why}"));
     }
     let (buckets, queues) = desired::made(stack, account, |_| true);
-    let data: Vec<&Id> = kept.iter().map(|(id, _)| id).filter(|id| crate::report::plan::holds_data(id.kind)).collect();
+    let data: Vec<&Id> =
+        kept.iter().filter(|(id, why)| crate::report::plan::holds_data(id.kind) && why != HIDDEN).map(|(id, _)| id).collect();
     let named = |id: &Id| if id.kind == Kind::Bucket { buckets.contains(&id.name) } else { queues.contains(&id.name) };
     if data.iter().any(|id| named(id)) {
         lines.push("to remove what is kept, with all that it holds: the same command with --delete-data".into());

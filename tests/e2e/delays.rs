@@ -30,7 +30,7 @@ fn told(output: &Output, reason: &str) {
     assert!(output.stderr.contains(reason), "{reason:?} is missing in:\n{}", output.stderr);
 }
 
-/// Deploys with this in the way, once for a first deploy and once for a change; the reason is told and the deploy goes on.
+/// A first deploy with this in the way: the reason is told and the deploy goes on.
 fn waited_out(which: Which, what: What, reason: &str) {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);

@@ -100,17 +100,33 @@ fn a_read_that_is_not_permitted_changes_nothing() {
         let proxy = Proxy::start(Emulator::shared());
         let stack = Stack::through(&proxy, YAML);
         proxy.deny(operation);
-        let output = stack.routeto("plan", "").output();
-        if proxy.calls().iter().any(|call| call.faulty) {
-            assert_eq!(output.status, 1, "{operation}: {output:?}");
-            assert!(
-                output.stderr.contains(operation.split(':').nth(1).unwrap()) || output.stderr.contains("apigateway:GET"),
-                "{operation}: {}",
-                output.stderr
-            );
-        }
+        let error = stack.routeto("deploy", "").fails(1, &[]);
+        assert!(proxy.calls().iter().any(|call| call.faulty), "{operation} was never called");
+        assert!(error.contains(operation.split(':').nth(1).unwrap()) || error.contains("apigateway:GET"), "{operation}: {error}");
         assert_eq!(proxy.mutations(), [] as [String; 0]);
     }
+}
+
+#[test]
+fn a_bucket_that_may_not_be_looked_at_is_not_silently_left_by_a_teardown() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let bucket = format!("bucket {}-prod", stack.name);
+    let hidden = || proxy.fault(Which::Every("s3:HeadBucket"), What::Answer { status: 403, code: "403", message: "" });
+    // nothing stands: it may be anybody's
+    hidden();
+    let output = stack.routeto("teardown", "--yes").check();
+    let kept = format!("kept: {bucket}, it belongs to another account, or s3:ListBucket on it is not allowed");
+    assert!(output.stdout.contains(&kept) && !output.stdout.contains("--delete-data"), "{output:?}");
+    proxy.heal();
+    stack.deploy();
+    hidden();
+    proxy.clear();
+    stack.routeto("teardown", "--yes").fails(1, &[&bucket, "the stack stores in it", "allow s3:ListBucket"]);
+    assert!(proxy.mutations().iter().all(|name| name.starts_with("logs:")), "{:?}", proxy.mutations());
+    proxy.heal();
+    stack.teardown();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 
 #[test]

@@ -389,7 +389,10 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
         let function = &mut world.0["functions"][format!("{}-prod", stack.name)];
         function["versions"] = Value::Null;
         function["policies"] = Value::Null;
-        world.0["apis"][0]["stages"]["prod"]["variables"]["functionVersion"] = Value::Null;
+        let stage = &mut world.0["apis"][0]["stages"]["prod"];
+        stage["deployment"] = Value::Null;
+        let variables = stage["variables"].as_object_mut().unwrap();
+        variables.retain(|name, _| name != "functionVersion" && !name.starts_with("previous"));
         world.0["apis"][0]["deployments"] = Value::Null;
         // what the stage was before stays allowed until it moves again
         world.0["roles"][format!("{}-prod-us-east-1", stack.name)]["inline"] = Value::Null;

@@ -37,8 +37,11 @@ fn prefixes(stack: &Stack) -> Vec<String> {
     keys.iter().map(|key| key.split('/').next().unwrap().to_owned()).collect()
 }
 
+/// What the stage is, without what it was.
 fn variables(stack: &Stack) -> Value {
-    stack.world().stage("prod")["variables"].clone()
+    let mut variables = stack.world().stage("prod")["variables"].clone();
+    variables.as_object_mut().unwrap().retain(|name, _| !name.starts_with("previous"));
+    variables
 }
 
 fn rollback(stack: &Stack) -> Routeto {
@@ -133,7 +136,8 @@ fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_s
     let deployed = stack.deploy();
     let world = stack.world();
     let function = world.function(&format!("{}-prod", stack.name)).clone();
-    assert_eq!(function["versions"], json!(["$LATEST", "3", "4", "5", "6", "7"]));
+    let versions: Vec<&String> = function["versions"].as_object().unwrap().keys().collect();
+    assert_eq!(versions, ["$LATEST", "3", "4", "5", "6", "7"]);
     assert_eq!(world.api()["deployments"], 5);
     deployed.store("prod", "/input", JSON, b"{}");
     proxy.clear();

@@ -96,11 +96,11 @@ def queue(url):
 def function(name):
     lam = client("lambda")
     got = lam.get_function(FunctionName=name)
-    kept = ["Runtime", "Role", "Handler", "Timeout", "MemorySize", "CodeSha256", "Architectures", "LoggingConfig", "Environment", "State", "LastUpdateStatus"]
+    kept = ["Runtime", "Role", "Handler", "Timeout", "MemorySize", "CodeSha256", "Architectures", "LoggingConfig", "Environment", "State", "LastUpdateStatus", "Description"]
     # no environment and an empty one are the same
     shape = lambda c: {k: c[k] for k in kept if k in c and not (k == "Environment" and not c[k].get("Variables"))}
     policies = {}
-    versions = [v["Version"] for v in pages("lambda", "list_versions_by_function", "Versions", FunctionName=name)]
+    versions = {v["Version"]: shape(v) for v in pages("lambda", "list_versions_by_function", "Versions", FunctionName=name)}
     for version in versions:
         qualifier = {} if version == "$LATEST" else {"Qualifier": version}
         got_policy = absent(lambda: lam.get_policy(FunctionName=name, **qualifier), "ResourceNotFoundException")
@@ -113,13 +113,21 @@ def role(name):
     got = iam.get_role(RoleName=name)["Role"]
     inline = {p: iam.get_role_policy(RoleName=name, PolicyName=p)["PolicyDocument"] for p in iam.list_role_policies(RoleName=name)["PolicyNames"]}
     attached = [p["PolicyArn"] for p in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]]
-    return {"trust": got["AssumeRolePolicyDocument"], "inline": inline, "attached": attached, "tags": tags_of(iam.list_role_tags(RoleName=name)["Tags"])}
+    return {"description": got.get("Description"), "trust": got["AssumeRolePolicyDocument"], "inline": inline, "attached": attached, "tags": tags_of(iam.list_role_tags(RoleName=name)["Tags"])}
 
 
 def group(name, arn):
     logs = client("logs")
     got = next(g for g in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] if g["logGroupName"] == name)
-    return {"retention": got.get("retentionInDays"), "tags": logs.list_tags_for_resource(resourceArn=arn.removesuffix(":*"))["tags"]}
+    tags = logs.list_tags_for_resource(resourceArn=arn.removesuffix(":*"))["tags"]
+    return {"retention": got.get("retentionInDays"), "tags": tags, **({"lock": lock(name)} if name.startswith("/routeto/") else {})}
+
+
+def lock(group):
+    """Whether somebody has the stack's lock: of the streams lock-<n> and free-<n> the highest number counts."""
+    names = [s["logStreamName"].split("-") for s in pages("logs", "describe_log_streams", "logStreams", logGroupName=group)]
+    numbers = [(int(n[1]), n[0]) for n in names if n[0] in ("lock", "free")]
+    return "free" if not numbers or (max(numbers)[0], "free") in numbers else "held"
 
 
 def api(got):
@@ -138,13 +146,19 @@ def api(got):
             methods[verb] = method
         resources[resource["path"]] = methods
     responses = {r["responseType"]: r for r in gateway.get_gateway_responses(restApiId=id)["items"] if not r.get("defaultResponse")}
-    deployments = [d["id"] for d in pages("apigateway", "get_deployments", "items", restApiId=id)]
+    # numbered, as ids differ between two clean runs
+    made = sorted((d["createdDate"], d["id"]) for d in pages("apigateway", "get_deployments", "items", restApiId=id))
+    deployments = {id: f"deployment {n}" for n, (_, id) in enumerate(made, 1)}
     stages = {}
     for stage in gateway.get_stages(restApiId=id)["item"]:
-        variables = {k: v for k, v in stage.get("variables", {}).items() if not k.startswith("previous")}  # holds a deployment's id
+        variables = dict(stage.get("variables", {}))
+        for name in variables:
+            if name.startswith("previous"):
+                value = re.sub(r"[a-z0-9]{6,}", lambda id: deployments.get(id[0], id[0]), variables[name])
+                variables[name] = re.sub(r"=\d+:", "=", value)  # lengths of values, which differ as the stacks' names do
         stages[stage["stageName"]] = {
             "variables": variables, "settings": stage.get("methodSettings", {}), "tags": stage.get("tags", {}),
-            "has_deployment": stage.get("deploymentId") in deployments, "description": stage.get("description"),
+            "deployment": deployments.get(stage.get("deploymentId")), "description": stage.get("description"),
         }  # fmt: skip
     return {
         "description": re.sub(r"sha256:[0-9a-f]{64}", "DIGEST", got.get("description") or ""), "binary": sorted(got.get("binaryMediaTypes", [])), "endpoint": got.get("endpointConfiguration", {}).get("types"),

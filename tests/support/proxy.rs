@@ -548,9 +548,13 @@ impl Proxy {
         let running = command.spawn();
         assert!(gate.reached(Duration::from_secs(60)), "{operation} was never called: {:?}", self.calls());
         running.interrupt();
+        let interrupted = Instant::now();
         let output = running.wait();
+        let ended = interrupted.elapsed();
         gate.open();
         assert_eq!(output.status, 130, "{output:?}");
+        // a second, and what a busy machine adds to it
+        assert!(ended < Duration::from_secs(3), "{operation}: it ended {ended:?} after Ctrl-C");
         output
     }
 
@@ -571,9 +575,13 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let shared = shared.clone();
         tokio::spawn(async move {
+            let socket = rustix::io::dup(&stream);
             let service = service_fn(|request| handle(request, shared.clone()));
-            // a cut connection ends here with an error, as it should
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            // a cut connection ends here with an error, as it should, and is reset, not closed
+            if let (Err(_), Ok(socket)) = (served, socket) {
+                let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+            }
         });
     }
 }
@@ -636,8 +644,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             What::Silence => std::future::pending().await,
             What::Signal(caller, signal) => {
                 caller.signal(signal).await;
-                // ended, it hears nothing any more; not ended, it is told
-                return Err(Cut);
+                return unheard(signal).await;
             }
             What::Answer { status, code, message } => return Ok(finish(&shared, index, error(&service, status, code, message))),
             What::Body { status, kind, text } => return Ok(finish(&shared, index, with_body(status, kind, text))),
@@ -673,7 +680,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         Some(What::HoldAfter(gate)) => gate.pass().await,
         Some(What::SignalAfter(caller, signal)) => {
             caller.signal(signal).await;
-            return Err(Cut);
+            return unheard(signal).await;
         }
         Some(What::Truncate) => {
             let mut response = finish(&shared, index, response);
@@ -683,6 +690,14 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         _ => {}
     }
     Ok(finish(&shared, index, response))
+}
+
+/// No answer to a call whose caller got a signal: one that waits for it waits for ever.
+async fn unheard<T>(signal: Signal) -> Result<T, Cut> {
+    match signal {
+        Signal::KILL => Err(Cut),
+        _ => std::future::pending().await,
+    }
 }
 
 /// A body that may end in its middle.
