@@ -279,13 +279,16 @@ impl Context {
     /// Gives the lock back, if one is held or is about to be.
     pub async fn release(&self) {
         self.ties.settled().await;
-        let lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let Some((lock, keeping)) = lock else { return };
+        let slot = || self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let held = slot().as_ref().map(|(lock, keeping)| (lock.clone(), keeping.abort_handle()));
+        let Some((lock, keeping)) = held else { return };
         // A sign that comes after the release would find no stream, which is nobody's concern.
         keeping.abort();
         if let Err(error) = lock.release().await {
             self.report.warning(&format!("the lock couldn't be given back: {error}"));
         }
+        // Not before: who is interrupted meanwhile gives it back once more.
+        *slot() = None;
     }
 }
 
