@@ -239,9 +239,14 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     if output.stderr.contains("panicked") {
         problems.push(format!("it panicked: {}", end(&output)));
     }
+    // who has nothing to do takes no lock, and leaves one as it is that a dead holder left
+    let wrong = || {
+        let took_lock = scene.proxy.mutations().iter().any(|name| name.starts_with("logs:CreateLog"));
+        let lines = differences(&scene.world(), &clean.worlds[&cell.command]);
+        lines.into_iter().filter(|line| took_lock || !line.contains("/routeto/NAME.lock:")).collect::<Vec<_>>()
+    };
     // the lock that it couldn't give back is told, and no failure
     let still_locked = cell.kind == Kind::Refused && operation.as_deref() == Some("logs:CreateLogStream");
-    let wrong = || differences(&scene.world(), &clean.worlds[&cell.command]);
     let mut right = false;
     if output.status == 0 && operation.is_some() && !still_locked {
         let wrong = wrong();
@@ -253,11 +258,8 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     if again.status != 0 {
         problems.push(format!("the same command again ended with {}: {}", again.status, end(&again)));
     }
-    let changes = scene.proxy.mutations();
-    if !right || !changes.is_empty() {
-        // who has nothing to do takes no lock: one that a dead holder left stays until somebody wants it
-        let took_lock = changes.iter().any(|name| name.starts_with("logs:CreateLog"));
-        problems.extend(wrong().into_iter().filter(|line| took_lock || !line.contains("/routeto/NAME.lock:")));
+    if !right || !scene.proxy.mutations().is_empty() {
+        problems.extend(wrong());
     }
     Outcome { cell, operation, status: output.status, ended, problems, build: build().to_owned() }
 }
