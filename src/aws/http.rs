@@ -1,5 +1,6 @@
 //! Requests to a stage's own URLs, for the probe that ends a deploy and for samples, and to a running `routeto dev`.
 
+use super::wait::real;
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, body::Bytes, header};
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// Bytes of an answer that are read at most: ours are short.
 const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// How long an answer may take; the gateway's own limit is 29 s.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
@@ -39,7 +43,7 @@ impl Http {
         Ok(Http(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// One POST; answered within 30 seconds (the gateway's own limit is 29) or not at all.
+    /// One POST; answered within 30 seconds or not at all.
     pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
         let mut request = Request::builder().method(Method::POST).uri(url);
         for (name, value) in headers {
@@ -62,6 +66,7 @@ impl Http {
             let body = Limited::new(response.into_body(), longest).collect().await.map_err(|error| anyhow!(error))?;
             Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), error_type, body: body.to_bytes().to_vec() })
         };
-        tokio::time::timeout(Duration::from_secs(30), exchange).await.context("no answer in 30 s")?
+        // As for calls: a test's emulator takes its time.
+        tokio::time::timeout(real(PATIENCE).max(Duration::from_secs(5)), exchange).await.context("no answer in 30 s")?
     }
 }

@@ -78,12 +78,12 @@ fn a_role_that_shows_no_tags_yet_when_its_deploy_was_cut_off() {
          <Description>of a routeto function</Description></Role></GetRoleResult></GetRoleResponse>",
         now()
     );
-    let read = Which::AfterFirst { change: "iam:CreateRole", read: "iam:GetRole", times: 2 };
+    let read = Which::AfterFirst { change: "iam:CreateRole", read: "iam:GetRole", times: 6 };
     proxy.fault(read, What::Body { status: 200, kind: "text/xml", text });
     // two looks on a busy machine took longer than the 2 s that the tests' usual clock makes of the 20 s that tags are waited for
-    deploy(&stack, &proxy).env("ROUTETO_TEST_CLOCK", "2").check();
+    told(&deploy(&stack, &proxy).env("ROUTETO_TEST_CLOCK", "1").check(), "was just made and shows no tags yet");
     let untagged = proxy.calls().iter().filter(|call| call.faulty && call.name() == "iam:GetRole").count();
-    assert_eq!(untagged, 2, "{:?}", proxy.calls());
+    assert_eq!(untagged, 6, "{:?}", proxy.calls());
     proxy.heal();
     stack.routeto("plan", "--exit-code").status(0).check();
 }
@@ -197,6 +197,13 @@ fn a_queue_whose_name_sqs_keeps_for_sixty_seconds() {
     waited_out(Which::During("sqs:CreateQueue", seconds(60)), refused, "SQS keeps the name of a deleted queue for 60 s");
 }
 
+#[test]
+fn an_update_of_the_function_that_takes_its_time() {
+    let text = r#"{"FunctionName":"f","State":"Active","LastUpdateStatus":"InProgress"}"#;
+    let body = What::Body { status: 200, kind: "application/json", text: text.into() };
+    waited_out_by_a_change(Which::During("lambda:GetFunctionConfiguration", seconds(20)), body, "Lambda is carrying out the update");
+}
+
 /// It answers as it did, and no stage uses it: SQS says that it is about to go only when it is to be made.
 #[test]
 fn a_queue_that_was_deleted_a_moment_ago_and_still_answers() {
@@ -286,6 +293,33 @@ fn what_takes_longer_than_the_limit_is_an_error_with_the_reason_and_what_to_do()
 }
 
 #[test]
+fn no_wait_is_for_ever() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let never = |change: bool, operation: &'static str, what: What, reason: &str| {
+        if change {
+            stack.rewrite(&YAML.replace("routes:", "function: { memory: 256 }\nroutes:"));
+        }
+        proxy.fault(Which::Every(operation), what);
+        // 300 s in five
+        let error =
+            deploy(&stack, &proxy).env("ROUTETO_TEST_CLOCK", "60").fails(1, &[operation, reason, "run the same command again later"]);
+        assert!(error.contains(" s still: "), "{error}");
+        proxy.heal();
+        deploy(&stack, &proxy).check();
+    };
+    let refused = answer(400, "InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.");
+    never(false, "lambda:CreateFunction", refused, "after 300 s still: the new role can't be assumed by Lambda yet");
+    let busy = "The operation cannot be performed at this time. An update is in progress for resource";
+    let refused = answer(409, "ResourceConflictException", busy);
+    never(true, "lambda:UpdateFunctionConfiguration", refused, "after 300 s still: Lambda is still busy with the function");
+    stack.rewrite(&YAML.replace("/input:", "/other:"));
+    let modified = "Unable to complete operation due to concurrent modification. Please try again later.";
+    let refused = answer(409, "ConflictException", modified);
+    never(false, "apigateway:PutRestApi", refused, "after 300 s still: another change of the API is under way");
+}
+
+#[test]
 fn quotas_are_kept_with_any_number_of_routes_so_that_nothing_is_ever_throttled() {
     for routes in [3, 30] {
         let proxy = Proxy::start(Emulator::shared());
@@ -299,6 +333,51 @@ fn quotas_are_kept_with_any_number_of_routes_so_that_nothing_is_ever_throttled()
         let throttled: Vec<String> = proxy.calls().iter().filter(|call| call.status == Some(429)).map(|call| format!("{call:?}")).collect();
         assert_eq!(throttled, [] as [String; 0], "{routes} routes");
     }
+}
+
+/// API Gateway deletes one API in 30 s.
+#[test]
+fn two_apis_that_go_with_a_stack_go_as_far_apart_as_the_quota_wants() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    deploy(&stack, &proxy).check();
+    let other = serde_json::json!({"name": stack.name, "tags": {"routeto:stack": stack.name}});
+    crate::support::aws::call("apigateway", "create_rest_api", other);
+    proxy.quotas(SPEED);
+    proxy.clear();
+    let output = stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check();
+    told(&output, "API Gateway's quota for DeleteRestApi");
+    let calls = proxy.calls();
+    let deletes: Vec<_> = calls.iter().filter(|call| call.name() == "apigateway:DeleteRestApi").collect();
+    assert!(calls.iter().all(|call| call.status != Some(429)), "{deletes:?}");
+    let [first, second] = deletes[..] else { panic!("{deletes:?}") };
+    let apart = second.at - first.at;
+    assert!(apart >= seconds(29), "{apart:?}");
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// Each service has its own word for it. Sources: the API references' "Common errors" and botocore's retry tables (`_retry.json`).
+#[test]
+fn every_service_may_ask_to_go_slower_in_its_own_words() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let words = [
+        ("iam:CreateRole", 400, "Throttling", "Rate exceeded"),
+        ("sqs:CreateQueue", 403, "RequestThrottled", "Request is throttled."),
+        ("s3:CreateBucket", 503, "SlowDown", "Please reduce your request rate."),
+        ("logs:CreateLogGroup", 400, "ThrottlingException", "Rate exceeded"),
+        ("lambda:CreateFunction", 429, "TooManyRequestsException", "Rate exceeded"),
+    ];
+    for (operation, status, code, message) in words {
+        proxy.fault(Which::First(operation, 2), answer(status, code, message));
+    }
+    deploy(&stack, &proxy).check();
+    for (operation, ..) in words {
+        let struck = proxy.calls().iter().filter(|call| call.faulty && call.name() == operation).count();
+        assert_eq!(struck, 2, "{operation}");
+    }
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
 }
 
 #[test]
@@ -371,6 +450,7 @@ fn an_answer_that_ends_in_its_middle() {
         proxy.fault(Which::Operation(operation, 1), What::Truncate);
     }
     deploy(&stack, &proxy).check();
+    assert_eq!(proxy.calls().iter().filter(|call| call.faulty).count(), 4);
     assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
     proxy.heal();
     proxy.fault(Which::Every("apigateway:GetResources"), What::Truncate);

@@ -103,6 +103,21 @@ fn the_proxy_holds_a_call_until_the_gate_is_opened() {
 }
 
 #[test]
+fn the_proxy_keeps_the_quotas_of_api_gateway_where_it_is_told_to() {
+    let proxy = Proxy::start(Emulator::shared());
+    proxy.quotas(1);
+    let delete = || call(&proxy, "apigateway", "DELETE", "/restapis/nosuchapi0", &[], "").unwrap();
+    assert_eq!(delete().status, 404);
+    let second = delete();
+    assert_eq!(second.status, 429);
+    assert!(second.text().contains("Too Many Requests"), "{}", second.text());
+    let wait: u64 = second.header("retry-after").unwrap().parse().unwrap();
+    assert!((28..=30).contains(&wait), "one every 30 s: {wait}");
+    // another operation has another quota
+    assert_eq!(call(&proxy, "apigateway", "GET", "/restapis", &[], "").unwrap().status, 200);
+}
+
+#[test]
 fn every_byte_of_a_query_value_is_encoded() {
     assert_eq!(query(&[("a", "x y&=\"\n\u{e9}"), ("b", "-._~9Z")]), "?a=x%20y%26%3D%22%0A%C3%A9&b=-._~9Z");
 }

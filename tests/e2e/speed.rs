@@ -2,6 +2,7 @@
 
 use crate::support::proxy::Call;
 use crate::support::{Emulator, Proxy, Routeto, Stack, root};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,13 +15,19 @@ fn yaml() -> String {
     text.replace("sendgrid-", "NAME-").replace("stack: NAME-s3", "stack: NAME")
 }
 
-/// The round trips of a command, the probe's aside: it is the last one's.
+/// The round trips of a command; the probe, which goes to the stage, and polls for a function's state aside.
 fn rounds(proxy: &Proxy, routeto: Routeto) -> Vec<Vec<String>> {
     proxy.clear();
     routeto.check();
-    // A sign of the lock's holder comes every five seconds, whatever else is going on; nothing waits for it.
-    let sign = |name: &String| name == "logs:PutLogEvents" || name == "logs:DescribeLogStreams";
-    proxy.rounds().into_iter().filter(|calls| !calls.iter().all(sign)).collect()
+    let mut rounds: BTreeMap<usize, Vec<Call>> = BTreeMap::new();
+    for call in proxy.calls().into_iter().filter(|call| call.operation != "GetFunctionConfiguration") {
+        rounds.entry(call.round).or_default().push(call);
+    }
+    // A sign of the lock's holder, and the look that comes with it, every five seconds whatever else is going on; nothing waits for it.
+    let signs = |call: &Call| call.name() == "logs:PutLogEvents" && String::from_utf8_lossy(&call.body).contains("\"lock-");
+    let only_signs =
+        |calls: &[Call]| calls.iter().any(signs) && calls.iter().all(|call| signs(call) || call.name() == "logs:DescribeLogStreams");
+    rounds.into_values().filter(|calls| !only_signs(calls)).map(|calls| calls.iter().map(Call::name).collect()).collect()
 }
 
 #[test]

@@ -60,7 +60,16 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
         let world = first.world();
         assert_eq!(world.0["apis"].as_array().unwrap().len(), 1, "round {round}: {:#?}", world.names());
         let each = |kind: &str| world.0[kind].as_object().unwrap().len();
-        assert_eq!(["functions", "roles", "buckets", "queues"].map(each), [1, 1, 1, 0], "round {round}: {:#?}", world.names());
+        let kinds = ["functions", "roles", "buckets", "queues", "log_groups"];
+        assert_eq!(kinds.map(each), [1, 1, 1, 0, 2], "round {round}: {:#?}", world.names());
+        // of each version one permission, and the role may write where that one file says
+        let name = &first.name;
+        let function = world.function(&format!("{name}-prod"));
+        for (version, policy) in function["policies"].as_object().unwrap() {
+            let statements = policy["Statement"].as_array().map_or(0, Vec::len);
+            assert!(statements <= 1, "round {round}: version {version}: {policy:#}");
+        }
+        assert_eq!(world.0["log_groups"][format!("/routeto/{name}")]["lock"], "free", "round {round}");
         // the end is one file's: nothing is to be done for it, and something for the other
         let codes = [&first, &second].map(|stack| stack.routeto("plan", "--exit-code").output().status);
         let fits = if equal { codes == [0, 0] } else { codes == [0, 2] || codes == [2, 0] };
