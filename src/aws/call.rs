@@ -123,7 +123,7 @@ impl CallError {
     pub fn about(self, place: impl fmt::Display) -> Failure {
         let hint = self.hint();
         let what = match &self.code {
-            Some(code) if code == NOT_SENT => format!("{} wasn't sent: {}", self.call, self.message),
+            Some(code) if code == NOT_SENT => format!("{} wasn't sent any more: {}", self.call, self.message),
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {

@@ -1,14 +1,20 @@
 //! One change of a plan → its calls.
 
-use super::{Aws, apigateway, iam, lambda, lock::Lock, logs, millis, s3, sqs, wait::Tell};
+use super::{Aws, apigateway, call::CallError, iam, lambda, lock::Lock, logs, millis, s3, sqs, wait::Tell};
 use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
     observed::{Account, Secret},
     plan::{Action, Change, Late, messages, source_arn},
 };
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use serde_json::json;
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    future::{Future, ready},
+    pin::Pin,
+    time::SystemTime,
+};
 
 /// What carrying out needs beside the plan.
 pub struct AwsExecutor<'a> {
@@ -42,7 +48,8 @@ impl Executor for AwsExecutor<'_> {
 }
 
 impl AwsExecutor<'_> {
-    async fn carry_out(&self, change: &Change, outputs: &Outputs, tell: Tell<'_>) -> Result<Outcome, Failure> {
+    /// What is polled at the end of a deep stack is the one call that is made, not room for all that there are.
+    fn carry_out<'a>(&'a self, change: &'a Change, outputs: &'a Outputs, tell: Tell<'a>) -> BoxFuture<'a, Result<Outcome, Failure>> {
         let AwsExecutor { aws, account, stack, zip, tokens, .. } = *self;
         let name = &change.key.id.name;
         let late = |late: &Late| {
@@ -51,86 +58,109 @@ impl AwsExecutor<'_> {
                     .now("run the same command again")
             })
         };
+        let about = |error: CallError| error.about(&change.key.id);
         let brought = |value: String| Outcome::Brought(value);
         let done = |_: ()| Outcome::Done;
-        let result = match &change.action {
-            Action::CreateBucket(bucket) => s3::create(aws, account, bucket, tell).await.map(done),
+        match &change.action {
+            Action::CreateBucket(bucket) => s3::create(aws, account, bucket, tell).map_ok(done).map_err(about).boxed(),
             Action::UpdateBucket { bucket, parts, all_tags } => {
-                s3::update(aws, account, bucket, parts.iter().copied(), all_tags, tell).await.map(done)
+                s3::update(aws, account, bucket, parts.iter().copied(), all_tags, tell).map_ok(done).map_err(about).boxed()
             }
-            Action::DeleteBucket { purge } => s3::delete(aws, name, *purge, tell).await.map(|deleted| match deleted {
-                s3::Deleted::Gone => Outcome::Done,
-                s3::Deleted::Kept => Outcome::Kept("it holds objects".into()),
-            }),
-            Action::CreateQueue(queue) => sqs::create(aws, account, queue, tell).await.map(done),
-            Action::UpdateQueue { queue, attributes, tags } => sqs::update(aws, account, queue, *attributes, *tags).await.map(done),
-            Action::ConfirmQueue { queue, attributes, tags } => sqs::confirm(aws, account, queue, *attributes, *tags, tell).await.map(done),
-            Action::DeleteQueue { purge } => sqs::delete(aws, account, name, *purge).await.map(|held| match held {
-                0 => Outcome::Done,
-                held => Outcome::Kept(messages(held)),
-            }),
-            Action::CreateLogGroup(group) => logs::create(aws, account, stack, group, tell).await.map(done),
-            Action::UpdateLogGroup { group, retention, tags } => logs::update(aws, account, group, *retention, *tags).await.map(done),
-            Action::DeleteLogGroup => {
+            Action::DeleteBucket { purge } => s3::delete(aws, name, *purge, tell)
+                .map_ok(|deleted| match deleted {
+                    s3::Deleted::Gone => Outcome::Done,
+                    s3::Deleted::Kept => Outcome::Kept("it holds objects".into()),
+                })
+                .map_err(about)
+                .boxed(),
+            Action::CreateQueue(queue) => sqs::create(aws, account, queue, tell).map_ok(done).map_err(about).boxed(),
+            Action::UpdateQueue { queue, attributes, tags } => {
+                sqs::update(aws, account, queue, *attributes, *tags).map_ok(done).map_err(about).boxed()
+            }
+            Action::ConfirmQueue { queue, attributes, tags } => {
+                sqs::confirm(aws, account, queue, *attributes, *tags, tell).map_ok(done).map_err(about).boxed()
+            }
+            Action::DeleteQueue { purge } => sqs::delete(aws, account, name, *purge)
+                .map_ok(|held| match held {
+                    0 => Outcome::Done,
+                    held => Outcome::Kept(messages(held)),
+                })
+                .map_err(about)
+                .boxed(),
+            Action::CreateLogGroup(group) => logs::create(aws, account, stack, group, tell).map_ok(done).map_err(about).boxed(),
+            Action::UpdateLogGroup { group, retention, tags } => {
+                logs::update(aws, account, group, *retention, *tags).map_ok(done).map_err(about).boxed()
+            }
+            Action::DeleteLogGroup => async move {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
                 with_it.inspect(|lock| lock.goes_with_its_group(true));
                 let deleted = logs::delete(aws, name).await;
                 with_it.filter(|_| deleted.is_err()).inspect(|lock| lock.goes_with_its_group(false));
-                deleted.map(done)
+                deleted.map(done).map_err(about)
             }
-            Action::CreateRole(role) => iam::create(aws, role, tell).await.map(done),
-            Action::UpdateRole { role, trust, policy, tags } => iam::update(aws, role, *trust, *policy, *tags, tell).await.map(done),
-            Action::DeleteRole => iam::delete(aws, name, tell).await.map(done),
-            Action::CreateFunction(function) => lambda::create(aws, function, zip, tell).await.map(brought),
+            .boxed(),
+            Action::CreateRole(role) => iam::create(aws, role, tell).map_ok(done).map_err(about).boxed(),
+            Action::UpdateRole { role, trust, policy, tags } => {
+                iam::update(aws, role, *trust, *policy, *tags, tell).map_ok(done).map_err(about).boxed()
+            }
+            Action::DeleteRole => iam::delete(aws, name, tell).map_ok(done).map_err(about).boxed(),
+            Action::CreateFunction(function) => lambda::create(aws, function, zip, tell).map_ok(brought).map_err(about).boxed(),
             Action::UpdateFunction { function, code, config, environment, tags, publish } => {
                 let what = lambda::Update { code: *code, config: *config, environment: *environment, tags: *tags, publish: *publish };
-                let version = lambda::update(aws, Some(account), function, zip, what, tell).await;
-                version.map(|version| version.map_or(Outcome::Done, Outcome::Brought))
+                let version = lambda::update(aws, Some(account), function, zip, what, tell);
+                version.map_ok(|version| version.map_or(Outcome::Done, Outcome::Brought)).map_err(about).boxed()
             }
-            Action::DeleteFunction => lambda::delete(aws, name, tell).await.map(done),
-            Action::CreateApi(api) => apigateway::create(aws, api, stack, tell).await.map(brought),
-            Action::WriteApi { api, id, carried, document, tags } => {
-                let write = async {
-                    if *tags {
-                        apigateway::tag(aws, account, id, &api.tags, tell).await?;
-                    }
-                    if *document { apigateway::write(aws, api, id, carried, tell).await } else { Ok(()) }
-                };
-                write.await.map(done)
+            Action::DeleteFunction => lambda::delete(aws, name, tell).map_ok(done).map_err(about).boxed(),
+            Action::CreateApi(api) => apigateway::create(aws, api, stack, tell).map_ok(brought).map_err(about).boxed(),
+            Action::WriteApi { api, id, carried, document, tags } => async move {
+                if *tags {
+                    apigateway::tag(aws, account, id, &api.tags, tell).await.map_err(about)?;
+                }
+                if *document {
+                    apigateway::write(aws, api, id, carried, tell).await.map_err(about)?;
+                }
+                Ok(Outcome::Done)
             }
-            Action::DeleteApi { id } => apigateway::delete(aws, id, tell).await.map(done),
-            Action::CreateDeployment { api, digest, known } => apigateway::deploy(aws, &late(api)?, digest, known, tell).await.map(brought),
-            Action::AwaitVersion { function, version } => lambda::active(aws, function, &late(version)?, tell).await.map(done),
-            Action::Permit { function, version, api, stage } => {
+            .boxed(),
+            Action::DeleteApi { id } => apigateway::delete(aws, id, tell).map_ok(done).map_err(about).boxed(),
+            Action::CreateDeployment { api, digest, known } => {
+                async move { apigateway::deploy(aws, &late(api)?, digest, known, tell).await.map(brought).map_err(about) }.boxed()
+            }
+            Action::AwaitVersion { function, version } => {
+                async move { lambda::active(aws, function, &late(version)?, tell).await.map(done).map_err(about) }.boxed()
+            }
+            Action::Permit { function, version, api, stage } => async move {
                 let api = late(api)?;
                 let source = source_arn(&account.partition, &account.region, &account.id, &api, stage);
-                lambda::permit(aws, function, &late(version)?, &api, &source).await.map(done)
+                lambda::permit(aws, function, &late(version)?, &api, &source).await.map(done).map_err(about)
             }
-            Action::CreateStage { stage, api, deployment, version } => {
+            .boxed(),
+            Action::CreateStage { stage, api, deployment, version } => async move {
                 let token = tokens.get(&stage.name).cloned().unwrap_or_else(|| Secret(crate::resource::NO_TOKEN.into()));
                 let (api, deployment, version) = (late(api)?, late(deployment)?, late(version)?);
-                apigateway::create_stage(aws, &api, stage, &deployment, &version, &token, tell).await.map(done)
+                apigateway::create_stage(aws, &api, stage, &deployment, &version, &token, tell).await.map(done).map_err(about)
             }
-            Action::UpdateStage { api, deployment, version, moves, patch, tags } => {
+            .boxed(),
+            Action::UpdateStage { api, deployment, version, moves, patch, tags } => async move {
                 let (deployment, version) = (late(deployment)?, late(version)?);
                 let to = apigateway::Move { to: moves.then_some((deployment.as_str(), version.as_str())), patch };
-                let update = async {
-                    if let Some(tags) = tags {
-                        apigateway::tag(aws, account, &format!("{api}/stages/{name}"), tags, tell).await?;
-                    }
-                    apigateway::move_stage(aws, api, name, to, tell).await
-                };
-                update.await.map(done)
+                if let Some(tags) = tags {
+                    apigateway::tag(aws, account, &format!("{api}/stages/{name}"), tags, tell).await.map_err(about)?;
+                }
+                apigateway::move_stage(aws, api, name, to, tell).await.map(done).map_err(about)
             }
-            Action::PruneVersions { versions } => lambda::prune(aws, name, versions, tell).await.map(done),
-            Action::PruneDeployments { api, deployments } => apigateway::prune(aws, api, deployments, tell).await.map(done),
-            Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).await.map(done),
-            Action::DeletedWithApi => Ok(Outcome::Done),
-            Action::Journal { going } => {
+            .boxed(),
+            Action::PruneVersions { versions } => lambda::prune(aws, name, versions, tell).map_ok(done).map_err(about).boxed(),
+            Action::PruneDeployments { api, deployments } => {
+                apigateway::prune(aws, api, deployments, tell).map_ok(done).map_err(about).boxed()
+            }
+            Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).map_ok(done).map_err(about).boxed(),
+            Action::DeletedWithApi => ready(Ok(Outcome::Done)).boxed(),
+            Action::Journal { going } => async move {
                 let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
-                logs::remember(aws, name, &line.to_string(), millis(SystemTime::now())).await.map(done)
+                logs::remember(aws, name, &line.to_string(), millis(SystemTime::now())).await.map(done).map_err(about)
             }
-        };
-        result.map_err(|error| error.about(&change.key.id))
+            .boxed(),
+        }
     }
 }

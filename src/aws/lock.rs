@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, Weak},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -128,7 +128,7 @@ pub async fn look(aws: &Aws, group: &str) -> Result<Seen, CallError> {
     let at = Instant::now();
     let (mut streams, mut history, mut next) = (vec![], false, None);
     loop {
-        let request = aws.logs.describe_log_streams().log_group_name(group).set_next_token(next);
+        let request = aws.signing.describe_log_streams().log_group_name(group).set_next_token(next);
         let page = match called("logs:DescribeLogStreams", request.send()).await {
             Ok(page) => page,
             Err(error) if error.not_found() => return Ok(Seen { state: State::NoGroup, streams, history, at }),
@@ -176,13 +176,26 @@ pub struct Lock {
     lost: Arc<Notify>,
 }
 
+/// A clock that goes on while the machine sleeps. Linux has one that nobody sets; elsewhere it is the date's.
+fn wakeful() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+    #[cfg(not(target_os = "linux"))]
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// How sure its holder may be of the lock.
 #[derive(Debug)]
 struct Held {
-    /// When it was last known to be ours, by both clocks: one of them stands still while the machine sleeps, the other may be set.
-    known: (Instant, SystemTime),
+    /// When it was last known to be ours, by a clock that stands still while the machine sleeps and one that doesn't.
+    known: (Instant, Duration),
     /// Whether it was ever signed.
     signed: bool,
+    /// When CloudWatch Logs made its stream (milliseconds since the epoch), once that was seen: another one with its number is another's.
+    created: Option<i64>,
     /// Why it isn't ours any more.
     lost: Option<String>,
     /// It goes with its group.
@@ -191,8 +204,7 @@ struct Held {
 
 impl Held {
     fn age(&self) -> Duration {
-        let by_date = SystemTime::now().duration_since(self.known.1).unwrap_or_default();
-        self.known.0.elapsed().max(by_date)
+        self.known.0.elapsed().max(wakeful().saturating_sub(self.known.1))
     }
 
     /// No sign came through for so long that others may soon take it.
@@ -202,7 +214,8 @@ impl Held {
 }
 
 /// Sends nothing while a lock is held that may be somebody else's by now, not even what was about to be tried once more when the machine
-/// fell asleep. In every client but that of CloudWatch Logs, where the lock is signed.
+/// fell asleep. In every client but the one that signs the lock. It can't wait for a sign, so who slept for so long fails, and goes on when run
+/// again.
 #[derive(Clone, Debug, Default)]
 pub struct Guard(Arc<Mutex<Weak<Mutex<Held>>>>);
 
@@ -229,7 +242,7 @@ impl Intercept for Guard {
         "lock"
     }
 
-    fn read_before_attempt(
+    fn read_before_transmit(
         &self,
         _context: &BeforeTransmitInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
@@ -238,14 +251,13 @@ impl Intercept for Guard {
         let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade() else { return Ok(()) };
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
-            _ if held.ended => Ok(()),
-            Some(why) => Err(Unsure(why.clone()).into()),
-            None if held.is_silent() => {
+            Some(why) if !held.ended => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
+            _ if held.is_silent() => {
                 let seconds = held.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
                 Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -296,13 +308,20 @@ impl Ties {
         let (say, hear) = oneshot::channel();
         let (aws, group) = (aws.clone(), group.name.clone());
         tokio::spawn(async move {
-            if let Err(Ok(true)) = say.send(call.await) {
+            let answer = call.await;
+            let taken = matches!(answer, Ok(true));
+            // What was said is heard only when it was taken up: the command may end in between.
+            let (heard, hears) = oneshot::channel();
+            let unheard = say.send((answer, heard)).is_err() || hears.await.is_err();
+            if taken && unheard {
                 let _ = create(&aws, &group, &format!("{FREE}{number}")).await;
             }
             drop(taking);
         });
-        // The task says something before it ends.
-        hear.await.unwrap_or(Ok(false))
+        // The task says something before it ends. From here to where the lock is kept nothing waits.
+        let Ok((answer, heard)) = hear.await else { return Ok(false) };
+        let _ = heard.send(());
+        answer
     }
 
     /// Takes the lock with this number, where nobody did.
@@ -440,7 +459,7 @@ fn held_by(holder: &Holder, now: i64, place: &str) -> Failure {
 
 /// Makes a stream; false where it is there already.
 async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError> {
-    match called("logs:CreateLogStream", aws.logs.create_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
+    match called("logs:CreateLogStream", aws.signing.create_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
         Ok(_) => Ok(true),
         Err(error) if error.is(&["ResourceAlreadyExistsException"]) => Ok(false),
         Err(error) => Err(error),
@@ -448,7 +467,7 @@ async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError>
 }
 
 async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
-    match called("logs:DeleteLogStream", aws.logs.delete_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
+    match called("logs:DeleteLogStream", aws.signing.delete_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         Err(error) => Err(error),
@@ -457,7 +476,7 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 
 impl Lock {
     fn new(aws: &Aws, group: &LogGroup, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
-        let held = Held { known: (Instant::now(), SystemTime::now()), signed: false, lost: None, ended: false };
+        let held = Held { known: (Instant::now(), wakeful()), signed: false, created: None, lost: None, ended: false };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
@@ -481,19 +500,28 @@ impl Lock {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
         let sign = json!({"who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now}).to_string();
         let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else { return Signed::Yes };
-        let request = self.aws.logs.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
+        let request = self.aws.signing.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
+        let unmade = !self.made && !self.held().signed;
         // From before the calls: by then the sign is no older.
-        let known = (Instant::now(), SystemTime::now());
+        let known = (Instant::now(), wakeful());
         let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
         match timeout(SIGN_ANSWER, calls).await {
-            Ok((Ok(_), Ok(seen))) if seen.streams.iter().any(|(name, _)| name.starts_with(TAKEN) && number(name) > Some(self.number)) => {
-                Signed::Gone
-            }
-            Ok((Ok(_), Ok(_))) => {
+            Ok((Ok(_), Ok(seen))) => {
+                let stream = self.stream();
+                let created = seen.streams.iter().find(|(name, _)| *name == stream).map(|(_, created)| *created);
+                let newer = |name: &str| name.starts_with(TAKEN) && number(name) > Some(self.number);
+                let freed = |name: &str| name.starts_with(FREE) && number(name) == Some(self.number);
                 let mut held = self.held();
+                let anothers = held.created.is_some() && created.is_some() && held.created != created;
+                if anothers || seen.streams.iter().any(|(name, _)| newer(name) || freed(name)) {
+                    return Signed::Gone;
+                }
                 (held.known, held.signed) = (known, true);
+                held.created = held.created.or(created);
                 Signed::Yes
             }
+            // Who made the group makes the stream as well, and that may have failed.
+            Ok((Err(error), _)) if error.not_found() && unmade => Signed::Failed("its stream isn't there yet".into()),
             Ok((Err(error), _)) if error.not_found() => Signed::Gone,
             Ok((Err(error), _) | (_, Err(error))) => Signed::Failed(error.about("lock").what),
             Err(_) => Signed::Failed(format!("CloudWatch Logs gave no answer within {} s", SIGN_ANSWER.as_secs())),
@@ -547,8 +575,8 @@ impl Lock {
     /// Makes the stream of a lock that making the group took. Only who made the group takes this number: one that is there is ours, by a
     /// reply that was lost. Where it can't be made the first sign tells.
     async fn make(&self) {
-        if !self.made {
-            let _ = create(&self.aws, &self.group, &self.stream()).await;
+        if !self.made && !self.held().signed {
+            let _ = timeout(SIGN_ANSWER, create(&self.aws, &self.group, &self.stream())).await;
         }
     }
 
@@ -571,19 +599,28 @@ impl Lock {
     pub fn keep(&self, who: String, clock: fn() -> i64) -> impl Future<Output = ()> + use<> {
         let lock = self.clone();
         async move {
-            lock.make().await;
-            let (mut signed, (), ()) = futures_util::join!(lock.sign(&who, clock()), lock.tidy(), lock.prepare());
-            while !lock.loses(signed) {
-                pause(by_clock(SIGN)).await;
-                signed = lock.sign(&who, clock()).await;
-            }
+            let signing = async {
+                loop {
+                    lock.make().await;
+                    if lock.loses(lock.sign(&who, clock()).await) {
+                        return;
+                    }
+                    pause(by_clock(SIGN)).await;
+                }
+            };
+            // A call without an answer must keep no sign waiting.
+            futures_util::join!(signing, lock.tidy(), lock.prepare());
         }
     }
 
     /// Gives the lock back, but for one that a teardown deleted with its group.
     pub async fn release(self) -> Result<()> {
-        if self.held().ended {
-            return Ok(());
+        {
+            let held = self.held();
+            // One that may be another's by now isn't ours to give back.
+            if held.ended || held.lost.is_some() || held.is_silent() {
+                return Ok(());
+            }
         }
         match create(&self.aws, &self.group, &format!("{FREE}{}", self.number)).await {
             Ok(_) => Ok(()),

@@ -84,6 +84,8 @@ pub struct Aws {
     pub lambda: aws_sdk_lambda::Client,
     pub apigateway: aws_sdk_apigateway::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// For the lock alone, whether or not it is surely held.
+    signing: aws_sdk_cloudwatchlogs::Client,
     sts: aws_sdk_sts::Client,
     /// Knows the lock that is held.
     guard: lock::Guard,
@@ -199,6 +201,7 @@ impl Aws {
         let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(guard.clone()).build();
         let lambda = aws_sdk_lambda::config::Builder::from(&config).interceptor(guard.clone()).build();
         let apigateway = aws_sdk_apigateway::config::Builder::from(&config).interceptor(guard.clone()).build();
+        let logs = aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(guard.clone()).build();
         let behind = Arc::default();
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Clock(Arc::clone(&behind))).build();
         Ok(Aws {
@@ -208,7 +211,8 @@ impl Aws {
             iam: aws_sdk_iam::Client::from_conf(iam),
             lambda: aws_sdk_lambda::Client::from_conf(lambda),
             apigateway: aws_sdk_apigateway::Client::from_conf(apigateway),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
+            signing: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::from_conf(sts),
             guard,
             endpoint_url,

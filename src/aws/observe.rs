@@ -595,6 +595,14 @@ async fn third(
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
         .collect();
     let dead = self::queues(aws, account, stack, &dead).await?;
+    // That one may not be looked at is for a teardown to tell.
+    for (name, seen) in &old_buckets {
+        if let Seen::Foreign(why) = seen
+            && why == s3::HIDDEN
+        {
+            observed.foreign.insert(Id::new(Kind::Bucket, name), why.clone());
+        }
+    }
     place_buckets(observed, not_foreign(old_buckets));
     place_queues(observed, not_foreign(old_queues));
     place_queues(observed, not_foreign(dead));

@@ -25,6 +25,7 @@ use crate::{
     spec::{Stack, TokenRule},
     token,
 };
+use futures_util::FutureExt;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,7 +65,7 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
             work.prove_what_stands(&begun, &mut done, &args).await?;
             done
         }
-        first => context.under_lock(work.under_lock(&begun, first, &args, tokens)).await?,
+        first => context.under_lock(work.under_lock(&begun, first, &args, tokens).boxed_local()).await?,
     };
     report(context, &stack, &stages, &aws, &done, &args, start)?;
     for stage in stages.iter().filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage)) {
@@ -154,7 +155,7 @@ impl Work<'_> {
         if !context.report.json {
             context.report.note(context.report.summary(&planned.plan).trim_end());
         }
-        let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).await;
+        let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).boxed_local().await;
         let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
         // One of a stage that failed may be set all the same: making it takes two calls.

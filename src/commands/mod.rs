@@ -33,6 +33,7 @@ use crate::{
 };
 use aws_smithy_types::date_time::{DateTime, Format};
 use clap::CommandFactory;
+use futures_util::{FutureExt, TryFutureExt, future::LocalBoxFuture};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,25 +69,27 @@ pub struct Context {
 }
 
 /// Runs the command; answers the exit code of one that did its work.
-pub async fn run(context: &Context, cli: Cli) -> Result<u8> {
+/// A command's future is large, and a debug build keeps room for all of them on the stack where they are chosen from: so each is in a box.
+pub fn run(context: &Context, cli: Cli) -> LocalBoxFuture<'_, Result<u8>> {
+    let zero = |()| 0;
     match cli.command {
-        Command::Deploy(args) => deploy::run(context, args).await.map(|()| 0),
-        Command::Plan(args) => plan::run(context, args).await,
-        Command::SetToken(args) => set_token::run(context, args).await.map(|()| 0),
-        Command::Rollback(args) => rollback::run(context, args).await.map(|()| 0),
-        Command::Status(args) => status::run(context, args).await.map(|()| 0),
-        Command::Teardown(args) => teardown::run(context, args).await.map(|()| 0),
-        Command::Validate(args) => validate::run(context, args).map(|()| 0),
-        Command::Dev(args) => dev::run(context, args).await.map(|()| 0),
-        Command::Test(args) => test::run(context, args).await.map(|()| 0),
-        Command::Tail(args) => tail::run(context, args).await,
-        Command::Render(args) => render::run(context, args).await.map(|()| 0),
-        Command::Package(args) => package::run(context, args).await.map(|()| 0),
+        Command::Deploy(args) => deploy::run(context, args).map_ok(zero).boxed_local(),
+        Command::Plan(args) => plan::run(context, args).boxed_local(),
+        Command::SetToken(args) => set_token::run(context, args).map_ok(zero).boxed_local(),
+        Command::Rollback(args) => rollback::run(context, args).map_ok(zero).boxed_local(),
+        Command::Status(args) => status::run(context, args).map_ok(zero).boxed_local(),
+        Command::Teardown(args) => teardown::run(context, args).map_ok(zero).boxed_local(),
+        Command::Validate(args) => async move { validate::run(context, args).map(zero) }.boxed_local(),
+        Command::Dev(args) => dev::run(context, args).map_ok(zero).boxed_local(),
+        Command::Test(args) => test::run(context, args).map_ok(zero).boxed_local(),
+        Command::Tail(args) => tail::run(context, args).boxed_local(),
+        Command::Render(args) => render::run(context, args).map_ok(zero).boxed_local(),
+        Command::Package(args) => package::run(context, args).map_ok(zero).boxed_local(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "routeto", &mut text);
             context.report.result(&String::from_utf8_lossy(&text));
-            Ok(0)
+            std::future::ready(Ok(0)).boxed_local()
         }
     }
 }
@@ -235,7 +238,8 @@ impl Context {
     /// Then the lock is given back.
     pub async fn under_lock<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let outcome = tokio::select! {
-            outcome = work => outcome,
+            // What the work says then is only what the lost lock made of it.
+            biased;
             () = self.ties.lost.notified() => {
                 // It is not ours to give back.
                 let held = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -245,6 +249,7 @@ impl Context {
                 self.show_tokens();
                 Err(failure.now(format!("wait until the other ends; {}", self.again())).into())
             }
+            outcome = work => outcome,
         };
         self.release().await;
         outcome

@@ -13,11 +13,12 @@ use crate::{
     desired::{self, name},
     error::{Error, Failure, Result},
     observed::{Account, Observed},
-    plan::{Kept, Options, Plan, Step, plan},
+    plan::{Kept, Options, Plan, Step, destinations_of, plan},
     report::json,
     resource::{Id, Kind, Resource, Resources},
     spec::Stack,
 };
+use futures_util::FutureExt;
 use serde_json::json;
 use std::{collections::BTreeMap, time::Instant};
 
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let first = if begun.stands() && begun.lock.is_free() && !asks {
         None
     } else {
-        let first = look.plan(&aws, begun.rest(&aws).await?).await?;
+        let first = look.plan(&aws, &begun.account, begun.rest(&aws).await?).await?;
         if first.is_empty() {
             finish(context, &stack, &what, &begun.account, &first, &Applied::default(), start);
             return Ok(());
@@ -60,14 +61,15 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         let undisturbed = taken? && still? && begun.lock.is_free();
         let plan = match (undisturbed, first, rest) {
             (true, Some(first), _) => first,
-            (true, None, Some(rest)) => look.plan(&aws, rest?).await?,
-            _ => look.plan(&aws, begun.again(&aws).await?).await?,
+            (true, None, Some(rest)) => look.plan(&aws, &begun.account, rest?).await?,
+            _ => look.plan(&aws, &begun.account, begun.again(&aws).await?).await?,
         };
         let executor =
             AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
-        let applied = apply(&plan, &executor, &*context.progress).await;
+        let applied = apply(&plan, &executor, &*context.progress).boxed_local().await;
         Ok::<_, Error>((plan, applied))
-    };
+    }
+    .boxed_local();
     let (plan, applied) = context.under_lock(work).await?;
     if !applied.failed.is_empty() {
         return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
@@ -82,23 +84,23 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn plan(&self, aws: &Aws, mut observed: Observed) -> Result<Plan> {
+    async fn plan(&self, aws: &Aws, account: &Account, mut observed: Observed) -> Result<Plan> {
         observe::all_contents(aws, &mut observed).await?;
         // What isn't ours is nobody's business here, and neither is whether the user's own buckets exist.
         let foreign = std::mem::take(&mut observed.foreign);
         observed.existing.clear();
-        // But a bucket that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
+        // But a bucket of the file's that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
         let hidden: Vec<Id> = foreign.into_iter().filter(|(id, why)| id.kind == Kind::Bucket && why == HIDDEN).map(|(id, _)| id).collect();
-        let stored_in = |id: &&Id| {
-            let place = format!("s3://{}/", id.name);
-            observed.stages.values().any(|stage| stage.variables.values().any(|value| value.starts_with(&place)))
-        };
+        let (made, _) = desired::made(self.stack, account, |_| true);
+        let stored_in =
+            |id: &&Id| made.contains(&id.name) && observed.stages.values().any(|stage| destinations_of(&stage.variables).contains(*id));
         let failures: Vec<Failure> = hidden
             .iter()
             .filter(stored_in)
             .map(|id| {
                 let what = "the stack stores in it, and HeadBucket answers 403: whether it is the stack's to remove can't be told";
-                let now = "allow s3:ListBucket on it to whoever tears down (README, \"Permissions\"), then run the same command";
+                let now = "allow s3:ListBucket on it to whoever tears down (README, \"Permissions\"), then run the same command; \
+                           if the name is another account's by now, put another into the stack file";
                 Failure::new(id.to_string(), what).now(now)
             })
             .collect();
