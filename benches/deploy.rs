@@ -153,7 +153,8 @@ fn run(proxy: &Proxy, mut command: Command, probe: bool) -> Result<Took, String>
     }
     let calls = proxy.calls();
     let throttled = calls.iter().filter(|call| call.status == Some(429)).count();
-    Ok(Took { seconds, calls: calls.len(), throttled, rounds: proxy.rounds(), memory })
+    let rounds = proxy.rounds().iter().map(|calls| calls.iter().map(|call| call.name()).collect()).collect();
+    Ok(Took { seconds, calls: calls.len(), throttled, rounds, memory })
 }
 
 /// Whether it ended well, what it said, and the most memory that it had, looked at every few milliseconds.

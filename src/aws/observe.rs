@@ -595,14 +595,6 @@ async fn third(
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
         .collect();
     let dead = self::queues(aws, account, stack, &dead).await?;
-    // That one may not be looked at is for a teardown to tell.
-    for (name, seen) in &old_buckets {
-        if let Seen::Foreign(why) = seen
-            && why == s3::HIDDEN
-        {
-            observed.foreign.insert(Id::new(Kind::Bucket, name), why.clone());
-        }
-    }
     place_buckets(observed, not_foreign(old_buckets));
     place_queues(observed, not_foreign(old_queues));
     place_queues(observed, not_foreign(dead));
@@ -616,9 +608,15 @@ fn adopted<T>((name, seen): (String, Seen<T>)) -> (String, Seen<T>) {
     }
 }
 
-/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them.
+/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them. That one may not be looked
+/// at is for a teardown to tell.
 fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
-    all.into_iter().filter(|(_, seen)| matches!(seen, Seen::Ours(_) | Seen::Absent)).collect()
+    let ours = |seen: &Seen<T>| match seen {
+        Seen::Ours(_) | Seen::Absent => true,
+        Seen::Foreign(why) => why == s3::HIDDEN,
+        Seen::Untagged(_) => false,
+    };
+    all.into_iter().filter(|(_, seen)| ours(seen)).collect()
 }
 
 /// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.

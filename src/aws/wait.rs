@@ -19,8 +19,7 @@ pub fn lock_speed() -> u32 {
 
 /// The same for how long streams of earlier locks stay.
 pub fn stay_speed() -> u32 {
-    static SPEED: OnceLock<u32> = OnceLock::new();
-    *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_STAY_CLOCK"))
+    from_environment("ROUTETO_TEST_STAY_CLOCK")
 }
 
 fn from_environment(name: &str) -> u32 {

@@ -2,7 +2,6 @@
 
 use crate::support::proxy::Call;
 use crate::support::{Emulator, Proxy, Routeto, Stack, root};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -19,15 +18,11 @@ fn yaml() -> String {
 fn rounds(proxy: &Proxy, routeto: Routeto) -> Vec<Vec<String>> {
     proxy.clear();
     routeto.check();
-    let mut rounds: BTreeMap<usize, Vec<Call>> = BTreeMap::new();
-    for call in proxy.calls().into_iter().filter(|call| call.operation != "GetFunctionConfiguration") {
-        rounds.entry(call.round).or_default().push(call);
-    }
     // A sign of the lock's holder, and the look that comes with it, every five seconds whatever else is going on; nothing waits for it.
     let signs = |call: &Call| call.name() == "logs:PutLogEvents" && String::from_utf8_lossy(&call.body).contains("\"lock-");
     let only_signs =
         |calls: &[Call]| calls.iter().any(signs) && calls.iter().all(|call| signs(call) || call.name() == "logs:DescribeLogStreams");
-    rounds.into_values().filter(|calls| !only_signs(calls)).map(|calls| calls.iter().map(Call::name).collect()).collect()
+    proxy.rounds().into_iter().filter(|calls| !only_signs(calls)).map(|calls| calls.iter().map(Call::name).collect()).collect()
 }
 
 #[test]

@@ -184,6 +184,15 @@ fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
 /// seconds.
 const HURRY: &str = "5";
 
+/// Waits until a call of this operation got an answer with this status.
+fn until_answered(proxy: &Proxy, operation: &str, status: u16, longest: Duration) {
+    let begun = Instant::now();
+    while !proxy.calls().iter().any(|call| call.name() == operation && call.status == Some(status)) {
+        assert!(begun.elapsed() < longest, "{:?}", proxy.calls());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_deploy_that_can_not_sign_its_lock_stops_before_another_may_take_it() {
     let proxy = Proxy::start(Emulator::shared());
@@ -212,14 +221,7 @@ fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
     let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     // once it was signed: else its first seconds would have to be enough for all that comes before
-    let signed = || proxy.calls().iter().any(|call| call.name() == "logs:PutLogEvents" && call.status == Some(200));
-    for _ in 0..500 {
-        if signed() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    assert!(signed(), "{:?}", proxy.calls());
+    until_answered(&proxy, "logs:PutLogEvents", 200, Duration::from_secs(5));
     proxy.fault(Which::Every("logs:PutLogEvents"), What::Silence);
     let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
     let making = other.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
@@ -247,12 +249,7 @@ fn a_machine_that_slept_in_the_middle_of_a_change_sends_nothing_of_it_once_anoth
     proxy.fault(Which::Every("apigateway:UpdateStage"), busy);
     let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     let id = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    let tries = || proxy.calls().iter().filter(|call| call.name() == "apigateway:UpdateStage" && call.end.is_some()).count();
-    let begun = Instant::now();
-    while tries() == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", proxy.calls());
-        thread::sleep(Duration::from_millis(20));
-    }
+    until_answered(&proxy, "apigateway:UpdateStage", 429, Duration::from_secs(60));
     rustix::process::kill_process(id, Signal::STOP).unwrap();
     proxy.heal();
     let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
@@ -262,7 +259,7 @@ fn a_machine_that_slept_in_the_middle_of_a_change_sends_nothing_of_it_once_anoth
     let output = running.wait();
     assert_eq!(output.status, 1, "{output:?}");
     assert!(output.stderr.contains("another deploy"), "{output:?}");
-    let changes: Vec<String> = proxy.calls().iter().filter(|call| call.mutating).map(|call| call.name()).collect();
+    let changes = proxy.mutations();
     assert!(changes.iter().all(|name| name.starts_with("logs:")), "{changes:?}");
     other.routeto("plan", "--exit-code").status(0).check();
     slow.teardown();
@@ -290,8 +287,7 @@ fn a_lock_that_was_taken_as_the_command_was_interrupted_is_given_back() {
             assert_eq!(output.status, 130, "{output:?}");
             let free = stack.world().0["log_groups"][&group]["lock"] == "free";
             if !free {
-                let name = serde_json::json!({ "logGroupName": group });
-                aws::call("logs", "delete_log_group", name);
+                aws::call("logs", "delete_log_group", json!({ "logGroupName": group }));
                 proxy.heal();
             }
             free

@@ -507,11 +507,11 @@ impl Proxy {
     }
 
     /// The calls of each round so far; polls for a function's state aside, and rounds that have nothing else in them.
-    pub fn rounds(&self) -> Vec<Vec<String>> {
-        let mut rounds: std::collections::BTreeMap<usize, Vec<String>> = std::collections::BTreeMap::new();
+    pub fn rounds(&self) -> Vec<Vec<Call>> {
+        let mut rounds: std::collections::BTreeMap<usize, Vec<Call>> = std::collections::BTreeMap::new();
         for call in self.calls() {
             if call.operation != "GetFunctionConfiguration" {
-                rounds.entry(call.round).or_default().push(call.name());
+                rounds.entry(call.round).or_default().push(call);
             }
         }
         rounds.into_values().collect()
