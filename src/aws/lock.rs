@@ -106,7 +106,12 @@ impl Seen {
 
     /// There wasn't even a group for it, and that was just now.
     pub fn is_new(&self) -> bool {
-        self.state == State::NoGroup && self.at.elapsed() < JUST_NOW
+        self.state == State::NoGroup && self.is_recent()
+    }
+
+    /// What was seen beside it may be taken for what is.
+    pub fn is_recent(&self) -> bool {
+        self.at.elapsed() < JUST_NOW
     }
 
     /// Somebody took it, or gave it back, since.

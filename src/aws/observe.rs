@@ -1,5 +1,5 @@
 //! What stands in AWS, read in two waves of parallel calls: first what needs neither the account nor the API's id, then the rest.
-//! Only what nobody wants any more takes a third.
+//! Only what nobody wants any more takes a third. Each call begins as soon as what it needs is there.
 
 use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
@@ -16,7 +16,11 @@ use futures_util::{
     future::{try_join, try_join_all},
     stream,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Versions of a function whose policy is read. The one in use is among the newest, unless so many deploys since gave wrong answers and went
 /// back: only a deploy that is proven prunes.
@@ -75,8 +79,9 @@ const HISTORY: i32 = 1000;
 /// # Errors
 /// The first call that failed, with what to do.
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
-    let (account, first) = try_join(aws.account(), first(aws, look)).await.map_err(|error| about(look, error))?;
-    let observed = second(aws, look, &account, first, (&Heads::new(), false)).await.map_err(|error| about(look, error))?;
+    let api = apigateway::find_all(aws, &look.stack.name);
+    let (account, first) = try_join(aws.account(), first(aws, look, api)).await.map_err(|error| about(look, error))?;
+    let observed = second(aws, look, &account, first, (&Heads::new(), false), None).await.map_err(|error| about(look, error))?;
     Ok((account, observed))
 }
 
@@ -92,6 +97,35 @@ pub struct Begun<'a> {
     first: First,
     /// Of the buckets in question: their names are known as soon as the account is.
     heads: Heads,
+    /// What of the second wave needs less than the whole first one.
+    ahead: Mutex<Option<JoinHandle<Result<Ahead, CallError>>>>,
+}
+
+/// The part of the second wave that waits for the account and the API's id alone, not for the slowest call of the first: IAM may take its time.
+struct Ahead {
+    api: apigateway::Found,
+    buckets: SeenBuckets,
+    queues: SeenQueues,
+    existing: BTreeMap<Id, Existing>,
+}
+
+impl Ahead {
+    fn begin(
+        aws: &Aws,
+        look: &Look<'_>,
+        account: &Account,
+        api: aws_sdk_apigateway::types::RestApi,
+        heads: &Heads,
+    ) -> JoinHandle<Result<Self, CallError>> {
+        let (aws, account, heads) = (aws.clone(), account.clone(), heads.clone());
+        let (stack, stages, whole, contents) = (look.stack.clone(), look.stages.clone(), look.whole, look.contents);
+        tokio::spawn(async move {
+            let look = Look { stack: &stack, stages, whole, contents };
+            let api = apigateway::observe(&aws, &api);
+            let (api, (buckets, queues, existing)) = try_join(api, data(&aws, &look, &account, (&heads, false))).await?;
+            Ok(Self { api, buckets, queues, existing })
+        })
+    }
 }
 
 type Heads = BTreeMap<String, s3::Early>;
@@ -104,11 +138,26 @@ impl<'a> Begun<'a> {
         let account = async {
             let account = aws.account().await?;
             let (buckets, _) = desired::made(look.stack, &account, |stage| look.stages.contains(stage));
-            Ok((account, buckets.into_iter().map(|name| (name.clone(), s3::early(aws, name))).collect()))
+            let heads: Heads = buckets.into_iter().map(|name| (name.clone(), s3::early(aws, name))).collect();
+            Ok((account, heads))
         };
-        let waves = futures_util::try_join!(account, lock::look(aws, &group), first(aws, &look));
-        let ((account, heads), lock, first) = waves.map_err(|error| about(&look, error))?;
-        Ok(Self { look, account, lock, first, heads })
+        let (found, api) = oneshot::channel();
+        let api_found = async {
+            let all = apigateway::find_all(aws, &look.stack.name).await?;
+            // Nobody waits for it any more where another call failed.
+            let _ = found.send(all.0.clone());
+            Ok(all)
+        };
+        let second = async {
+            // Nothing of the second wave before the lock was looked at: that it is free then is what lets a deploy trust what it saw.
+            let ((account, heads), lock) = try_join(account, lock::look(aws, &group)).await?;
+            let api = api.await.ok().flatten().filter(|_| lock.is_free());
+            let ahead = api.map(|api| Ahead::begin(aws, &look, &account, api, &heads));
+            Ok((account, heads, lock, ahead))
+        };
+        let waves = try_join(second, first(aws, &look, api_found)).await;
+        let ((account, heads, lock, ahead), first) = waves.map_err(|error| about(&look, error))?;
+        Ok(Self { look, account, lock, first, heads, ahead: Mutex::new(ahead) })
     }
 
     /// The API's description says of which document it is, so that this much is known before the second wave.
@@ -153,14 +202,15 @@ impl<'a> Begun<'a> {
             .collect()
     }
 
-    /// The second wave.
+    /// The second wave, of which some may be there already: only once.
     ///
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn rest(&self, aws: &Aws) -> Result<Observed> {
         // A stack that never was has no buckets either: one call tells, where looking at one takes seven.
         let heads = (&self.heads, self.saw_nothing());
-        second(aws, &self.look, &self.account, self.first.clone(), heads).await.map_err(|error| about(&self.look, error).into())
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| self.lock.is_recent());
+        second(aws, &self.look, &self.account, self.first.clone(), heads, ahead).await.map_err(|error| about(&self.look, error).into())
     }
 
     /// The first wave once more: whether it finds what it found. The lock's own group may have come meanwhile.
@@ -168,7 +218,8 @@ impl<'a> Begun<'a> {
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn still(&self, aws: &Aws) -> Result<bool> {
-        let mut found = first(aws, &self.look).await.map_err(|error| about(&self.look, error))?;
+        let api = apigateway::find_all(aws, &self.look.stack.name);
+        let mut found = first(aws, &self.look, api).await.map_err(|error| about(&self.look, error))?;
         if !self.first.log_groups.iter().any(|(group, _)| *group == name::history(&self.look.stack.name)) {
             found.log_groups.retain(|(group, _)| *group != name::history(&self.look.stack.name));
         }
@@ -182,19 +233,22 @@ impl<'a> Begun<'a> {
     pub async fn again(&self, aws: &Aws) -> Result<Observed> {
         let Begun { look, account, first: known, .. } = self;
         let heads = (&Heads::new(), false);
-        let (found, observed) = futures_util::join!(first(aws, look), second(aws, look, account, known.clone(), heads));
+        let api = apigateway::find_all(aws, &look.stack.name);
+        let (found, observed) = futures_util::join!(first(aws, look, api), second(aws, look, account, known.clone(), heads, None));
         let found = found.map_err(|error| about(look, error))?;
-        let observed = if found == *known { observed } else { second(aws, look, account, found, heads).await };
+        let observed = if found == *known { observed } else { second(aws, look, account, found, heads, None).await };
         observed.map_err(|error| about(look, error).into())
     }
 }
 
-async fn first(aws: &Aws, look: &Look<'_>) -> Result<First, CallError> {
+type FoundApis = (Option<aws_sdk_apigateway::types::RestApi>, Vec<Double>);
+
+async fn first(aws: &Aws, look: &Look<'_>, api: impl Future<Output = Result<FoundApis, CallError>>) -> Result<First, CallError> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
     let ((api, doubles), groups, group, roles, functions, history) = futures_util::try_join!(
-        apigateway::find_all(aws, stack),
+        api,
         logs::list(aws, &of_functions),
         logs::list(aws, &of_stack),
         roles(aws, stack, &stages),
@@ -246,26 +300,55 @@ async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<S
         .map(|all| all.into_iter().collect())
 }
 
+/// Where the events go: the buckets and queues of these stages, and what the user says exists.
+///
 /// `heads` are what was asked of the buckets already, and whether to wait for that before anything else is asked of them.
-async fn second(aws: &Aws, look: &Look<'_>, account: &Account, first: First, heads: (&Heads, bool)) -> Result<Observed, CallError> {
-    let stack = &look.stack.name;
+async fn data(
+    aws: &Aws,
+    look: &Look<'_>,
+    account: &Account,
+    heads: (&Heads, bool),
+) -> Result<(SeenBuckets, SeenQueues, BTreeMap<Id, Existing>), CallError> {
     let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
     let existing = desired::existing(&in_scope(look), account);
-    let mut observed = Observed::default();
-    let api = async {
-        match &first.api {
-            Some(api) => apigateway::observe(aws, api).await.map(Some),
-            None => Ok(None),
-        }
-    };
-    let (api, groups, permissions, found_buckets, found_queues, existing) = futures_util::try_join!(
-        api,
-        log_groups(aws, account, stack, &first.log_groups),
-        all_permissions(aws, &first.functions),
+    futures_util::try_join!(
         self::buckets(aws, look, account, &buckets, heads),
-        self::queues(aws, account, stack, &queues),
+        self::queues(aws, account, &look.stack.name, &queues),
         self::existing(aws, account, &existing),
-    )?;
+    )
+}
+
+/// `ahead` is what of it is on its way already.
+async fn second(
+    aws: &Aws,
+    look: &Look<'_>,
+    account: &Account,
+    first: First,
+    heads: (&Heads, bool),
+    ahead: Option<JoinHandle<Result<Ahead, CallError>>>,
+) -> Result<Observed, CallError> {
+    let stack = &look.stack.name;
+    let mut observed = Observed::default();
+    let api_and_data = async {
+        // What the task couldn't do for a reason of its own is done here.
+        let ahead = match ahead {
+            Some(task) => task.await.ok(),
+            None => None,
+        };
+        if let Some(ahead) = ahead {
+            let Ahead { api, buckets, queues, existing } = ahead?;
+            return Ok((Some(api), (buckets, queues, existing)));
+        }
+        let api = async {
+            match &first.api {
+                Some(api) => apigateway::observe(aws, api).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        try_join(api, data(aws, look, account, heads)).await
+    };
+    let (groups, permissions, (api, (found_buckets, found_queues, existing))) =
+        futures_util::try_join!(log_groups(aws, account, stack, &first.log_groups), all_permissions(aws, &first.functions), api_and_data,)?;
     observed.existing = existing;
     place_all(&mut observed, first.roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
     for (name, seen) in first.functions {

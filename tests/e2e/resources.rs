@@ -359,6 +359,102 @@ fn drift_made_by_hand_is_shown_and_put_right_but_for_variables_that_are_not_ours
     deployed.store("prod", "/input", JSON, b"{}");
 }
 
+/// One after the other. What didn't show could differ between two worlds that are told to be equal, here and in the faults' table.
+#[test]
+fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here() {
+    let stack = Stack::new(
+        "stack: NAME\ntags: { team: events }\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\", expire_after: 30 }\n  /queue:\n    \
+         sqs: { queue: \"NAME-${stage}\", dead_letter: { queue: \"NAME-dead-${stage}\", after: 3 } }\nstages:\n  \
+         prod: { throttle: { rate: 5, burst: 10 }, variables: { mine: yes } }\n",
+    );
+    let deployed = stack.deploy();
+    let before = stack.world();
+    let (api, name) = (deployed.api_id(), format!("{}-prod", stack.name));
+    let role = format!("{name}-us-east-1");
+    let function = format!("arn:aws:lambda:us-east-1:000000000000:function:{name}");
+    let log_group = format!("/aws/lambda/{name}");
+    let group = format!("arn:aws:logs:us-east-1:000000000000:log-group:{log_group}");
+    let version = before.stage("prod")["variables"]["functionVersion"].as_str().unwrap().to_owned();
+    let queue = aws::call("sqs", "get_queue_url", json!({ "QueueName": name }))["QueueUrl"].clone();
+    let resources = aws::call("apigateway", "get_resources", json!({ "restApiId": api }));
+    let resource = |path: &str| resources["items"].as_array().unwrap().iter().find(|item| item["path"] == path).unwrap()["id"].clone();
+    let method =
+        |patches: Value| json!({"restApiId": api, "resourceId": resource("/input"), "httpMethod": "POST", "patchOperations": patches});
+    let of_stage = |patches: Value| json!({"restApiId": api, "stageName": "prod", "patchOperations": patches});
+    let policies: Value = serde_json::from_str(
+        &aws::call("lambda", "get_policy", json!({"FunctionName": name, "Qualifier": version}))["Policy"].as_str().unwrap(),
+    )
+    .unwrap();
+    let statement = policies["Statement"][0]["Sid"].clone();
+    let anyone = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}).to_string();
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    let changes = [
+        ("s3", "delete_public_access_block", json!({ "Bucket": name })),
+        ("s3", "delete_bucket_policy", json!({ "Bucket": name })),
+        ("s3", "delete_bucket_ownership_controls", json!({ "Bucket": name })),
+        ("s3", "delete_bucket_lifecycle", json!({ "Bucket": name })),
+        ("s3", "put_bucket_tagging", json!({"Bucket": name, "Tagging": {"TagSet": [{"Key": "routeto:stack", "Value": stack.name}]}})),
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"MessageRetentionPeriod": "60"}})),
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"VisibilityTimeout": "1"}})),
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"RedrivePolicy": ""}})),
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"SqsManagedSseEnabled": "false"}})),
+        ("sqs", "untag_queue", json!({"QueueUrl": queue, "TagKeys": ["team"]})),
+        ("lambda", "update_function_configuration", json!({"FunctionName": name, "MemorySize": 512})),
+        ("lambda", "update_function_configuration", json!({"FunctionName": name, "Timeout": 3})),
+        ("lambda", "update_function_configuration", json!({"FunctionName": name, "Environment": {"Variables": {"A": "b"}}})),
+        ("lambda", "untag_resource", json!({"Resource": function, "TagKeys": ["team"]})),
+        ("lambda", "remove_permission", json!({"FunctionName": name, "Qualifier": version, "StatementId": statement})),
+        ("iam", "put_role_policy", json!({"RoleName": role, "PolicyName": before.policy_of(&role), "PolicyDocument": anyone})),
+        ("iam", "update_assume_role_policy", json!({"RoleName": role, "PolicyDocument": trust.to_string()})),
+        ("iam", "untag_role", json!({"RoleName": role, "TagKeys": ["team"]})),
+        ("logs", "put_retention_policy", json!({"logGroupName": log_group, "retentionInDays": 1})),
+        ("logs", "untag_resource", json!({"resourceArn": group, "tagKeys": ["team"]})),
+        ("apigateway", "update_stage", of_stage(json!([{"op": "replace", "path": "/*/*/throttling/rateLimit", "value": "1"}]))),
+        ("apigateway", "update_stage", of_stage(json!([{"op": "replace", "path": "/variables/mine", "value": "theirs"}]))),
+        (
+            "apigateway",
+            "update_integration",
+            method(json!([{"op": "replace", "path": "/requestTemplates/application~1json", "value": "{\"somebody\": \"elses\"}"}])),
+        ),
+        ("apigateway", "update_method", method(json!([{"op": "replace", "path": "/apiKeyRequired", "value": "true"}]))),
+        ("apigateway", "delete_method", json!({"restApiId": api, "resourceId": resource("/queue"), "httpMethod": "POST"})),
+        ("apigateway", "create_resource", json!({"restApiId": api, "parentId": resource("/"), "pathPart": "theirs"})),
+        ("apigateway", "delete_gateway_response", json!({"restApiId": api, "responseType": "THROTTLED"})),
+        // tags of an API and of its stages stay with the emulator whatever is untagged
+        (
+            "apigateway",
+            "update_rest_api",
+            json!({"restApiId": api, "patchOperations": [{"op": "add", "path": "/binaryMediaTypes/image~1png"}]}),
+        ),
+    ];
+    let mut last = before.clone();
+    for (service, operation, arguments) in changes {
+        aws::call(service, operation, arguments.clone());
+        let now = stack.world();
+        assert!(!differences(&last, &now).is_empty(), "{service}.{operation}({arguments}) doesn't show");
+        last = now;
+    }
+    stack.routeto("plan", "--exit-code").status(2).check();
+    stack.deploy();
+    stack.routeto("plan", "--exit-code").status(0).check();
+    let mut after = stack.world();
+    let mut first = before.clone();
+    // for how long a message is a worker's own is the workers' business
+    assert_eq!(after.queue(&name)["attributes"]["VisibilityTimeout"], "1");
+    for world in [&mut after, &mut first] {
+        world.0["queues"][&name]["attributes"]["VisibilityTimeout"] = Value::Null;
+        // the stage went on to a deployment of its own
+        world.0["apis"][0]["deployments"] = Value::Null;
+        let stage = &mut world.0["apis"][0]["stages"]["prod"];
+        stage["deployment"] = Value::Null;
+        stage["variables"].as_object_mut().unwrap().retain(|name, _| !name.starts_with("previous"));
+    }
+    assert_eq!(differences(&after, &first), [] as [String; 0]);
+    deployed.store("prod", "/input", JSON, b"{}");
+    stack.teardown();
+}
+
 #[test]
 fn two_deploys_at_once_make_one_of_everything() {
     let stack = Stack::new(ONE);

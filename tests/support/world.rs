@@ -47,6 +47,12 @@ impl World {
         &self.0["roles"][name]
     }
 
+    /// The name of a role's only policy.
+    pub fn policy_of(&self, role: &str) -> String {
+        let inline = self.role(role)["inline"].as_object().expect("a role has policies");
+        inline.keys().next().expect("this one has one").clone()
+    }
+
     pub fn stage(&self, name: &str) -> &Value {
         &self.api()["stages"][name]
     }
