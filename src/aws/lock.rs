@@ -66,7 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long what was seen of the lock is good for taking it at once: by then no stream of it can have gone.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Nothing that isn't routeto's own, and keeps no lock, comes unseen in so short a time; a build may take longer.
+/// Nothing comes unseen in so short a time but what keeps the lock, and `set-token`, whose variable no plan has; a build may take longer.
 const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// Streams of earlier locks stay for this long (milliseconds).
@@ -85,7 +85,7 @@ pub struct Seen {
     streams: Vec<(String, i64)>,
     /// The history's stream is there.
     history: bool,
-    at: Instant,
+    at: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +109,9 @@ impl Seen {
         self.state == State::NoGroup && self.is_recent()
     }
 
-    /// What was seen beside it may be taken for what is.
+    /// What was seen since may be taken for what is.
     pub fn is_recent(&self) -> bool {
-        self.at.elapsed() < JUST_NOW
+        self.at.age() < JUST_NOW
     }
 
     /// Somebody took it, or gave it back, since.
@@ -124,13 +124,13 @@ impl Seen {
 
     /// It can't be taken at once any more.
     pub fn is_stale(&self) -> bool {
-        self.at.elapsed() > FRESH
+        self.at.age() > FRESH
     }
 }
 
 /// Looks at the lock and takes nothing.
 pub async fn look(aws: &Aws, group: &str) -> Result<Seen, CallError> {
-    let at = Instant::now();
+    let at = Moment::now();
     let (mut streams, mut history, mut next) = (vec![], false, None);
     loop {
         let request = aws.signing.describe_log_streams().log_group_name(group).set_next_token(next);
@@ -192,11 +192,26 @@ fn wakeful() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Of two clocks: one that stands still while the machine sleeps, and one that doesn't.
+#[derive(Clone, Copy, Debug)]
+struct Moment(Instant, Duration);
+
+impl Moment {
+    fn now() -> Self {
+        Moment(Instant::now(), wakeful())
+    }
+
+    /// Whatever became of either of them.
+    fn age(self) -> Duration {
+        self.0.elapsed().max(wakeful().saturating_sub(self.1))
+    }
+}
+
 /// How sure its holder may be of the lock.
 #[derive(Debug)]
 struct Held {
-    /// When it was last known to be ours, by a clock that stands still while the machine sleeps and one that doesn't.
-    known: (Instant, Duration),
+    /// When it was last known to be ours.
+    known: Moment,
     /// Whether it was ever signed.
     signed: bool,
     /// When CloudWatch Logs made its stream (milliseconds since the epoch), once that was seen: another one with its number is another's.
@@ -208,13 +223,9 @@ struct Held {
 }
 
 impl Held {
-    fn age(&self) -> Duration {
-        self.known.0.elapsed().max(wakeful().saturating_sub(self.known.1))
-    }
-
     /// No sign came through for so long that others may soon take it.
     fn is_silent(&self) -> bool {
-        self.age() > by_clock(if self.signed { SILENT } else { SILENT_UNSIGNED })
+        self.known.age() > by_clock(if self.signed { SILENT } else { SILENT_UNSIGNED })
     }
 }
 
@@ -258,7 +269,7 @@ impl Intercept for Guard {
         match &held.lost {
             Some(why) if !held.ended => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
             _ if held.is_silent() => {
-                let seconds = held.age().as_secs();
+                let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
                 Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
             }
@@ -481,7 +492,7 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 
 impl Lock {
     fn new(aws: &Aws, group: &LogGroup, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
-        let held = Held { known: (Instant::now(), wakeful()), signed: false, created: None, lost: None, ended: false };
+        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, ended: false };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
@@ -508,7 +519,7 @@ impl Lock {
         let request = self.aws.signing.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
         let unmade = !self.made && !self.held().signed;
         // From before the calls: by then the sign is no older.
-        let known = (Instant::now(), wakeful());
+        let known = Moment::now();
         let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
         match timeout(SIGN_ANSWER, calls).await {
             Ok((Ok(_), Ok(seen))) => {
@@ -555,7 +566,7 @@ impl Lock {
     pub async fn is_ours(&self, who: &str, now: i64) -> bool {
         let (age, lost) = {
             let held = self.held();
-            (held.age(), held.lost.is_some())
+            (held.known.age(), held.lost.is_some())
         };
         !lost && (age < by_clock(DOUBTFUL) || !self.loses(self.sign(who, now).await))
     }
@@ -568,7 +579,10 @@ impl Lock {
             Signed::Yes => return false,
             Signed::Gone => "another deploy took it while this one was at work, so this one stopped".to_owned(),
             Signed::Failed(why) if held.is_silent() => {
-                format!("it couldn't be signed for {} s ({why}), and another deploy may take it, so this one stopped", held.age().as_secs())
+                format!(
+                    "it couldn't be signed for {} s ({why}), and another deploy may take it, so this one stopped",
+                    held.known.age().as_secs()
+                )
             }
             Signed::Failed(_) => return false,
         };

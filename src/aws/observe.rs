@@ -1,5 +1,6 @@
 //! What stands in AWS, read in two waves of parallel calls: first what needs neither the account nor the API's id, then the rest.
-//! Only what nobody wants any more takes a third. Each call begins as soon as what it needs is there.
+//! Only what nobody wants any more takes a third. What of the second needs the account and the API's id alone doesn't wait for the end of the first,
+//! where nobody has the lock.
 
 use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     resource::*,
     spec::Stack,
 };
+use aws_sdk_apigateway::types::RestApi;
 use futures_util::{
     StreamExt, TryStreamExt,
     future::{try_join, try_join_all},
@@ -20,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinSet};
 
 /// Versions of a function whose policy is read. The one in use is among the newest, unless so many deploys since gave wrong answers and went
 /// back: only a deploy that is proven prunes.
@@ -52,7 +54,7 @@ pub struct Look<'a> {
 /// The first wave's answer, and what the second one needs of it.
 #[derive(Clone, Debug, PartialEq)]
 struct First {
-    api: Option<aws_sdk_apigateway::types::RestApi>,
+    api: Option<RestApi>,
     doubles: Vec<Double>,
     /// Name and retention.
     log_groups: Vec<(String, Option<u32>)>,
@@ -81,7 +83,7 @@ const HISTORY: i32 = 1000;
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
     let api = apigateway::find_all(aws, &look.stack.name);
     let (account, first) = try_join(aws.account(), first(aws, look, api)).await.map_err(|error| about(look, error))?;
-    let observed = second(aws, look, &account, first, (&Heads::new(), false), None).await.map_err(|error| about(look, error))?;
+    let observed = second(aws, look, &account, first, (&Heads::new(), false), Begin::new()).await.map_err(|error| about(look, error))?;
     Ok((account, observed))
 }
 
@@ -98,35 +100,52 @@ pub struct Begun<'a> {
     /// Of the buckets in question: their names are known as soon as the account is.
     heads: Heads,
     /// What of the second wave needs less than the whole first one.
-    ahead: Mutex<Option<JoinHandle<Result<Ahead, CallError>>>>,
+    ahead: Mutex<Begin>,
 }
 
-/// The part of the second wave that waits for the account and the API's id alone, not for the slowest call of the first: IAM may take its time.
+/// The part of the second wave that waits for the account, the API and the lock's look, not for the slowest call of the first: IAM may take its time.
 struct Ahead {
-    api: apigateway::Found,
+    api: Option<apigateway::Found>,
     buckets: SeenBuckets,
     queues: SeenQueues,
     existing: BTreeMap<Id, Existing>,
 }
 
 impl Ahead {
-    fn begin(
-        aws: &Aws,
-        look: &Look<'_>,
-        account: &Account,
-        api: aws_sdk_apigateway::types::RestApi,
-        heads: &Heads,
-    ) -> JoinHandle<Result<Self, CallError>> {
+    /// `heads` are what was asked of the buckets already, and whether to wait for that before anything else is asked of them.
+    async fn read(aws: &Aws, look: &Look<'_>, account: &Account, api: Option<&RestApi>, heads: (&Heads, bool)) -> Result<Self, CallError> {
+        let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
+        let existing = desired::existing(&in_scope(look), account);
+        let api = async {
+            match api {
+                Some(api) => apigateway::observe(aws, api).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (api, buckets, queues, existing) = futures_util::try_join!(
+            api,
+            self::buckets(aws, look, account, &buckets, heads),
+            self::queues(aws, account, &look.stack.name, &queues),
+            self::existing(aws, account, &existing),
+        )?;
+        Ok(Self { api, buckets, queues, existing })
+    }
+
+    /// Reads it whether or not anybody waits for it; it ends with the answer's owner.
+    fn begin(aws: &Aws, look: &Look<'_>, account: &Account, api: RestApi, heads: &Heads) -> Begin {
         let (aws, account, heads) = (aws.clone(), account.clone(), heads.clone());
         let (stack, stages, whole, contents) = (look.stack.clone(), look.stages.clone(), look.whole, look.contents);
-        tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let look = Look { stack: &stack, stages, whole, contents };
-            let api = apigateway::observe(&aws, &api);
-            let (api, (buckets, queues, existing)) = try_join(api, data(&aws, &look, &account, (&heads, false))).await?;
-            Ok(Self { api, buckets, queues, existing })
-        })
+            Self::read(&aws, &look, &account, Some(&api), (&heads, false)).await
+        });
+        task
     }
 }
+
+/// Of one task or none.
+type Begin = JoinSet<Result<Ahead, CallError>>;
 
 type Heads = BTreeMap<String, s3::Early>;
 
@@ -149,10 +168,11 @@ impl<'a> Begun<'a> {
             Ok(all)
         };
         let second = async {
-            // Nothing of the second wave before the lock was looked at: that it is free then is what lets a deploy trust what it saw.
+            // Nothing of the second wave before the lock was seen: that it was free by then is what lets a deploy trust what it saw. Only the buckets'
+            // heads come earlier; they aren't believed against their tags.
             let ((account, heads), lock) = try_join(account, lock::look(aws, &group)).await?;
-            let api = api.await.ok().flatten().filter(|_| lock.is_free());
-            let ahead = api.map(|api| Ahead::begin(aws, &look, &account, api, &heads));
+            let api = api.await.ok().flatten().filter(|_| lock.is_free() && lock.is_recent());
+            let ahead = api.map(|api| Ahead::begin(aws, &look, &account, api, &heads)).unwrap_or_default();
             Ok((account, heads, lock, ahead))
         };
         let waves = try_join(second, first(aws, &look, api_found)).await;
@@ -202,14 +222,15 @@ impl<'a> Begun<'a> {
             .collect()
     }
 
-    /// The second wave, of which some may be there already: only once.
+    /// The second wave. What was begun of it is used once; whoever asks again gets a new one, but for the buckets' heads.
     ///
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn rest(&self, aws: &Aws) -> Result<Observed> {
         // A stack that never was has no buckets either: one call tells, where looking at one takes seven.
         let heads = (&self.heads, self.saw_nothing());
-        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| self.lock.is_recent());
+        let begun = std::mem::take(&mut *self.ahead.lock().unwrap_or_else(PoisonError::into_inner));
+        let ahead = if self.lock.is_recent() { begun } else { Begin::new() };
         second(aws, &self.look, &self.account, self.first.clone(), heads, ahead).await.map_err(|error| about(&self.look, error).into())
     }
 
@@ -234,14 +255,14 @@ impl<'a> Begun<'a> {
         let Begun { look, account, first: known, .. } = self;
         let heads = (&Heads::new(), false);
         let api = apigateway::find_all(aws, &look.stack.name);
-        let (found, observed) = futures_util::join!(first(aws, look, api), second(aws, look, account, known.clone(), heads, None));
+        let (found, observed) = futures_util::join!(first(aws, look, api), second(aws, look, account, known.clone(), heads, Begin::new()));
         let found = found.map_err(|error| about(look, error))?;
-        let observed = if found == *known { observed } else { second(aws, look, account, found, heads, None).await };
+        let observed = if found == *known { observed } else { second(aws, look, account, found, heads, Begin::new()).await };
         observed.map_err(|error| about(look, error).into())
     }
 }
 
-type FoundApis = (Option<aws_sdk_apigateway::types::RestApi>, Vec<Double>);
+type FoundApis = (Option<RestApi>, Vec<Double>);
 
 async fn first(aws: &Aws, look: &Look<'_>, api: impl Future<Output = Result<FoundApis, CallError>>) -> Result<First, CallError> {
     let stack = &look.stack.name;
@@ -300,55 +321,25 @@ async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<S
         .map(|all| all.into_iter().collect())
 }
 
-/// Where the events go: the buckets and queues of these stages, and what the user says exists.
-///
-/// `heads` are what was asked of the buckets already, and whether to wait for that before anything else is asked of them.
-async fn data(
-    aws: &Aws,
-    look: &Look<'_>,
-    account: &Account,
-    heads: (&Heads, bool),
-) -> Result<(SeenBuckets, SeenQueues, BTreeMap<Id, Existing>), CallError> {
-    let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
-    let existing = desired::existing(&in_scope(look), account);
-    futures_util::try_join!(
-        self::buckets(aws, look, account, &buckets, heads),
-        self::queues(aws, account, &look.stack.name, &queues),
-        self::existing(aws, account, &existing),
-    )
-}
-
-/// `ahead` is what of it is on its way already.
+/// `ahead` is what of it is on its way already; `heads` as in [`Ahead::read`].
 async fn second(
     aws: &Aws,
     look: &Look<'_>,
     account: &Account,
     first: First,
     heads: (&Heads, bool),
-    ahead: Option<JoinHandle<Result<Ahead, CallError>>>,
+    mut ahead: Begin,
 ) -> Result<Observed, CallError> {
     let stack = &look.stack.name;
     let mut observed = Observed::default();
-    let api_and_data = async {
-        // What the task couldn't do for a reason of its own is done here.
-        let ahead = match ahead {
-            Some(task) => task.await.ok(),
-            None => None,
-        };
-        if let Some(ahead) = ahead {
-            let Ahead { api, buckets, queues, existing } = ahead?;
-            return Ok((Some(api), (buckets, queues, existing)));
+    let ahead = async {
+        match ahead.join_next().await {
+            Some(Ok(read)) => read,
+            _ => Ahead::read(aws, look, account, first.api.as_ref(), heads).await,
         }
-        let api = async {
-            match &first.api {
-                Some(api) => apigateway::observe(aws, api).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        try_join(api, data(aws, look, account, heads)).await
     };
-    let (groups, permissions, (api, (found_buckets, found_queues, existing))) =
-        futures_util::try_join!(log_groups(aws, account, stack, &first.log_groups), all_permissions(aws, &first.functions), api_and_data,)?;
+    let (groups, permissions, Ahead { api, buckets: found_buckets, queues: found_queues, existing }) =
+        futures_util::try_join!(log_groups(aws, account, stack, &first.log_groups), all_permissions(aws, &first.functions), ahead)?;
     observed.existing = existing;
     place_all(&mut observed, first.roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
     for (name, seen) in first.functions {

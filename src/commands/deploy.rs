@@ -49,10 +49,10 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     let first = if work.has_something_to_do(&begun) {
         None
     } else {
-        let observed = begun.rest(&aws).await?;
-        match Context::planned(&stack, &stages, &artifact, begun.account.clone(), observed) {
+        let planned = async { Context::planned(&stack, &stages, &artifact, begun.account.clone(), begun.rest(&aws).await?) };
+        match planned.await {
             Ok(first) => Some(first),
-            // What is in the way may be another deploy's half-made work, which began after our first wave: it is waited for.
+            // What is in the way, or went meanwhile, may be another command's half-made work, which began after our first wave: it is waited for.
             Err(error) => match begun.lock.has_changed(&aws, &desired::name::history(&stack.name)).await {
                 Ok(true) => None,
                 _ => return Err(error),

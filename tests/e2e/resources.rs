@@ -382,7 +382,7 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
         |patches: Value| json!({"restApiId": api, "resourceId": resource("/input"), "httpMethod": "POST", "patchOperations": patches});
     let of_stage = |patches: Value| json!({"restApiId": api, "stageName": "prod", "patchOperations": patches});
     let policies: Value = serde_json::from_str(
-        &aws::call("lambda", "get_policy", json!({"FunctionName": name, "Qualifier": version}))["Policy"].as_str().unwrap(),
+        aws::call("lambda", "get_policy", json!({"FunctionName": name, "Qualifier": version}))["Policy"].as_str().unwrap(),
     )
     .unwrap();
     let statement = policies["Statement"][0]["Sid"].clone();
