@@ -1,7 +1,7 @@
 //! Every call, every fault: whatever becomes of one call of a command, the same command again ends where a clean run ends.
 //!
 //! An ordinary run takes a seeded part of the table. `ROUTETO_FAULTS_MINUTES=30` takes as much of the whole as fits, keeps what came of each cell under
-//! `target/faults`, where the next such run goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second chain of it.
+//! `target/faults`, where the next such run goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second call of it.
 //! `ROUTETO_FAULTS_ONLY="First CutAfter"` takes the cells alone whose words these are.
 
 use crate::support::proxy::{Caller, Signal};
@@ -424,17 +424,17 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
             let done = |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
             let done: BTreeMap<Cell, bool> =
                 kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| (outcome.cell, outcome.build == build())).collect();
+            let (part, of) = part();
             let mut left = table.clone();
             for cells in left.values_mut() {
-                cells.retain(|cell| done.get(cell) != Some(&true));
+                // by the call's number: two processes' tables needn't be in one order, as the one may have seen a poll more
+                cells.retain(|cell| cell.call % of == part - 1 && done.get(cell) != Some(&true));
                 // those that only another build did, after those that none did
                 cells.sort_by_key(|cell| done.contains_key(cell));
             }
-            let (part, of) = part();
             let longest = left.values().map(Vec::len).max().unwrap_or(0);
-            let chains: Vec<usize> = (part - 1..longest).step_by(of).collect();
             let until = Instant::now() + Duration::from_secs(minutes * 60);
-            run_all(&clean, &left, 4, &chains, Some(until), Some(&path));
+            run_all(&clean, &left, 4, &(0..longest).collect::<Vec<_>>(), Some(until), Some(&path));
             kept(&path)
         }
         None => run_all(&clean, &table, 4, &(0..12).collect::<Vec<_>>(), None, None),
