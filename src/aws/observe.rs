@@ -167,7 +167,7 @@ impl<'a> Begun<'a> {
             let _ = found.send(all.0.clone());
             Ok(all)
         };
-        let second = async {
+        let account_and_lock = async {
             // Nothing of the second wave before the lock was seen: that it was free by then is what lets a deploy trust what it saw. Only the buckets'
             // heads come earlier; they aren't believed against their tags.
             let ((account, heads), lock) = try_join(account, lock::look(aws, &group)).await?;
@@ -175,7 +175,7 @@ impl<'a> Begun<'a> {
             let ahead = api.map(|api| Ahead::begin(aws, &look, &account, api, &heads)).unwrap_or_default();
             Ok((account, heads, lock, ahead))
         };
-        let waves = try_join(second, first(aws, &look, api_found)).await;
+        let waves = try_join(account_and_lock, first(aws, &look, api_found)).await;
         let ((account, heads, lock, ahead), first) = waves.map_err(|error| about(&look, error))?;
         Ok(Self { look, account, lock, first, heads, ahead: Mutex::new(ahead) })
     }

@@ -389,6 +389,7 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
     let anyone = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}).to_string();
     let trust = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    // No tag of the API or of its stages among them: the emulator keeps those whatever is untagged.
     let changes = [
         ("s3", "delete_public_access_block", json!({ "Bucket": name })),
         ("s3", "delete_bucket_policy", json!({ "Bucket": name })),
@@ -421,7 +422,6 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
         ("apigateway", "delete_method", json!({"restApiId": api, "resourceId": resource("/queue"), "httpMethod": "POST"})),
         ("apigateway", "create_resource", json!({"restApiId": api, "parentId": resource("/"), "pathPart": "theirs"})),
         ("apigateway", "delete_gateway_response", json!({"restApiId": api, "responseType": "THROTTLED"})),
-        // tags of an API and of its stages stay with the emulator whatever is untagged
         (
             "apigateway",
             "update_rest_api",
