@@ -49,7 +49,9 @@ pub fn run() -> ExitCode {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 context.progress.clear();
-                context.show_tokens();
+                if context.show_tokens() {
+                    context.report.note("whether that is set already isn't known: the command was stopped before it was told");
+                }
                 Err(Error::Interrupted(match context.has_begun() {
                     true => Failure::new(signal, "stopped in the middle").now(context.again()),
                     false => Failure::new(signal, "stopped before anything was changed"),

@@ -75,6 +75,8 @@ pub enum Existing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApiState {
     pub id: String,
+    /// As it stands, with the digest of the document that was written ([`crate::openapi::description`]).
+    pub description: String,
     /// Seconds since the epoch.
     pub created: i64,
     pub carried: Carried,
@@ -125,6 +127,8 @@ pub struct StageState {
     pub valid_token: Secret,
     /// Every variable but `validToken`.
     pub variables: BTreeMap<String, String>,
+    /// AWS WAF decides whose requests come through.
+    pub web_acl: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

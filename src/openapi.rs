@@ -19,12 +19,18 @@ pub fn description(api: &Api) -> String {
 
 /// A description without the digest.
 pub fn plain(description: &str) -> &str {
+    parts(description).map_or(description, |(plain, _)| plain)
+}
+
+/// The digest in a description, if it has one.
+pub fn digest(description: &str) -> Option<&str> {
+    parts(description).map(|(_, digest)| digest)
+}
+
+fn parts(description: &str) -> Option<(&str, &str)> {
     let digest =
         |text: &str| text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    match description.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
-        Some((plain, digits)) if digest(digits) => plain,
-        _ => description,
-    }
+    description.strip_suffix(')')?.rsplit_once(" (").filter(|(_, digits)| digest(digits))
 }
 
 /// The document, ready to be sent. Overwriting drops what it lacks, so it has what the API has by hand as well.

@@ -5,7 +5,7 @@
 use crate::{
     error::Failure,
     observed::{Carried, Deployment, Existing, Observed, StageState, Version},
-    policy,
+    openapi, policy,
     previous::Previous,
     resource::*,
 };
@@ -623,10 +623,16 @@ impl Planner<'_> {
     }
 
     fn api(&mut self, id: &Id, api: &Api) {
-        let differences = self.diff(id);
+        let mut differences = self.diff(id);
         let Some(state) = &self.observed.api else {
             return self.push(main_of(id), Action::CreateApi(api.clone()), differences, []);
         };
+        // Alike, but not known to be: a look would go on taking it for another document's.
+        let (seen, wanted) = (openapi::digest(&state.description), api.digest());
+        if differences.is_empty() && seen != Some(&wanted) {
+            let seen = seen.map(str::to_owned);
+            differences.push(Difference { attribute: "written document".into(), observed: seen, desired: Some(wanted) });
+        }
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
         let document = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
         if tags || document {

@@ -40,14 +40,15 @@ fn wanted(yaml: &str) -> Resources {
 /// AWS as a clean run leaves it.
 fn converged(desired: &Resources) -> Observed {
     let mut observed = Observed { resources: desired.clone(), ..Observed::default() };
-    let Some(digest) = desired.values().find_map(|resource| match resource {
-        Resource::Api(api) => Some(api.digest()),
+    let Some((digest, description)) = desired.values().find_map(|resource| match resource {
+        Resource::Api(api) => Some((api.digest(), openapi::description(api))),
         _ => None,
     }) else {
         return observed;
     };
     observed.api = Some(ApiState {
         id: "api1".into(),
+        description,
         deployments: vec![Deployment { id: "d1".into(), digest: Some(digest), created: 1 }],
         ..ApiState::default()
     });

@@ -118,6 +118,7 @@ pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
     let (content, deployments, stages) = (content?, deployments?, stages?);
     let state = ApiState {
         id: id.to_owned(),
+        description: api.description().unwrap_or_default().to_owned(),
         created: api.created_date().map_or(0, |date| date.secs()),
         carried: carried(api),
         deployments,
@@ -307,6 +308,7 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
                     .collect(),
                 throttle,
                 state: StageState {
+                    web_acl: stage.web_acl_arn.is_some(),
                     deployment: stage.deployment_id.unwrap_or_default(),
                     version: variables.get(variable::FUNCTION_VERSION).cloned(),
                     valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
@@ -317,11 +319,22 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
         .collect())
 }
 
-/// `validToken` of one stage; `None` where there is no such stage.
-pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<Secret>, CallError> {
+/// A stage's `validToken`, and what decides whether to touch it and how it can be reached.
+pub struct FoundToken {
+    pub valid_token: Secret,
+    pub tags: Tags,
+    pub web_acl: bool,
+}
+
+/// One stage; `None` where there is none of this name.
+pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<FoundToken>, CallError> {
     aws.pace.turn("GetStage", &*aws.tell).await;
     match called("apigateway:GetStage", aws.apigateway.get_stage().rest_api_id(id).stage_name(stage).send()).await {
-        Ok(found) => Ok(Some(Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()))),
+        Ok(found) => Ok(Some(FoundToken {
+            web_acl: found.web_acl_arn().is_some(),
+            valid_token: Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()),
+            tags: found.tags.unwrap_or_default().into_iter().collect(),
+        })),
         Err(error) if error.not_found() => Ok(None),
         Err(error) => Err(error),
     }

@@ -11,6 +11,10 @@ use std::{fmt, future::Future, sync::OnceLock, time::Duration};
 
 /// The code of a call that was held back.
 const NOT_SENT: &str = "NotSent";
+/// The code of what took longer than it is waited for.
+pub const WAITED_TOO_LONG: &str = "WaitedTooLong";
+/// The code of what AWS couldn't make ready.
+pub const FAILED: &str = "Failed";
 
 /// Why a call brought no answer.
 #[derive(Clone, Debug)]
@@ -124,6 +128,8 @@ impl CallError {
         let hint = self.hint();
         let what = match &self.code {
             Some(code) if code == NOT_SENT => format!("{} wasn't sent any more: {}", self.call, self.message),
+            // Our own words of what AWS answered again and again, or of a state.
+            Some(code) if [WAITED_TOO_LONG, FAILED].contains(&code.as_str()) => format!("{}: {}", self.call, first_line(&self.message)),
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {
@@ -163,12 +169,12 @@ impl CallError {
                 "the secret key doesn't fit the access key, or this machine's clock is off".into()
             }
             NOT_SENT => "run the same command again: it goes on from where it stopped".into(),
-            "WaitedTooLong" => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
+            WAITED_TOO_LONG => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
                 let call = if self.call.starts_with("apigateway:") { "API Gateway's actions" } else { self.call };
                 format!("allow {call} to whoever deploys (README, \"Permissions\"), then run the same command")
             }
-            "Failed" => {
+            FAILED => {
                 "put right what Lambda complains of; if it stays so, change the function (its memory, say), so that it gets another version"
                     .into()
             }

@@ -132,7 +132,7 @@ impl AwsExecutor<'_> {
             Action::Permit { function, version, api, stage } => async move {
                 let api = late(api)?;
                 let source = source_arn(&account.partition, &account.region, &account.id, &api, stage);
-                lambda::permit(aws, function, &late(version)?, &api, &source).await.map(done).map_err(about)
+                lambda::permit(aws, function, &late(version)?, &api, &source, tell).await.map(done).map_err(about)
             }
             .boxed(),
             Action::CreateStage { stage, api, deployment, version } => async move {

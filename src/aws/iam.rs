@@ -161,16 +161,27 @@ pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: boo
     Ok(())
 }
 
-/// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it, so they are looked for then.
+/// Deletes the role with all that hangs on it: inline policies and attachments by hand would hold it, so they are looked for then. Where a stack goes
+/// its lock may have gone already, and a role of this name that is another one by then is another deploy's.
 pub async fn delete(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let without = |policy: String| async move {
         let call = || called("iam:DeleteRolePolicy", aws.iam.delete_role_policy().role_name(name).policy_name(&policy).send());
         tolerant(while_changing("iam:DeleteRolePolicy", tell, call).await.map(drop))
     };
-    without(policy::INLINE.to_owned()).await?;
+    let identity = || async {
+        match called("iam:GetRole", aws.iam.get_role().role_name(name).send()).await {
+            Ok(output) => Ok(output.role.map(|role| role.role_id)),
+            Err(error) if error.not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    let (meant, ()) = futures_util::try_join!(identity(), without(policy::INLINE.to_owned()))?;
     match called("iam:DeleteRole", aws.iam.delete_role().role_name(name).send()).await {
         Err(error) if error.is(&["DeleteConflict", "DeleteConflictException", "ConcurrentModification"]) => {}
         other => return tolerant(other.map(drop)),
+    }
+    if identity().await? != meant {
+        return Ok(());
     }
     let (inline, attached) = futures_util::join!(
         called("iam:ListRolePolicies", aws.iam.list_role_policies().role_name(name).send()),

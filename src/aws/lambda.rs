@@ -2,10 +2,10 @@
 
 use super::{
     Aws,
-    call::{CallError, called},
+    call::{CallError, FAILED, called},
     observe::Seen,
     timeouts,
-    wait::{LONG, Tell, Try, until, while_busy},
+    wait::{LONG, Tell, Try, speed, until, while_busy},
 };
 use crate::{
     observed::{Account, FunctionState, Version},
@@ -18,7 +18,10 @@ use aws_sdk_lambda::{
     types::{Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat, LoggingConfig, Runtime, State},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// The function's `$LATEST` and its tags; its versions.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Function, FunctionState)>, CallError> {
@@ -121,8 +124,21 @@ fn role_not_ready(error: &CallError) -> Option<String> {
     (error.is(&["InvalidParameterValueException"]) && about_role).then(|| "the new role can't be assumed by Lambda yet".into())
 }
 
+/// Seconds for which Lambda may not know yet what it just made.
+const UNKNOWN: Duration = Duration::from_secs(60);
+
+/// A call that follows the making of a function or a version at once may meet a part of Lambda that hasn't heard of it: "Function not found".
+/// Source: reports of deploying tools' users (AddPermission after CreateFunction); Lambda's own documentation is silent about it.
+fn unknown_yet(error: &CallError) -> Option<String> {
+    error.not_found().then(|| "Lambda doesn't know its new function or version everywhere yet".into())
+}
+
 /// Another operation on the function is under way: wait, call, try again.
 fn in_progress(error: &CallError) -> Option<String> {
+    // "The statement id … provided already exists" has a `state` in it, too.
+    if error.message.contains("already exist") {
+        return None;
+    }
     let creating = error.message.contains("state") || error.message.contains("in progress") || error.message.contains("update");
     (error.is(&["ResourceConflictException"]) && creating).then(|| "Lambda is still busy with the function".into())
 }
@@ -277,8 +293,15 @@ async fn updated(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError>
 /// the FunctionConfiguration fields").
 pub async fn active(aws: &Aws, name: &str, version: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let call = "lambda:GetFunctionConfiguration";
+    let begun = Instant::now();
     until(LONG, tell, || async {
-        let seen = called(call, aws.lambda.get_function_configuration().function_name(name).qualifier(version).send()).await?;
+        let seen = match called(call, aws.lambda.get_function_configuration().function_name(name).qualifier(version).send()).await {
+            Ok(seen) => seen,
+            Err(error) => match unknown_yet(&error).filter(|_| begun.elapsed() * speed() < UNKNOWN) {
+                Some(reason) => return Ok(Try::Again(reason)),
+                None => return Err(error),
+            },
+        };
         Ok(match seen.state() {
             None | Some(State::Active | State::Inactive) => Try::Done(()),
             Some(State::Failed) => return Err(failed(call, seen.state_reason())),
@@ -292,7 +315,7 @@ pub async fn active(aws: &Aws, name: &str, version: &str, tell: Tell<'_>) -> Res
 fn failed(call: &'static str, reason: Option<&str>) -> CallError {
     CallError {
         call,
-        code: Some("Failed".into()),
+        code: Some(FAILED.into()),
         status: None,
         message: format!("Lambda couldn't make the function ready: {}", reason.unwrap_or("it gives no reason")),
         retry_after: None,
@@ -300,19 +323,23 @@ fn failed(call: &'static str, reason: Option<&str>) -> CallError {
 }
 
 /// Lets API Gateway call a version from one stage; a statement of the same id that says something else is replaced.
-pub async fn permit(aws: &Aws, function: &str, version: &str, api: &str, source: &str) -> Result<(), CallError> {
+pub async fn permit(aws: &Aws, function: &str, version: &str, api: &str, source: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let sid = statement_id(api);
+    let call = "lambda:AddPermission";
+    let busy = |error: &CallError| unknown_yet(error).or_else(|| in_progress(error));
     let add = || {
-        let request = aws
-            .lambda
-            .add_permission()
-            .function_name(function)
-            .qualifier(version)
-            .statement_id(&sid)
-            .action("lambda:InvokeFunction")
-            .principal("apigateway.amazonaws.com")
-            .source_arn(source);
-        called("lambda:AddPermission", request.send())
+        while_busy(call, UNKNOWN, tell, busy, || {
+            let request = aws
+                .lambda
+                .add_permission()
+                .function_name(function)
+                .qualifier(version)
+                .statement_id(&sid)
+                .action("lambda:InvokeFunction")
+                .principal("apigateway.amazonaws.com")
+                .source_arn(source);
+            called(call, request.send())
+        })
     };
     match add().await {
         Ok(_) => return Ok(()),

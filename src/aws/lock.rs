@@ -29,7 +29,10 @@ use aws_smithy_types::config_bag::ConfigBag;
 use serde_json::{Value, json};
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -122,6 +125,13 @@ impl Seen {
         Ok(look(aws, group).await?.state != self.state)
     }
 
+    fn number(&self) -> Option<u64> {
+        match self.state {
+            State::Held(last) | State::Free(last) => Some(last),
+            State::NoGroup | State::New => None,
+        }
+    }
+
     /// It can't be taken at once any more.
     pub fn is_stale(&self) -> bool {
         self.at.age() > FRESH
@@ -170,6 +180,8 @@ fn number(stream: &str) -> Option<u64> {
 pub struct Lock {
     aws: Aws,
     group: String,
+    /// The command that holds it.
+    what: &'static str,
     number: u64,
     /// Whether its stream was made; where making the group took the lock, the stream follows.
     made: bool,
@@ -268,7 +280,7 @@ impl Intercept for Guard {
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
             Some(why) if !held.ended => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
-            _ if held.is_silent() => {
+            _ if held.is_silent() && !held.ended => {
                 let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
                 Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
@@ -303,9 +315,16 @@ pub struct Ties {
     pub lost: Arc<Notify>,
     /// Locked while the lock is being taken.
     taking: Arc<tokio::sync::Mutex<()>>,
+    /// A call was sent that takes it.
+    tried: AtomicBool,
 }
 
 impl Ties {
+    /// Whether it may have been taken: before that nothing was changed.
+    pub fn has_tried(&self) -> bool {
+        self.tried.load(Ordering::Relaxed)
+    }
+
     /// Waits until the lock is either ours, or given back by who isn't waited for any more.
     pub async fn settled(&self) {
         drop(self.taking.lock().await);
@@ -321,6 +340,7 @@ impl Ties {
         call: impl Future<Output = Result<bool, CallError>> + Send + 'static,
     ) -> Result<bool, CallError> {
         let taking = Arc::clone(&self.taking).lock_owned().await;
+        self.tried.store(true, Ordering::Relaxed);
         let (say, hear) = oneshot::channel();
         let (aws, group) = (aws.clone(), group.name.clone());
         tokio::spawn(async move {
@@ -343,7 +363,14 @@ impl Ties {
     /// Takes the lock with this number, where nobody did.
     async fn stream(&self, aws: &Aws, group: &LogGroup, number: u64) -> Result<bool, CallError> {
         let (client, name) = (aws.clone(), group.name.clone());
-        self.took(aws, group, number, async move { create(&client, &name, &format!("{TAKEN}{number}")).await }).await
+        let call = async move {
+            match create(&client, &name, &format!("{TAKEN}{number}")).await {
+                // A teardown took the group away meanwhile, and the lock with it.
+                Err(error) if error.not_found() => Ok(false),
+                other => other,
+            }
+        };
+        self.took(aws, group, number, call).await
     }
 
     /// Takes the first lock, by making its group.
@@ -353,89 +380,135 @@ impl Ties {
     }
 }
 
+/// Which lock is wanted, and by whom.
+pub struct Wanted<'a> {
+    /// The group that it is in.
+    pub group: &'a LogGroup,
+    /// The command: `deploy`, `teardown`, `rollback`. Others are told so.
+    pub what: &'static str,
+    /// Take it from whoever has it.
+    pub by_force: bool,
+    /// Milliseconds since the epoch.
+    pub clock: fn() -> i64,
+}
+
+/// A lock that was taken.
+pub struct Taken {
+    pub lock: Lock,
+    /// Nobody had it since it was seen.
+    pub undisturbed: bool,
+    /// From whom it was taken by force, as far as is known.
+    pub from: Option<String>,
+}
+
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
-async fn take_at_once(aws: &Aws, group: &LogGroup, seen: &Seen, ties: &Ties) -> Result<Option<Lock>, CallError> {
-    let lock = |number, made| Lock::new(aws, group, seen, number, made, &ties.lost);
+async fn take_at_once(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, ties: &Ties) -> Result<Option<Lock>, CallError> {
+    let lock = |number, made| Lock::new(aws, wanted, seen, number, made, &ties.lost);
     Ok(match seen.state {
         _ if seen.is_stale() => None,
-        State::NoGroup => ties.group(aws, group).await?.then(|| lock(1, false)),
-        State::Free(last) => ties.stream(aws, group, last + 1).await?.then(|| lock(last + 1, true)),
+        State::NoGroup => ties.group(aws, wanted.group).await?.then(|| lock(1, false)),
+        State::Free(last) => ties.stream(aws, wanted.group, last + 1).await?.then(|| lock(last + 1, true)),
         State::New | State::Held(_) => None,
     })
 }
 
-/// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `now` is milliseconds since the epoch.
-/// Also answers whether nobody had the lock since it was `seen`. `ties` tell when it isn't ours any more.
+/// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `ties` tell when it isn't ours any more.
 ///
 /// # Errors
-/// When another deploy holds it and goes on: who, and since when.
-pub async fn take(
-    aws: &Aws,
-    group: &LogGroup,
-    now: i64,
-    break_it: bool,
-    seen: Option<&Seen>,
-    ties: &Ties,
-    tell: Tell<'_>,
-) -> Result<(Lock, bool)> {
+/// When another command holds it and goes on: which, whose, and for how long.
+pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ties, tell: Tell<'_>) -> Result<Taken> {
+    let group = wanted.group;
     let place = format!("lock of {}", group.name);
     let about = |error: CallError| error.about(&place);
     if let Some(seen) = seen
-        && let Some(lock) = take_at_once(aws, group, seen, ties).await.map_err(about)?
+        && let Some(lock) = take_at_once(aws, wanted, seen, ties).await.map_err(about)?
     {
-        return Ok((lock, true));
+        return Ok(Taken { lock, undisturbed: true, from: None });
     }
     let start = Instant::now();
+    let impatient = || start.elapsed() > by_clock(PATIENCE);
     let mut known: Option<(Holder, Instant)> = None;
     loop {
         let seen = look(aws, &group.name).await.map_err(about)?;
+        let mut from = None;
+        if let State::New | State::Held(_) = seen.state {
+            let holder = holder(aws, &group.name, &seen, wanted.clock).await;
+            if wanted.by_force {
+                // Whoever it is: not even that need be readable.
+                from = holder.ok().filter(|_| seen.state != State::New).map(|holder| holder.describe((wanted.clock)()));
+            } else {
+                // Who can't read its signs can't know whether it is alive.
+                let holder = holder.map_err(about)?;
+                // A lost sign is told by what we see ourselves: the same stream with the same newest sign, for the whole lease.
+                let since = match &known {
+                    Some((known, since)) if *known == holder => *since,
+                    _ => Instant::now(),
+                };
+                let lease = if holder.sign.is_some() { LEASE } else { UNSIGNED };
+                let alive = !holder.died_here() && since.elapsed() < by_clock(lease);
+                if alive {
+                    if impatient() {
+                        return Err(held_by(&holder, (wanted.clock)(), &place).into());
+                    }
+                    tell(format!(
+                        "another {} of this stack is running{}; waiting for it, {} s at most",
+                        holder.what(),
+                        holder.words(),
+                        PATIENCE.as_secs()
+                    ));
+                    known = Some((holder, since));
+                    pause(Duration::from_secs(1)).await;
+                    continue;
+                }
+            }
+        }
         let last = match seen.state {
             State::Held(last) => last,
             // The first number is for whoever made the group.
             _ => 1,
         };
-        if let (State::New | State::Held(_), false) = (seen.state, break_it) {
-            let stream = seen.streams.iter().find(|(name, _)| number(name) == Some(last));
-            let holder = match stream {
-                Some((stream, created)) => {
-                    // Who can't read its signs can't know whether it is alive.
-                    let sign = logs::newest(aws, &group.name, stream, 1).await.map_err(about)?.pop().map(|(_, sign)| sign);
-                    Holder { stream: stream.clone(), created: *created, sign }
-                }
-                None => Holder { created: now, ..Holder::default() },
-            };
-            // A lost sign is told by what we see ourselves: the same stream with the same newest sign, for the whole lease.
-            let since = match &known {
-                Some((known, since)) if *known == holder => *since,
-                _ => Instant::now(),
-            };
-            let lease = if holder.sign.is_some() { LEASE } else { UNSIGNED };
-            let alive = !holder.died_here() && since.elapsed() < by_clock(lease);
-            if alive {
-                if start.elapsed() > by_clock(PATIENCE) {
-                    return Err(held_by(&holder, now, &place).into());
-                }
-                tell(format!("another deploy of this stack is running{}; waiting for it", holder.words()));
-                known = Some((holder, since));
-                pause(Duration::from_secs(1)).await;
-                continue;
+        let taken = match seen.state {
+            State::NoGroup | State::Free(_) => take_at_once(aws, wanted, &seen, ties).await.map_err(about)?,
+            // Whoever it is taken from finds a later one, and stops.
+            State::New | State::Held(_) => {
+                let taken = ties.stream(aws, group, last + 1).await.map_err(about)?;
+                taken.then(|| Lock::new(aws, wanted, &seen, last + 1, true, &ties.lost))
             }
+        };
+        if let Some(lock) = taken {
+            return Ok(Taken { lock, undisturbed: false, from });
         }
-        if matches!(seen.state, State::NoGroup | State::Free(_)) {
-            match take_at_once(aws, group, &seen, ties).await.map_err(about)? {
-                Some(lock) => return Ok((lock, false)),
-                // Somebody was quicker: look again.
-                None => {
-                    pause(Duration::from_millis(50)).await;
-                    continue;
-                }
-            }
+        // Somebody was quicker: look again.
+        if impatient() {
+            return Err(Failure::new(place, "each time that it was free another command was quicker")
+                .now("run the same command again when less is going on")
+                .into());
         }
-        if !ties.stream(aws, group, last + 1).await.map_err(about)? {
-            continue;
+        pause(Duration::from_millis(50)).await;
+    }
+}
+
+/// Who has it, or is about to.
+async fn holder(aws: &Aws, group: &str, seen: &Seen, clock: fn() -> i64) -> Result<Holder, CallError> {
+    let last = seen.number();
+    match seen.streams.iter().find(|(name, _)| number(name) == last) {
+        Some((stream, created)) => {
+            let sign = logs::newest(aws, group, stream, 1).await?.pop().map(|(_, sign)| sign);
+            Ok(Holder { stream: stream.clone(), created: *created, sign })
         }
-        // Whoever it was taken from finds a later one, and stops.
-        return Ok((Lock::new(aws, group, &seen, last + 1, true, &ties.lost), false));
+        None => Ok(Holder { created: clock(), ..Holder::default() }),
+    }
+}
+
+/// In words who has the lock, and since when; `None` where nobody has.
+///
+/// # Errors
+/// The call's.
+pub async fn held(aws: &Aws, group: &str, clock: fn() -> i64) -> Result<Option<String>, CallError> {
+    let seen = look(aws, group).await?;
+    match seen.state {
+        State::Held(_) => Ok(Some(holder(aws, group, &seen, clock).await?.describe(clock()))),
+        _ => Ok(None),
     }
 }
 
@@ -455,7 +528,12 @@ impl Holder {
     fn died_here(&self) -> bool {
         let value = self.value();
         let (Some(theirs), Some(process)) = (value["machine"].as_str(), value["process"].as_u64()) else { return false };
-        machine().is_some_and(|ours| ours == theirs) && !std::path::Path::new(&format!("/proc/{process}")).exists()
+        machine().is_some_and(|ours| ours == theirs) && !is_process(process)
+    }
+
+    /// What it does; a lock without a sign is most likely a deploy's.
+    fn what(&self) -> String {
+        self.value()["what"].as_str().unwrap_or("deploy").to_owned()
     }
 
     /// ` by <caller> on <host>`, as far as it is known.
@@ -465,11 +543,34 @@ impl Holder {
         let on = value["host"].as_str().map_or(String::new(), |host| format!(" on {host}"));
         format!("{by}{on}")
     }
+
+    /// `deploy by <caller> on <host>, begun 70 s ago, last sign of life 3 s ago`. Whether it is alive still, its next signs tell.
+    fn describe(&self, now: i64) -> String {
+        let ago = |time: i64| (now - time).max(0) / 1000;
+        let sign = match self.value()["at"].as_i64() {
+            Some(at) => format!("last sign of life {} s ago", ago(at)),
+            None => "no sign of life yet".to_owned(),
+        };
+        format!("{}{}, begun {} s ago, {sign}", self.what(), self.words(), ago(self.created))
+    }
+}
+
+/// Whether there is such a process here, whosever it is: `/proc` may hide those of others (`hidepid`).
+#[cfg(unix)]
+fn is_process(number: u64) -> bool {
+    let Some(process) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
+}
+
+/// Asked only of a machine whose signs name it, which none of these does.
+#[cfg(not(unix))]
+fn is_process(_number: u64) -> bool {
+    true
 }
 
 fn held_by(holder: &Holder, now: i64, place: &str) -> Failure {
     let seconds = (now - holder.created).max(0) / 1000;
-    Failure::new(place, format!("another deploy of this stack has been running for {seconds} s{}", holder.words()))
+    Failure::new(place, format!("another {} of this stack has been running for {seconds} s{}", holder.what(), holder.words()))
         .now("wait until it ends and run the same command again; if you know that it is dead, with --break-lock")
 }
 
@@ -491,13 +592,14 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
-    fn new(aws: &Aws, group: &LogGroup, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
+    fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
         let held = Held { known: Moment::now(), signed: false, created: None, lost: None, ended: false };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
             aws: aws.clone(),
-            group: group.name.clone(),
+            group: wanted.group.name.clone(),
+            what: wanted.what,
             number,
             made,
             old: seen.streams.clone(),
@@ -514,7 +616,8 @@ impl Lock {
     /// Signs the lock, and looks whether anybody took a later one.
     async fn sign(&self, who: &str, now: i64) -> Signed {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
-        let sign = json!({"who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now}).to_string();
+        let sign = json!({"what": self.what, "who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now})
+            .to_string();
         let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else { return Signed::Yes };
         let request = self.aws.signing.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
         let unmade = !self.made && !self.held().signed;

@@ -380,7 +380,7 @@ async fn busy_bucket<F: Future<Output = Result<(), CallError>>>(tell: Tell<'_>, 
         let changing = error.is(&["OperationAborted", "ConflictException"]).then(|| "another change of the bucket".into());
         changing.or_else(unknown)
     };
-    while_busy("s3:PutBucket", Duration::from_secs(30), tell, busy, write).await
+    while_busy("s3:PutBucketPolicy", Duration::from_secs(30), tell, busy, write).await
 }
 
 async fn put_policy(aws: &Aws, account: &Account, name: &str, have: Option<&str>) -> Result<(), CallError> {

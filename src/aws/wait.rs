@@ -1,7 +1,11 @@
 //! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a clear error.
 
-use super::call::CallError;
-use std::{future::Future, sync::OnceLock, time::Duration};
+use super::call::{CallError, WAITED_TOO_LONG};
+use std::{
+    future::Future,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 /// How many times faster than the world's routeto's clock goes. A test of a debug build sets it, so that 90 seconds pass in a few; a
@@ -95,7 +99,7 @@ impl Waited<CallError> {
             Waited::Failed(error) => error,
             Waited::TooLong { reason, seconds } => CallError {
                 call,
-                code: Some("WaitedTooLong".into()),
+                code: Some(WAITED_TOO_LONG.into()),
                 status: None,
                 message: format!("after {seconds} s still: {reason}"),
                 retry_after: None,
@@ -104,7 +108,7 @@ impl Waited<CallError> {
     }
 }
 
-/// Repeats a call while it answers that something else is going on.
+/// Repeats a call while it answers that something else is going on. Where `attempt` makes several, the error names the one that it was.
 pub async fn while_busy<T, F>(
     call: &'static str,
     limit: Duration,
@@ -115,21 +119,25 @@ pub async fn while_busy<T, F>(
 where
     F: Future<Output = Result<T, CallError>>,
 {
+    let last = Mutex::new(call);
     until(limit, tell, || {
         let outcome = attempt();
-        let busy = &busy;
+        let (busy, last) = (&busy, &last);
         async move {
             match outcome.await {
                 Ok(value) => Ok(Try::Done(value)),
                 Err(error) => match busy(&error) {
-                    Some(reason) => Ok(Try::Later(reason, error.retry_after.unwrap_or_default())),
+                    Some(reason) => {
+                        *last.lock().unwrap_or_else(PoisonError::into_inner) = error.call;
+                        Ok(Try::Later(reason, error.retry_after.unwrap_or_default()))
+                    }
                     None => Err(error),
                 },
             }
         }
     })
     .await
-    .map_err(|waited| waited.of(call))
+    .map_err(|waited| waited.of(*last.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// A pause by the world's clock: the lock's signs are seen by others.

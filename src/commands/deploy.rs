@@ -122,7 +122,7 @@ impl Work<'_> {
         // Another deploy may have ended between our look and the lock: the lock's number tells. If none has, what was seen still is so,
         // but for the first wave, which another deploy's end may have met; where it saw nothing at all, there is nothing to end.
         let (taken, still, rest) = futures_util::join!(
-            context.take_lock(aws, stack, &begun.account, args.break_lock, Some(&begun.lock)),
+            context.take_lock(aws, stack, &begun.account, "deploy", args.break_lock, Some(&begun.lock)),
             async { if begun.saw_nothing() { Ok(true) } else { begun.still(aws).await } },
             async { if first.is_some() { None } else { Some(begun.rest(aws).await) } },
         );
@@ -177,7 +177,9 @@ impl Work<'_> {
         // What follows is nobody else's concern, so the lock goes back meanwhile.
         futures_util::join!(self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }), context.release());
         // A token that was made is shown all the same: the next run won't make it again.
-        outcome.inspect_err(|_| context.show_tokens())?;
+        outcome.inspect_err(|_| {
+            context.show_tokens();
+        })?;
         // the report has them
         context.unshown().clear();
         Ok(done)
@@ -266,6 +268,8 @@ impl Work<'_> {
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
         let probed = futures_util::future::join_all(stages.iter().map(|name| {
             let (url, token, tell) = (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
+            // Whose requests a web ACL lets through is the user's affair.
+            let closed = closed || done.planned.observed.stages.get(name).is_some_and(|state| state.web_acl);
             async move { (name, probe::stage(stack, name, &url, token, closed, tell).await) }
         }))
         .await;
@@ -275,7 +279,7 @@ impl Work<'_> {
             let unproven = match outcome {
                 Ok(true) => continue,
                 Ok(false) => {
-                    context.report.note(&format!("stage {name} is not probed: the API's own settings (its resource policy, or the disabled default endpoint) keep this machine out"));
+                    context.report.note(&format!("stage {name} is not probed: the API's own settings (its resource policy, its web ACL, or the disabled default endpoint) keep this machine out"));
                     continue;
                 }
                 Err(unproven) => unproven,
@@ -314,7 +318,7 @@ impl Work<'_> {
                 .now(format!("to go back: {} --stage {stage}", args.stack.command("rollback")));
         }
         self.context.progress.step(&format!("rolling stage {stage} back"));
-        let back = rollback::go_back(self.context, self.aws, self.stack, stage).await;
+        let back = rollback::go_back(self.context, self.aws, self.stack, stage, None).await;
         self.context.progress.step_done();
         match back {
             Ok((_, back)) => {
@@ -329,7 +333,12 @@ impl Work<'_> {
                 .now("look at the function's log, correct what was deployed, and deploy again")
             }
             Err(error) => {
-                Failure::new(id.to_string(), format!("its new state gives wrong answers, and it couldn't be rolled back: {error}"))
+                let why: Vec<String> = match error {
+                    Error::Failed(failures) => failures.into_iter().map(|failure| format!("{}: {}", failure.place, failure.what)).collect(),
+                    other => vec![other.to_string()],
+                };
+                let what = format!("its new state gives wrong answers, and it couldn't be rolled back: {}", why.join("; "));
+                Failure::new(id.to_string(), what)
                     .now(format!("deploy what was deployed before, or: {} --stage {stage}", args.stack.command("rollback")))
             }
         }

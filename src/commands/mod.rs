@@ -17,7 +17,7 @@ mod validate;
 use crate::{
     aws::{
         Aws, Connection,
-        lock::{self, Lock},
+        lock::{self, Lock, Taken},
         logs, millis,
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
@@ -189,9 +189,17 @@ impl Context {
         LogGroup { name: desired::name::history(&stack.name), tags: desired::tags(stack), retention: None }
     }
 
-    /// Takes the stack's lock and keeps signing it until it is released. Answers whether nobody had it since it was `seen`.
-    pub async fn take_lock(&self, aws: &Aws, stack: &Stack, account: &Account, break_it: bool, seen: Option<&lock::Seen>) -> Result<bool> {
-        self.begin();
+    /// Takes the stack's lock for this command (`deploy`, …) and keeps signing it until it is released. Answers whether nobody had it since it was
+    /// `seen`.
+    pub async fn take_lock(
+        &self,
+        aws: &Aws,
+        stack: &Stack,
+        account: &Account,
+        what: &'static str,
+        by_force: bool,
+        seen: Option<&lock::Seen>,
+    ) -> Result<bool> {
         let group = self.lock_group(stack);
         let progress = self.progress.clone();
         let told = Mutex::new(String::new());
@@ -202,10 +210,15 @@ impl Context {
                 *told = reason;
             }
         };
-        let (lock, undisturbed) = lock::take(aws, &group, now(), break_it, seen, &self.ties, &tell).await?;
+        let wanted = lock::Wanted { group: &group, what, by_force, clock: now };
+        let Taken { lock, undisturbed, from } = lock::take(aws, &wanted, seen, &self.ties, &tell).await?;
         self.progress.step_done();
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
+        self.begin();
+        if let Some(holder) = from {
+            self.report.note(&format!("took the lock from another {holder}"));
+        }
         Ok(undisturbed)
     }
 
@@ -224,7 +237,7 @@ impl Context {
     }
 
     pub fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
+        self.begun.load(Ordering::Relaxed) || self.ties.has_tried()
     }
 
     /// One line in the stack's history. A history that can't be written undoes nothing.
@@ -264,8 +277,8 @@ impl Context {
         self.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Shows the tokens that were made, if that is allowed and was not done.
-    pub fn show_tokens(&self) {
+    /// Shows the tokens that were made, if that is allowed and was not done; whether there were any.
+    pub fn show_tokens(&self) -> bool {
         let tokens = std::mem::take(&mut *self.unshown());
         if !tokens.is_empty() {
             // Lines that are still drawn would be drawn over it.
@@ -279,6 +292,7 @@ impl Context {
                 self.report.result(&format!("token of stage {stage}: {}", token.0));
             }
         }
+        !tokens.is_empty()
     }
 
     /// Gives the lock back, if one is held or is about to be.

@@ -17,16 +17,13 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 const HEADER: &str = "x-routeto-probe";
 /// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
 const LIMIT: Duration = Duration::from_secs(90);
-/// For routes whose turn comes when that is over: others of the stage answered as they ought to.
-const LATER: Duration = Duration::from_secs(15);
-
 /// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts, white space.
 const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
 
@@ -59,8 +56,29 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
 #[derive(Debug)]
 pub struct Unproven {
     pub failure: Failure,
-    /// It did answer, and wrongly; otherwise nothing was heard of it, or it was throttled.
+    /// It did answer, and wrongly, for most of the time; otherwise too little was heard of it, or it was throttled.
     pub wrong: bool,
+}
+
+/// What was heard of a route that doesn't answer as it ought to. Its silence, a throttle's or the network's, says nothing about it either way.
+#[derive(Debug, Default)]
+struct Heard {
+    /// When the first and the last wrong answer came.
+    wrong: Option<(Instant, Instant)>,
+}
+
+impl Heard {
+    fn note(&mut self, verdict: &Verdict) {
+        if matches!(verdict, Verdict::Wrong(_)) {
+            let now = Instant::now();
+            self.wrong = Some((self.wrong.map_or(now, |(first, _)| first), now));
+        }
+    }
+
+    /// One wrong answer in a long silence is no proof: a stage that just moved gives some.
+    fn is_wrong(&self) -> bool {
+        self.wrong.is_some_and(|(first, last)| last.duration_since(first) * speed() >= LIMIT / 2)
+    }
 }
 
 /// Whether an API's own settings may keep a probe out: the user's, and no fault of what was deployed.
@@ -68,8 +86,8 @@ pub fn may_keep_out(carried: &Carried) -> bool {
     carried.policy.is_some() || carried.disable_execute_api_endpoint
 }
 
-/// API Gateway's refusal by a resource policy (AccessDeniedException) or of a disabled endpoint (ForbiddenException). A stage that is new is
-/// Forbidden, too, for a moment. Source: API Gateway developer guide, "Gateway response types", ACCESS_DENIED.
+/// API Gateway's refusal by a resource policy (AccessDeniedException), of a disabled endpoint or by the stage's web ACL (ForbiddenException). A stage
+/// that is new is Forbidden, too, for a moment. Source: API Gateway developer guide, "Gateway response types", ACCESS_DENIED and WAF_FILTERED.
 fn keeps_out(answer: &Answer) -> bool {
     answer.status == 403
         && answer.error_type.as_deref().is_some_and(|kind| kind.starts_with("AccessDenied") || kind.starts_with("Forbidden"))
@@ -85,18 +103,16 @@ pub async fn stage(
     closed: bool,
     tell: Tell<'_>,
 ) -> Result<bool, Vec<Unproven>> {
-    let start = Instant::now();
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
-    // A few at a time: the stage's throttle may be small. One limit for all of them, since they wait for the same thing.
-    for (turn, some) in probes.chunks(4).enumerate() {
-        let limit = if turn == 0 { LIMIT } else { LIMIT.saturating_sub(start.elapsed() * speed()).max(LATER) };
+    // A few at a time: the stage's throttle may be small. Those that fail end it, so that it takes one limit, and what the others took before.
+    for some in probes.chunks(4) {
         let answers = join_all(some.iter().map(|probe| async {
             // The right token goes only where the answer proves that nothing is stored.
             let right = token.filter(|_| !probe.custom);
-            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), limit, closed, tell).await
+            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), closed, tell).await
         }))
         .await;
         let (reached, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -118,7 +134,6 @@ async fn one(
     url: &str,
     token: &Secret,
     refused: bool,
-    limit: Duration,
     closed: bool,
     tell: Tell<'_>,
 ) -> Result<bool, Unproven> {
@@ -127,15 +142,16 @@ async fn one(
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
     let refused = refused && probe.route.token == TokenRule::Query;
-    let wrong = AtomicBool::new(false);
-    let waited = until(limit, tell, || async {
+    let heard = Mutex::new(Heard::default());
+    let heard = || heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = until(LIMIT, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         let verdict = match http.post(&full, &headers, &body).await {
             Ok(answer) if closed && keeps_out(&answer) => return Ok(Try::Done(false)),
             Ok(answer) => judge(&answer, probe.custom, refused, &digest, path),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
-        wrong.store(matches!(verdict, Verdict::Wrong(_)), Ordering::Relaxed);
+        heard().note(&verdict);
         Ok::<_, ()>(match verdict {
             Verdict::Right => Try::Done(true),
             Verdict::Wrong(reason) | Verdict::Unheard(reason) => Try::Again(reason),
@@ -148,7 +164,7 @@ async fn one(
         Err(Waited::TooLong { reason, seconds }) => {
             let failure = Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
                 .now("everything is deployed; look at the function's log, then run the same command again");
-            Err(Unproven { failure, wrong: wrong.into_inner() })
+            Err(Unproven { failure, wrong: heard().is_wrong() })
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::{
     aws::{Aws, execute::AwsExecutor, observe},
     cli,
     error::{Error, Failure, Result},
-    observed::{Account, Observed},
+    observed::{Account, Observed, StageState},
     plan::Key,
     report::json,
-    resource::Kind,
+    resource::{Id, Kind},
     rollback::{Back, plan},
     spec::Stack,
 };
@@ -30,11 +30,12 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
     plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
+    let seen = observed.stages.get(&args.stage);
     context.not_simply_again(LOOK_FIRST);
     let work = async {
-        context.take_lock(&aws, &stack, &account, args.break_lock, None).await?;
-        // Another deploy may have ended between our look and the lock.
-        go_back(context, &aws, &stack, &args.stage).await
+        context.take_lock(&aws, &stack, &account, "rollback", args.break_lock, None).await?;
+        // Another command may have moved the stage between our look and the lock, or brought it back already.
+        go_back(context, &aws, &stack, &args.stage, seen).await
     };
     let (observed, back) = context.under_lock(work).await?;
     let api = observed.api.map(|api| api.id).unwrap_or_default();
@@ -64,9 +65,28 @@ async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observe
     observe::observe(aws, &look).await
 }
 
-/// Looks, plans, and moves the stage in one call; a line in the history follows. The lock is the caller's.
-pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: &str) -> Result<(Observed, Back)> {
+/// Looks, plans, and moves the stage in one call; a line in the history follows. The lock is the caller's. Nothing is changed where the stage isn't
+/// as it was `seen` when that was decided: one step back after another command's is a step forward.
+pub(super) async fn go_back(
+    context: &Context,
+    aws: &Aws,
+    stack: &Stack,
+    stage: &str,
+    seen: Option<&StageState>,
+) -> Result<(Observed, Back)> {
     let (account, observed) = look(aws, stack, stage).await?;
+    // A token that was set meanwhile is no move.
+    let place = |state: &StageState| (state.deployment.clone(), state.version.clone(), state.variables.clone());
+    if let (Some(seen), Some(found)) = (seen, observed.stages.get(stage))
+        && place(seen) != place(found)
+    {
+        let what = format!(
+            "another command changed it meanwhile (it serves deployment {}, function version {}), so nothing was rolled back",
+            found.deployment,
+            found.version.as_deref().unwrap_or("?")
+        );
+        return Err(Failure::new(Id::new(Kind::Stage, stage).to_string(), what).now(LOOK_FIRST).into());
+    }
     let (plan, back) = plan(&observed, &stack.name, stage).map_err(Error::Failed)?;
     let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
     let applied = apply(&plan, &executor, &*context.progress).await;

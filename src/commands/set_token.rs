@@ -2,10 +2,11 @@
 
 use super::{Context, can_invoke, deploy::route_lines, invoke_url, probe};
 use crate::{
-    aws::apigateway,
+    aws::{apigateway, call::WAITED_TOO_LONG},
     cli,
     error::{Error, Failure, Result},
     observed::Secret,
+    resource::STACK_TAG,
     token,
 };
 use serde_json::json;
@@ -46,6 +47,11 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let closed = api.as_ref().is_some_and(|api| probe::may_keep_out(&apigateway::carried(api)));
     let api = api.and_then(|api| api.id).ok_or_else(undeployed)?;
     let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
+    if found.tags.get(STACK_TAG) != Some(&stack.name) {
+        let what = format!("it isn't this stack's (it lacks the tag {STACK_TAG}={})", stack.name);
+        return Err(Failure::new(&place, what).now("routeto never touches what doesn't carry its tag").into());
+    }
+    let (closed, found) = (closed || found.web_acl, found.valid_token);
     // The gateway's clock ends the old one.
     let seconds = aws.seconds();
     let until = (!args.now && !args.overlap.is_zero()).then(|| seconds + args.overlap.as_secs());
@@ -63,7 +69,8 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     // Where nothing was heard of it, it may be set all the same.
     let set = apigateway::set_valid_token(&aws, &api, &args.stage, &valid, &tell).await;
     set.inspect_err(|error| {
-        if error.status.is_none_or(|status| status >= 500) && !error.is(&["WaitedTooLong"]) {
+        // An answer that was cut off, or that is no answer of AWS's, has no code.
+        if (error.code.is_none() || error.status.is_none_or(|status| status >= 500)) && !error.is(&[WAITED_TOO_LONG]) {
             context.report.warning("nothing was heard of whether the token was set: it may be");
             context.show_tokens();
         }
@@ -105,9 +112,9 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         _ if shut => {}
         None if known && !args.now => {}
         None => lines.push("the old token is shut".into()),
-        Some(_) => lines.push(format!(
+        Some(ends) => lines.push(format!(
             "the old token goes on working for {}: put the new one into the provider's URL by then",
-            words(args.overlap.as_secs())
+            words(ends.saturating_sub(seconds))
         )),
     }
     context.report.result(&lines.join("\n"));
@@ -128,7 +135,7 @@ fn words(seconds: u64) -> String {
     match seconds {
         s if s % 86_400 == 0 && s > 86_400 => format!("{} days", s / 86_400),
         s if s % 3600 == 0 => format!("{} h", s / 3600),
-        s if s % 60 == 0 => format!("{} min", s / 60),
+        s if s % 60 == 0 || s > 120 => format!("{} min", s / 60),
         s => format!("{s} s"),
     }
 }

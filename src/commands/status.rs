@@ -2,12 +2,13 @@
 
 use super::{Context, invoke_url, moment, now};
 use crate::{
-    aws::{logs, observe},
+    aws::{lock, logs, observe},
     cli,
     desired::{self, Inputs, name},
     error::{Error, Result},
     observed::{Observed, Secret},
     plan::{Options, Plan, plan},
+    previous::Previous,
     report::{Style, plan::holds_data},
     resource::{Id, Kind, Resource, Resources},
     spec::Stack,
@@ -26,7 +27,9 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     let look = observe::Look { stack: &stack, stages: stages.clone(), whole: args.stages.stages.is_empty(), contents: false };
     let group = name::history(&stack.name);
     let history = async { Ok(logs::history(&aws, &group, HISTORY).await.map_err(|error| error.about("history"))?) };
-    let ((account, observed), history) = futures_util::try_join!(observe::observe(&aws, &look), history)?;
+    // Who may not look at it learns all the rest.
+    let lock = async { Ok(lock::held(&aws, &group, now).await.unwrap_or_default()) };
+    let ((account, observed), history, lock) = futures_util::try_join!(observe::observe(&aws, &look), history, lock)?;
     let mut scope = stack.clone();
     scope.stages.retain(|stage| stages.contains(&stage.name));
     // Status builds nothing: the code that is there counts as wanted.
@@ -53,11 +56,12 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
             .collect();
         let object = json!({
             "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
-            "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"], "history": history,
+            "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"],
+            "lock": lock, "history": history,
         });
         context.report.result(&object.to_string());
     } else {
-        context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history));
+        context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history, lock.as_deref()));
     }
     if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) }
 }
@@ -98,6 +102,7 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
     let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
     json!({
         "deployed": true, "url": url, "routes": routes, "function_version": state.version, "deployment_id": state.deployment,
+        "before": Previous::read(&state.variables).map(|before| json!({"function_version": before.version, "deployment_id": before.deployment})),
         "has_token": !token::is_shut(&state.valid_token), "old_token_until": old_token_until(&state.valid_token),
     })
 }
@@ -118,12 +123,24 @@ fn text(
     account: &crate::observed::Account,
     drift: Option<&Plan>,
     history: &[(i64, String)],
+    lock: Option<&str>,
 ) -> String {
     let report = &context.report;
+    let mut past = vec![];
+    past.extend(lock.map(|holder| format!("the stack's lock is held: {holder}")));
+    if !history.is_empty() {
+        past.push(report.paint(Style::Bold, "history"));
+        past.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
+    }
     let Some(api) = &observed.api else {
-        let data = observed.resources.keys().filter(|id| holds_data(id.kind));
-        let left = data.map(|id| format!("\nleft of it: {id}")).collect::<String>();
-        return format!("stack {} isn't deployed in account {}, {}{left}", stack.name, account.id, account.region);
+        let mut lines = vec![format!("stack {} isn't deployed in account {}, {}", stack.name, account.id, account.region)];
+        lines.extend(observed.resources.keys().map(|id| format!("left of it: {id}")));
+        if observed.resources.keys().any(|id| !holds_data(id.kind)) {
+            let [deploy, teardown] = ["deploy", "teardown"].map(|verb| arg.command(verb));
+            lines.push(format!("a command that didn't end left that: `{deploy}` goes on from there, `{teardown}` removes it"));
+        }
+        lines.extend(past);
+        return lines.join("\n");
     };
     // A stage that was not moved yet may serve an earlier one's.
     let served: Vec<&String> = observed
@@ -167,6 +184,9 @@ fn text(
             state.version.as_deref().unwrap_or("?"),
             state.deployment
         ));
+        if let Some(before) = Previous::read(&state.variables) {
+            lines.push(format!("  before: function version {}, deployment {} (a rollback goes there)", before.version, before.deployment));
+        }
     }
     match drift {
         None => {}
@@ -179,10 +199,7 @@ fn text(
             lines.push(report.plan(drift).trim_end().to_owned());
         }
     }
-    if !history.is_empty() {
-        lines.push(report.paint(Style::Bold, "history"));
-        lines.extend(history.iter().rev().filter_map(|(time, line)| history_line(*time, line)));
-    }
+    lines.extend(past);
     lines.join("\n")
 }
 
@@ -191,13 +208,18 @@ fn history_line(time: i64, line: &str) -> Option<String> {
     let value: Value = serde_json::from_str(line).ok()?;
     let who = value["who"].as_str()?.rsplit(':').next()?.to_owned();
     let short = |text: &str| text.get(..10).unwrap_or(text).to_owned();
-    let stages: Vec<String> = value["stages"]
-        .as_array()?
-        .iter()
-        .filter_map(Value::as_str)
-        .map(|stage| match value["serving"][stage]["function_version"].as_str().filter(|version| !version.is_empty()) {
-            Some(version) => format!("{stage} (version {version})"),
-            None => stage.to_owned(),
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let named = list(&value["stages"]).into_iter().filter_map(|stage| stage.as_str().map(str::to_owned));
+    // What a teardown of the whole stack was about to take away.
+    let going = list(&value["going"]).into_iter().filter_map(|id| id.as_str()?.strip_prefix("stage ").map(str::to_owned));
+    let stages: Vec<String> = named
+        .chain(going)
+        .map(|stage| {
+            let serving = |what: &str| value["serving"][&stage][what].as_str().filter(|text| !text.is_empty());
+            match (serving("function_version"), serving("deployment_id")) {
+                (Some(version), Some(deployment)) => format!("{stage} (version {version}, deployment {deployment})"),
+                _ => stage,
+            }
         })
         .collect();
     let mut more = vec![];

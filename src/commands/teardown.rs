@@ -1,6 +1,6 @@
 //! `routeto teardown`: the plan to nothing.
 
-use super::Context;
+use super::{Context, deploy::commit};
 use crate::{
     apply::{Applied, apply},
     aws::{
@@ -53,10 +53,11 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let account = begun.account.clone();
     let work = async {
         // As in a deploy: the lock's number tells whether another one came in between.
-        let (taken, still, rest) =
-            futures_util::join!(context.take_lock(&aws, &stack, &account, args.break_lock, Some(&begun.lock)), begun.still(&aws), async {
-                if first.is_some() { None } else { Some(begun.rest(&aws).await) }
-            },);
+        let (taken, still, rest) = futures_util::join!(
+            context.take_lock(&aws, &stack, &account, "teardown", args.break_lock, Some(&begun.lock)),
+            begun.still(&aws),
+            async { if first.is_some() { None } else { Some(begun.rest(&aws).await) } },
+        );
         // A lock that was taken by making its group has to be taken away with it, so it has to be seen.
         let undisturbed = taken? && still? && begun.lock.is_free();
         let plan = match (undisturbed, first, rest) {
@@ -67,6 +68,15 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         let executor =
             AwsExecutor { aws: &aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
         let applied = apply(&plan, &executor, &*context.progress).boxed_local().await;
+        // Where the whole stack goes its history goes with it, or says what was about to go.
+        let group = Id::new(Kind::LogGroup, name::history(&stack.name));
+        if !plan.changes.iter().any(|change| change.key.id == group) {
+            let line = json!({
+                "what": if applied.failed.is_empty() { "torn down" } else { "failed" }, "who": account.caller, "commit": commit(),
+                "stages": stages, "changes": json::changes(&plan, Some(&applied)), "routeto": env!("CARGO_PKG_VERSION"),
+            });
+            futures_util::join!(context.remember(&aws, &stack.name, &line), context.release());
+        }
         Ok::<_, Error>((plan, applied))
     }
     .boxed_local();

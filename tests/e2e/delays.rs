@@ -1,7 +1,9 @@
 //! What AWS needs time for, and what answers in its stead: each is waited out with its reason told, up to a limit, and an error names call, resource and
 //! what to do.
 
-use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which};
+use crate::support::proxy::Gate;
+use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which, aws};
+use serde_json::json;
 use std::time::Duration;
 
 /// routeto's clock goes this much faster than the world's, and so do the delays.
@@ -95,6 +97,16 @@ fn now() -> String {
 }
 
 #[test]
+fn a_function_that_some_of_lambda_does_not_know_yet() {
+    let unknown = || answer(404, "ResourceNotFoundException", "Function not found: arn:aws:lambda:us-east-1:000000000000:function:f:1");
+    for operation in ["lambda:AddPermission", "lambda:GetFunctionConfiguration"] {
+        waited_out(Which::During(operation, seconds(30)), unknown(), "Lambda doesn't know its new function or version everywhere yet");
+    }
+    let busy = answer(409, "ResourceConflictException", "The operation cannot be performed at this time. The function is in state Pending");
+    waited_out(Which::During("lambda:AddPermission", seconds(30)), busy, "Lambda is still busy with the function");
+}
+
+#[test]
 fn a_function_that_is_pending_before_it_is_active() {
     let text = r#"{"FunctionName":"x","State":"Pending","LastUpdateStatus":"Successful"}"#.to_owned();
     let pending = What::Body { status: 200, kind: "application/json", text };
@@ -174,9 +186,36 @@ fn a_role_that_iam_is_changing_when_it_is_to_go() {
     deploy(&stack, &proxy).check();
     let refused =
         answer(409, "ConcurrentModification", "The request was rejected because multiple requests to change this object were submitted");
-    proxy.fault(Which::During("iam:DeleteRolePolicy", seconds(40)), refused);
-    told(&stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check(), "IAM is changing the role");
+    // longer than the lock's signs may be missing, by its clock: it goes with its group meanwhile, and then wants none
+    proxy.fault(Which::During("iam:DeleteRolePolicy", Duration::from_secs(11)), refused);
+    let teardown = stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).env("ROUTETO_TEST_LOCK_CLOCK", "5");
+    told(&teardown.check(), "IAM is changing the role");
     assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// The lock has gone with its group by then, so that another deploy may have made the role anew.
+#[test]
+fn a_role_that_was_made_anew_while_the_old_one_went_stays() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    let role = stack.fill("NAME-prod-us-east-1");
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("iam:DeleteRole", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("teardown", "--yes").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    aws::call("iam", "delete_role", json!({"RoleName": role}));
+    aws::call("iam", "create_role", json!({"RoleName": role, "AssumeRolePolicyDocument": "{}"}));
+    let statement = json!({"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"});
+    let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+    aws::call("iam", "put_role_policy", json!({"RoleName": role, "PolicyName": "routeto", "PolicyDocument": policy}));
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 0, "{output:?}");
+    let policies = aws::call("iam", "list_role_policies", json!({"RoleName": role}));
+    assert_eq!(policies["PolicyNames"], json!(["routeto"]));
+    aws::call("iam", "delete_role_policy", json!({"RoleName": role, "PolicyName": "routeto"}));
+    aws::call("iam", "delete_role", json!({"RoleName": role}));
 }
 
 #[test]

@@ -20,6 +20,9 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Stacks that one process works on at a time.
+const WORKERS: usize = 4;
+
 /// routeto's clock goes this much faster than the world's.
 const SPEED: u32 = 10;
 
@@ -416,7 +419,7 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let outcomes = match whole {
         _ if only.is_some() => {
             let longest = table.values().map(Vec::len).max().unwrap_or(0);
-            run_all(&clean, &table, 4, &(0..longest).collect::<Vec<_>>(), None, None)
+            run_all(&clean, &table, WORKERS, &(0..longest).collect::<Vec<_>>(), None, None)
         }
         Some(minutes) => {
             let path = target().join("faults").join(format!("seed-{seed}.jsonl"));
@@ -434,10 +437,10 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
             }
             let longest = left.values().map(Vec::len).max().unwrap_or(0);
             let until = Instant::now() + Duration::from_secs(minutes * 60);
-            run_all(&clean, &left, 4, &(0..longest).collect::<Vec<_>>(), Some(until), Some(&path));
+            run_all(&clean, &left, WORKERS, &(0..longest).collect::<Vec<_>>(), Some(until), Some(&path));
             kept(&path)
         }
-        None => run_all(&clean, &table, 4, &(0..12).collect::<Vec<_>>(), None, None),
+        None => run_all(&clean, &table, WORKERS, &(0..12).collect::<Vec<_>>(), None, None),
     };
     let failed: Vec<String> = outcomes
         .iter()
@@ -479,12 +482,13 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
             format!("; {last} of them by the last of {builds} builds of routeto")
         }
     };
+    let stacks = WORKERS * part().1;
     let mut text = format!(
         "# Every call, every fault\n\n\
          `stacks/routeto.yaml` (two stages, three routes), deployed, changed, deployed again, given a token and torn down through a proxy that does something\n\
          to one call of one of these commands; then the same command again. The state must be a clean run's: all resources, names, tags, versions,\n\
          policies; after a teardown nothing.\n\n\
-         Run on {}, seed {seed}, eight stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged{builds}.\n\
+         Run on {}, seed {seed}, {stacks} stacks side by side: {} of {all} cells, each call of each command times each fault; {converged} of {} converged{builds}.\n\
          `tests/e2e/faults.rs` runs 60 of them each time. `ROUTETO_FAULTS_MINUTES=30 cargo test --test e2e whatever_becomes` goes on with the table, with\n\
          what was never run first, then with what only another build of routeto did, and writes this file.\n\n\
          A cell: calls struck of those that the clean run has, first those that may change something, then those that read.\n\n",
@@ -514,7 +518,7 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
     if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
         let _ = writeln!(
             text,
-            "\nFrom Ctrl-C or SIGTERM to the end: median {:.2} s, longest {:.2} s, on a busy machine, with eight stacks at work.",
+            "\nFrom Ctrl-C or SIGTERM to the end: median {:.2} s, longest {:.2} s, on a busy machine, with {stacks} stacks at work.",
             median.as_secs_f64(),
             longest.as_secs_f64()
         );

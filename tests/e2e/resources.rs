@@ -324,6 +324,43 @@ fn a_teardown_keeps_what_has_something_in_it_unless_it_is_told_to_delete_data() 
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 
+/// The list of APIs tells of which document each is: without that a look could only guess, each time anew.
+#[test]
+fn an_api_that_lost_the_digest_of_its_document_is_written_once_more_and_then_left_alone() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let id = stack.deploy().api_id();
+    let description = || aws::call("apigateway", "get_rest_api", json!({"restApiId": id}))["description"].as_str().unwrap().to_owned();
+    let whole = description();
+    let (plain, _) = whole.split_once(" (sha256:").unwrap();
+    let operations = json!([{"op": "replace", "path": "/description", "value": plain}]);
+    aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": operations}));
+    assert!(stack.routeto("plan", "").check().stdout.contains("written document"));
+    stack.deploy();
+    assert_eq!(description(), whole);
+    proxy.clear();
+    stack.deploy();
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    stack.teardown();
+}
+
+#[test]
+fn what_a_killed_first_deploy_left_is_told_by_status() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let refused = What::Answer { status: 400, code: "BadRequestException", message: "no" };
+    proxy.fault(Which::Every("apigateway:CreateRestApi"), refused);
+    stack.routeto("deploy", "").status(1).check();
+    proxy.heal();
+    let status = stack.routeto("status", "").check().stdout;
+    for words in
+        ["isn't deployed in account", "left of it: role ", "left of it: log group /routeto/", "goes on from there", "history\n", " failed "]
+    {
+        assert!(status.contains(words), "{words}:\n{status}");
+    }
+    stack.teardown();
+}
+
 #[test]
 fn a_teardown_of_a_stack_that_was_never_there_is_fine_and_changes_nothing() {
     let proxy = Proxy::start(Emulator::shared());

@@ -1,9 +1,10 @@
 //! A stage goes back to what it was, by hand or because its new state answers wrongly; what nobody can go back to is pruned.
 
+use crate::support::proxy::Gate;
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws};
 use serde_json::{Value, json};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const YAML: &str = r#"
 stack: NAME
@@ -84,12 +85,19 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     stack.routeto("plan", "--exit-code").status(0).check();
 
     let status = stack.routeto("status", "").check().stdout;
+    let before = &first.0["stages"]["prod"];
+    let (version, deployment) = (before["function_version"].as_str().unwrap(), before["deployment_id"].as_str().unwrap());
+    assert!(
+        status.contains(&format!("\n  before: function version {version}, deployment {deployment} (a rollback goes there)\n")),
+        "{status}"
+    );
+    assert_eq!(&stack.routeto("status", "").json()["stages"]["prod"]["before"], &serving(&first));
     let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
     let what: Vec<&str> = history.iter().map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap()).collect();
     assert_eq!(what, ["rolled back", "rolled back", "deployed", "deployed"], "{status}");
     assert!(history.iter().all(|line| line.trim_start().starts_with("20") && line.contains("Z ") && line.contains(" by ")), "{status}");
     assert!(
-        history[2].contains("(version 2)")
+        history[2].contains("(version 2, deployment ")
             && history[2].contains("commit 0123456")
             && history[2].contains(", code ")
             && history[2].contains(", API "),
@@ -98,6 +106,43 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     // and all of it goes
     stack.teardown();
     assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+/// Both saw the stage as it was; the second step back would be one forward, to what both wanted to leave.
+#[test]
+fn of_two_rollbacks_at_once_the_second_changes_nothing() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    let old = variables(&stack);
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    stack.deploy();
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::Hold(gate.clone()));
+    let first = rollback(&stack).spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let second = thread::scope(|scope| {
+        let second = scope.spawn(|| rollback(&stack).output());
+        let waits = || proxy.calls().iter().filter(|call| call.name() == "logs:GetLogEvents").count();
+        let (begun, before) = (Instant::now(), waits());
+        while waits() < before + 2 && begun.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        gate.open();
+        second.join().unwrap()
+    });
+    assert_eq!(first.wait().status, 0);
+    assert_eq!(second.status, 1, "{second:?}");
+    for words in [
+        "another rollback of this stack is running by ",
+        "error: stage prod: another command changed it meanwhile (it serves deployment ",
+        "so nothing was rolled back",
+        "see with `routeto status`",
+    ] {
+        assert!(second.stderr.contains(words), "{words}:\n{}", second.stderr);
+    }
+    assert_eq!(variables(&stack), old);
+    stack.teardown();
 }
 
 #[test]
@@ -207,7 +252,7 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     // the history doesn't say that the stage serves what failed
     let status = stack.routeto("status", "").check().stdout;
     let newest = status.lines().skip_while(|line| *line != "history").nth(1).unwrap_or_default();
-    assert!(newest.contains(" failed prod") && newest.contains("(version 1)"), "{status}");
+    assert!(newest.contains(" failed prod") && newest.contains("(version 1, deployment "), "{status}");
     // the cause is gone: the next deploy goes forward again
     proxy.heal();
     hurried(stack.routeto("deploy", ""), &proxy).check();
@@ -294,6 +339,34 @@ fn an_api_whose_own_settings_keep_the_probe_out_is_no_failure() {
     let set = stack.routeto("set-token", "--stage prod --token-stdin").stdin(token).secret(token);
     let output = hurried(set, &proxy).check();
     assert!(output.stderr.contains("not waited for"), "{}", output.stderr);
+    stack.teardown();
+}
+
+/// Whose requests AWS WAF lets through is the user's affair: a deploy from elsewhere hears 403, and that is no fault of what it deployed.
+#[test]
+fn a_stage_with_a_web_acl_that_keeps_the_probe_out_is_no_failure() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let id = stack.deploy().api_id();
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    // the emulator has no WAF: what it says of the stage, and what GetStages says besides of one that has a web ACL
+    let mut stage = aws::call("apigateway", "get_stages", json!({"restApiId": id}))["item"][0].take();
+    let fields = stage.as_object_mut().unwrap();
+    fields.retain(|name, _| !name.ends_with("Date"));
+    fields.insert("webAclArn".into(), json!("arn:aws:wafv2:us-east-1:000000000000:regional/webacl/senders/1"));
+    for (operation, body) in [("apigateway:GetStages", json!({"item": [stage]})), ("apigateway:GetStage", stage.clone())] {
+        proxy.fault(Which::Every(operation), What::Body { status: 200, kind: "application/json", text: body.to_string() });
+    }
+    let refusal = What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
+    proxy.fault(Which::Every("execute-api:Invoke"), refusal);
+    let output = hurried(stack.routeto("deploy", ""), &proxy).check();
+    assert!(output.stderr.contains("stage prod is not probed: the API's own settings"), "{}", output.stderr);
+    let token = "another-Token_0123456789.~";
+    let set = stack.routeto("set-token", "--stage prod --token-stdin").stdin(token).secret(token);
+    let output = hurried(set, &proxy).check();
+    assert!(output.stderr.contains("not waited for"), "{}", output.stderr);
+    proxy.heal();
+    assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
     stack.teardown();
 }
 

@@ -107,6 +107,9 @@ fn a_stage_alone_can_be_made_and_torn_down() {
     assert!(left.names().iter().all(|name| !name.contains("-dev")), "{:?}", left.names());
     assert_eq!(left.stage("prod"), both.stage("prod"));
     deployed.store("prod", "/input", "application/json", b"{}");
+    let status = stack.routeto("status", "").check().stdout;
+    let newest = status.lines().skip_while(|line| *line != "history").nth(1).unwrap_or_default();
+    assert!(newest.contains("Z torn down dev by "), "{status}");
     stack.teardown();
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }

@@ -1,6 +1,6 @@
 //! Two deploys of one stack at the same moment: one after the other, whatever the moment.
 
-use crate::support::proxy::{Gate, Signal};
+use crate::support::proxy::{Call, Gate, Signal};
 use crate::support::{Emulator, Output, Proxy, Stack, What, Which, aws, http};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +113,48 @@ fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     first.teardown();
 }
 
+/// The slowest answer of its first look comes after most of the second was read: what was read by then is too old to count.
+#[test]
+fn what_somebody_changed_while_a_look_took_its_time_is_put_right() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    stack.deploy();
+    proxy.clear();
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("iam:GetRole", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    until_answered(&proxy, "s3:GetPublicAccessBlock", 200, Duration::from_secs(60));
+    aws::call("s3", "delete_public_access_block", json!({"Bucket": stack.fill("NAME-prod")}));
+    thread::sleep(Duration::from_millis(5200));
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 0, "{output:?}");
+    assert!(proxy.mutations().contains(&"s3:PutPublicAccessBlock".to_owned()), "{:?}", proxy.mutations());
+    stack.routeto("plan", "--exit-code").status(0).check();
+    stack.teardown();
+}
+
+#[test]
+fn a_look_that_fails_because_a_teardown_took_away_what_it_looks_at_is_taken_again() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    stack.deploy();
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:GetResources", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = stack.twin(ONE);
+    other.routeto("teardown", "--yes").check();
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 0, "{output:?}");
+    let lost = |call: &Call| call.name() == "apigateway:GetResources" && call.status == Some(404);
+    assert!(proxy.calls().iter().any(lost), "the look met nothing: {:?}", proxy.calls());
+    other.routeto("plan", "--exit-code").status(0).check();
+    other.teardown();
+}
+
 /// Somebody makes what a first deploy is about to make with this operation, after its look: it is refused as somebody else's.
 fn meets_a_strangers(kind: &str, stack: &Stack, proxy: &Proxy, operation: &'static str, make: impl FnOnce()) {
     let gate = Gate::new();
@@ -170,7 +212,9 @@ fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     let running = slow.routeto("deploy", "").spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
-    other.routeto("deploy", "--break-lock").check();
+    let took = other.routeto("deploy", "--break-lock").check();
+    let from = "took the lock from another deploy by arn:aws:";
+    assert!(took.stderr.contains(from) && took.stderr.contains("last sign of life "), "{}", took.stderr);
     // it signs the lock every five seconds, and finds it gone
     let output = running.wait();
     gate.open();
@@ -333,6 +377,8 @@ fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_t
         output
     });
     assert_eq!(output.status, 1, "{output:?}");
+    let status = stack.routeto("status", "").check().stdout;
+    assert!(status.contains("the stack's lock is held: deploy by arn:aws:iam::000000000000:user/ann on ci-7, begun "), "{status}");
     for words in [
         "another deploy of this stack is running by arn:aws:iam::000000000000:user/ann on ci-7; waiting for it",
         "another deploy of this stack has been running for ",

@@ -26,7 +26,17 @@ fn an_overlapping_token_works_beside_the_old_one_until_now_shuts_it() {
     let deployed = stack.deploy();
     let old = stack::token("prod");
     let new = "second-Token_0123456789abcdef";
-    stack.routeto("set-token", "--stage prod --token-stdin").stdin(format!("{new}\n")).secret(new).check();
+    let set = |options: &str| {
+        stack.routeto("set-token", &format!("--stage prod --token-stdin {options}")).stdin(format!("{new}\n")).secret(new).check()
+    };
+    set("--overlap 1h");
+    // once more: the old one keeps its end
+    let again = set("--overlap 24h").stdout;
+    assert!(
+        again.contains("has this token already")
+            && ["59 min", "1 h"].iter().any(|time| again.contains(&format!("goes on working for {time}: "))),
+        "{again}"
+    );
     assert_eq!((with(&deployed, &old).status, with(&deployed, new).status), (200, 200));
     let status = stack.routeto("status", "").check().stdout;
     let until = stack.routeto("status", "").json()["stages"]["prod"]["old_token_until"].as_str().map(str::to_owned);
@@ -198,12 +208,27 @@ fn a_token_is_shown_though_nothing_was_heard_of_whether_it_was_set() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let deployed = stack.deploy();
-    proxy.fault(Which::Every("apigateway:UpdateStage"), What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" });
-    let set = stack.routeto("set-token", "--stage prod --now --show-token").env("ROUTETO_TEST_CLOCK", "20");
-    let output = set.shows_secrets().status(1).check();
-    let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
-    proxy.heal();
-    assert_eq!(with(&deployed, token).status, 200);
+    for unheard in [What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" }, What::Truncate] {
+        proxy.fault(Which::Every("apigateway:UpdateStage"), unheard);
+        let set = stack.routeto("set-token", "--stage prod --now --show-token").env("ROUTETO_TEST_CLOCK", "20");
+        let output = set.shows_secrets().status(1).check();
+        let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
+        proxy.heal();
+        assert_eq!(with(&deployed, token).status, 200);
+    }
+}
+
+#[test]
+fn a_stage_that_is_not_the_stacks_own_gets_no_token() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let id = stack.deploy().api_id();
+    let stage = json!({"stageName": "prod", "deploymentId": "d1", "variables": {"validToken": "-"}}).to_string();
+    proxy.fault(Which::Every("apigateway:GetStage"), What::Body { status: 200, kind: "application/json", text: stage });
+    proxy.clear();
+    let set = stack.routeto("set-token", "--stage prod --show-token").shows_secrets();
+    set.fails(1, &["stage prod: it isn't this stack's", "routeto never touches what doesn't carry its tag"]);
+    assert_eq!(proxy.mutations(), [] as [String; 0], "{id}");
 }
 
 /// Nobody could make it again, and with `--now` it is the only one that works.
