@@ -185,7 +185,12 @@ fn text(
             state.deployment
         ));
         if let Some(before) = Previous::read(&state.variables) {
-            lines.push(format!("  before: function version {}, deployment {} (a rollback goes there)", before.version, before.deployment));
+            let way = match before.values {
+                None => "a rollback can't go there: what its variables were isn't known".to_owned(),
+                Some(values) if values.is_empty() => "a rollback goes there".to_owned(),
+                Some(values) => format!("a rollback goes there, with its {}", values.into_keys().collect::<Vec<_>>().join(", ")),
+            };
+            lines.push(format!("  before: function version {}, deployment {} ({way})", before.version, before.deployment));
         }
     }
     match drift {

@@ -88,7 +88,9 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     let before = &first.0["stages"]["prod"];
     let (version, deployment) = (before["function_version"].as_str().unwrap(), before["deployment_id"].as_str().unwrap());
     assert!(
-        status.contains(&format!("\n  before: function version {version}, deployment {deployment} (a rollback goes there)\n")),
+        status.contains(&format!(
+            "\n  before: function version {version}, deployment {deployment} (a rollback goes there, with its destination_"
+        )),
         "{status}"
     );
     assert_eq!(&stack.routeto("status", "").json()["stages"]["prod"]["before"], &serving(&first));

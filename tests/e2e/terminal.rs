@@ -100,7 +100,7 @@ fn a_plan_and_a_status_read_like_this() {
     assert_eq!(
         status.split("history\n").next().unwrap(),
         "stack NAME in account 000000000000, us-east-1, API API-ID\nprod\n  URL → s3://NAME-prod/Mail/\n  function version 1, deployment \
-         DEPLOYMENT, token set\neverything is as the stack file says\n"
+         DEPLOYMENT, token set\n  before: function version 1, deployment DEPLOYMENT (a rollback goes there, with its destination_input)\neverything is as the stack file says\n"
     );
     stack.rewrite(&YAML.replace("/input:", "/in:"));
     let api = |text: &str| text.split("~ api NAME\n").nth(1).unwrap().split("~ stage prod\n").next().unwrap().to_owned();
