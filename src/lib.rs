@@ -50,7 +50,7 @@ pub fn run() -> ExitCode {
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 context.progress.clear();
                 if context.show_tokens() {
-                    context.report.note("whether that is set already isn't known: the command was stopped before it was told");
+                    context.report.note("if that isn't taken, it wasn't set yet when the command was stopped");
                 }
                 Err(Error::Interrupted(match context.has_begun() {
                     true => Failure::new(signal, "stopped in the middle").now(context.again()),

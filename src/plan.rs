@@ -627,9 +627,10 @@ impl Planner<'_> {
         let Some(state) = &self.observed.api else {
             return self.push(main_of(id), Action::CreateApi(api.clone()), differences, []);
         };
-        // Alike, but not known to be: a look would go on taking it for another document's.
+        let tags_alone = differences.iter().all(|difference| difference.attribute.starts_with("tag "));
+        // Alike, but not known to be: a look would go on taking it for another document's. Where no stage is wanted the API only stays what it is.
         let (seen, wanted) = (openapi::digest(&state.description), api.digest());
-        if differences.is_empty() && seen != Some(&wanted) {
+        if tags_alone && seen != Some(&wanted) && self.desired.keys().any(|id| id.kind == Kind::Stage) {
             let seen = seen.map(str::to_owned);
             differences.push(Difference { attribute: "written document".into(), observed: seen, desired: Some(wanted) });
         }

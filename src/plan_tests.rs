@@ -105,6 +105,19 @@ fn shown(plan: &Plan) -> String {
 }
 
 #[test]
+fn an_api_that_does_not_tell_its_document_is_written_where_a_stage_is_wanted_and_only_there() {
+    let desired = wanted(YAML);
+    let mut observed = converged(&desired);
+    observed.api.as_mut().expect("converged").description = "by hand".into();
+    let text = shown(&planned(&desired, &observed));
+    assert!(text.starts_with("WriteApi api hooks\n  written document\n"), "{text}");
+    // a teardown of one stage of several
+    let shared: Resources = desired.into_iter().filter(|(id, _)| id.kind == Kind::Api).collect();
+    observed.resources.clone_from(&shared);
+    assert_eq!(shown(&planned(&shared, &observed)), "");
+}
+
+#[test]
 fn converged_means_an_empty_plan() {
     let desired = wanted(YAML);
     let plan = planned(&desired, &converged(&desired));

@@ -95,7 +95,10 @@ impl AwsExecutor<'_> {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
                 with_it.inspect(|lock| lock.goes_with_its_group(true));
                 let deleted = logs::delete(aws, name).await;
-                with_it.filter(|_| deleted.is_err()).inspect(|lock| lock.goes_with_its_group(false));
+                match &deleted {
+                    Ok(_) => with_it.inspect(|lock| lock.is_gone()),
+                    Err(_) => with_it.inspect(|lock| lock.goes_with_its_group(false)),
+                };
                 deleted.map(done).map_err(about)
             }
             .boxed(),

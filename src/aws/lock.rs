@@ -232,6 +232,8 @@ struct Held {
     lost: Option<String>,
     /// It goes with its group.
     ended: bool,
+    /// The group is known to be gone, and with it all that could be signed.
+    gone: bool,
 }
 
 impl Held {
@@ -280,7 +282,7 @@ impl Intercept for Guard {
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
             Some(why) if !held.ended => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
-            _ if held.is_silent() && !held.ended => {
+            _ if held.is_silent() && !held.gone => {
                 let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
                 Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
@@ -356,6 +358,10 @@ impl Ties {
         });
         // The task says something before it ends. From here to where the lock is kept nothing waits.
         let Ok((answer, heard)) = hear.await else { return Ok(false) };
+        if matches!(answer, Ok(false)) {
+            // Somebody was quicker: still nothing of ours.
+            self.tried.store(false, Ordering::Relaxed);
+        }
         let _ = heard.send(());
         answer
     }
@@ -425,20 +431,21 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
     {
         return Ok(Taken { lock, undisturbed: true, from: None });
     }
-    let start = Instant::now();
+    let (start, began) = (Instant::now(), (wanted.clock)());
     let impatient = || start.elapsed() > by_clock(PATIENCE);
     let mut known: Option<(Holder, Instant)> = None;
     loop {
         let seen = look(aws, &group.name).await.map_err(about)?;
         let mut from = None;
         if let State::New | State::Held(_) = seen.state {
-            let holder = holder(aws, &group.name, &seen, wanted.clock).await;
+            let holder = holder(aws, &group.name, &seen, began);
             if wanted.by_force {
                 // Whoever it is: not even that need be readable.
-                from = holder.ok().filter(|_| seen.state != State::New).map(|holder| holder.describe((wanted.clock)()));
+                let holder = timeout(SIGN_ANSWER, holder).await.ok().and_then(Result::ok);
+                from = holder.filter(|_| seen.state != State::New).map(|holder| holder.describe((wanted.clock)()));
             } else {
                 // Who can't read its signs can't know whether it is alive.
-                let holder = holder.map_err(about)?;
+                let holder = holder.await.map_err(about)?;
                 // A lost sign is told by what we see ourselves: the same stream with the same newest sign, for the whole lease.
                 let since = match &known {
                     Some((known, since)) if *known == holder => *since,
@@ -488,15 +495,15 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
     }
 }
 
-/// Who has it, or is about to.
-async fn holder(aws: &Aws, group: &str, seen: &Seen, clock: fn() -> i64) -> Result<Holder, CallError> {
+/// Who has it, or is about to: of that nothing is known but since when it is waited for (`began`, milliseconds since the epoch).
+async fn holder(aws: &Aws, group: &str, seen: &Seen, began: i64) -> Result<Holder, CallError> {
     let last = seen.number();
     match seen.streams.iter().find(|(name, _)| number(name) == last) {
         Some((stream, created)) => {
             let sign = logs::newest(aws, group, stream, 1).await?.pop().map(|(_, sign)| sign);
             Ok(Holder { stream: stream.clone(), created: *created, sign })
         }
-        None => Ok(Holder { created: clock(), ..Holder::default() }),
+        None => Ok(Holder { created: began, ..Holder::default() }),
     }
 }
 
@@ -504,10 +511,10 @@ async fn holder(aws: &Aws, group: &str, seen: &Seen, clock: fn() -> i64) -> Resu
 ///
 /// # Errors
 /// The call's.
-pub async fn held(aws: &Aws, group: &str, clock: fn() -> i64) -> Result<Option<String>, CallError> {
+pub async fn held(aws: &Aws, group: &str, now: i64) -> Result<Option<String>, CallError> {
     let seen = look(aws, group).await?;
     match seen.state {
-        State::Held(_) => Ok(Some(holder(aws, group, &seen, clock).await?.describe(clock()))),
+        State::Held(_) => Ok(Some(holder(aws, group, &seen, now).await?.describe(now))),
         _ => Ok(None),
     }
 }
@@ -593,7 +600,7 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 
 impl Lock {
     fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
-        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, ended: false };
+        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, ended: false, gone: false };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
@@ -663,6 +670,11 @@ impl Lock {
     /// Whether its end is no loss, and nothing to be given back.
     pub fn goes_with_its_group(&self, goes: bool) {
         self.held().ended = goes;
+    }
+
+    /// What is left to do of a teardown is done without it.
+    pub fn is_gone(&self) {
+        self.held().gone = true;
     }
 
     /// Before a change: it is surely ours, or is signed first; false where it is lost, and that is told.

@@ -262,14 +262,15 @@ impl Work<'_> {
         }
         let Some(api) = api_id(done) else { return Ok(()) };
         self.ready(begun, done, stages).await?;
-        let closed = done.planned.observed.api.as_ref().is_some_and(|api| probe::may_keep_out(&api.carried));
+        let observed = &done.planned.observed;
         context.progress.step("probing every route");
         let progress = context.progress.clone();
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
         let probed = futures_util::future::join_all(stages.iter().map(|name| {
             let (url, token, tell) = (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
             // Whose requests a web ACL lets through is the user's affair.
-            let closed = closed || done.planned.observed.stages.get(name).is_some_and(|state| state.web_acl);
+            let web_acl = observed.stages.get(name).is_some_and(|state| state.web_acl);
+            let closed = observed.api.as_ref().and_then(|api| probe::may_keep_out(&api.carried, web_acl));
             async move { (name, probe::stage(stack, name, &url, token, closed, tell).await) }
         }))
         .await;

@@ -24,6 +24,10 @@ use std::{
 const HEADER: &str = "x-routeto-probe";
 /// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// How long a stage whose web ACL may keep us out is heard before that is believed: one that just moved is Forbidden for a moment, too.
+const WEB_ACL: Duration = Duration::from_secs(20);
+
 /// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts, white space.
 const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
 
@@ -81,9 +85,11 @@ impl Heard {
     }
 }
 
-/// Whether an API's own settings may keep a probe out: the user's, and no fault of what was deployed.
-pub fn may_keep_out(carried: &Carried) -> bool {
-    carried.policy.is_some() || carried.disable_execute_api_endpoint
+/// Whether an API's own settings, or a stage's, may keep a probe out: the user's, and no fault of what was deployed. Where they may, how long nothing
+/// but refusals must be heard.
+pub fn may_keep_out(carried: &Carried, web_acl: bool) -> Option<Duration> {
+    let api = carried.policy.is_some() || carried.disable_execute_api_endpoint;
+    if api { Some(Duration::ZERO) } else { web_acl.then_some(WEB_ACL) }
 }
 
 /// API Gateway's refusal by a resource policy (AccessDeniedException), of a disabled endpoint or by the stage's web ACL (ForbiddenException). A stage
@@ -100,7 +106,7 @@ pub async fn stage(
     name: &str,
     url: &str,
     token: Option<&Secret>,
-    closed: bool,
+    closed: Option<Duration>,
     tell: Tell<'_>,
 ) -> Result<bool, Vec<Unproven>> {
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
@@ -134,7 +140,7 @@ async fn one(
     url: &str,
     token: &Secret,
     refused: bool,
-    closed: bool,
+    closed: Option<Duration>,
     tell: Tell<'_>,
 ) -> Result<bool, Unproven> {
     let body = probe.sample();
@@ -142,12 +148,15 @@ async fn one(
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
     let refused = refused && probe.route.token == TokenRule::Query;
+    let begun = Instant::now();
     let heard = Mutex::new(Heard::default());
     let heard = || heard.lock().unwrap_or_else(PoisonError::into_inner);
     let waited = until(LIMIT, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         let verdict = match http.post(&full, &headers, &body).await {
-            Ok(answer) if closed && keeps_out(&answer) => return Ok(Try::Done(false)),
+            Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => {
+                return Ok(Try::Done(false));
+            }
             Ok(answer) => judge(&answer, probe.custom, refused, &digest, path),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
@@ -197,7 +206,7 @@ impl Probe<'_> {
 }
 
 /// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it, or the API keeps us out.
-pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: bool, tell: Tell<'_>) -> Option<Result<(), Failure>> {
+pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: Option<Duration>, tell: Tell<'_>) -> Option<Result<(), Failure>> {
     let probe = probes(stack).into_iter().find(|probe| !probe.custom && probe.route.token == TokenRule::Query)?;
     let http = match Http::new() {
         Ok(http) => http,
@@ -206,12 +215,13 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: bool, tell: 
     let body = probe.sample();
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
+    let begun = Instant::now();
     let limit = Duration::from_secs(60);
     let waited = until(limit, tell, || async {
         let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         Ok::<_, ()>(match http.post(&full, &headers, &body).await {
             Ok(answer) if answer.status == 200 => Try::Done(true),
-            Ok(answer) if closed && keeps_out(&answer) => Try::Done(false),
+            Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => Try::Done(false),
             Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
             Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
         })

@@ -44,14 +44,14 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         Failure::new(&place, format!("stack {} has no such stage in {} yet", stack.name, aws.region))
             .now(format!("deploy it first: {}", args.stack.command("deploy")))
     };
-    let closed = api.as_ref().is_some_and(|api| probe::may_keep_out(&apigateway::carried(api)));
+    let carried = api.as_ref().map(apigateway::carried).unwrap_or_default();
     let api = api.and_then(|api| api.id).ok_or_else(undeployed)?;
     let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
     if found.tags.get(STACK_TAG) != Some(&stack.name) {
         let what = format!("it isn't this stack's (it lacks the tag {STACK_TAG}={})", stack.name);
         return Err(Failure::new(&place, what).now("routeto never touches what doesn't carry its tag").into());
     }
-    let (closed, found) = (closed || found.web_acl, found.valid_token);
+    let (closed, found) = (probe::may_keep_out(&carried, found.web_acl), found.valid_token);
     // The gateway's clock ends the old one.
     let seconds = aws.seconds();
     let until = (!args.now && !args.overlap.is_zero()).then(|| seconds + args.overlap.as_secs());
@@ -134,7 +134,7 @@ fn token_in_place_of_a_file(arg: &cli::StackArg) -> Option<Failure> {
 fn words(seconds: u64) -> String {
     match seconds {
         s if s % 86_400 == 0 && s > 86_400 => format!("{} days", s / 86_400),
-        s if s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s % 3600 == 0 || s > 7200 => format!("{} h", s / 3600),
         s if s % 60 == 0 || s > 120 => format!("{} min", s / 60),
         s => format!("{s} s"),
     }

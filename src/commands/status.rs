@@ -11,6 +11,7 @@ use crate::{
     previous::Previous,
     report::{Style, plan::holds_data},
     resource::{Id, Kind, Resource, Resources},
+    rollback,
     spec::Stack,
     token,
 };
@@ -28,7 +29,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     let group = name::history(&stack.name);
     let history = async { Ok(logs::history(&aws, &group, HISTORY).await.map_err(|error| error.about("history"))?) };
     // Who may not look at it learns all the rest.
-    let lock = async { Ok(lock::held(&aws, &group, now).await.unwrap_or_default()) };
+    let lock = async { Ok(lock::held(&aws, &group, now()).await.unwrap_or_default()) };
     let ((account, observed), history, lock) = futures_util::try_join!(observe::observe(&aws, &look), history, lock)?;
     let mut scope = stack.clone();
     scope.stages.retain(|stage| stages.contains(&stage.name));
@@ -185,10 +186,14 @@ fn text(
             state.deployment
         ));
         if let Some(before) = Previous::read(&state.variables) {
-            let way = match before.values {
-                None => "a rollback can't go there: what its variables were isn't known".to_owned(),
-                Some(values) if values.is_empty() => "a rollback goes there".to_owned(),
-                Some(values) => format!("a rollback goes there, with its {}", values.into_keys().collect::<Vec<_>>().join(", ")),
+            let values: Vec<String> = before.values.into_iter().flatten().map(|(name, _)| name).collect();
+            let way = match rollback::plan(observed, &stack.name, stage) {
+                Err(failures) => {
+                    let why = failures.first().map_or("", |failure| failure.what.trim_start_matches("it can't go back: "));
+                    format!("a rollback can't go there: {why}")
+                }
+                Ok(_) if values.is_empty() => "a rollback goes there".to_owned(),
+                Ok(_) => format!("a rollback goes there, with its {}", values.join(", ")),
             };
             lines.push(format!("  before: function version {}, deployment {} ({way})", before.version, before.deployment));
         }
@@ -232,5 +237,6 @@ fn history_line(time: i64, line: &str) -> Option<String> {
     more.extend(value["code"].as_str().map(|code| format!("code {}", short(code))));
     more.extend(value["api"].as_str().map(|api| format!("API {}", short(api.trim_start_matches("sha256:")))));
     let more = more.iter().map(|part| format!(", {part}")).collect::<String>();
-    Some(format!("  {} {} {} by {who}{more}", moment(time), value["what"].as_str()?, stages.join(", ")))
+    let stages = if stages.is_empty() { String::new() } else { format!(" {}", stages.join(", ")) };
+    Some(format!("  {} {}{stages} by {who}{more}", moment(time), value["what"].as_str()?))
 }

@@ -70,7 +70,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         let applied = apply(&plan, &executor, &*context.progress).boxed_local().await;
         // Where the whole stack goes its history goes with it, or says what was about to go.
         let group = Id::new(Kind::LogGroup, name::history(&stack.name));
-        if !plan.changes.iter().any(|change| change.key.id == group) {
+        if !plan.is_empty() && !plan.changes.iter().any(|change| change.key.id == group) {
             let line = json!({
                 "what": if applied.failed.is_empty() { "torn down" } else { "failed" }, "who": account.caller, "commit": commit(),
                 "stages": stages, "changes": json::changes(&plan, Some(&applied)), "routeto": env!("CARGO_PKG_VERSION"),

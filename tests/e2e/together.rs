@@ -395,6 +395,43 @@ fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_t
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 
+/// Who made the group was killed before the lock's stream: nothing tells of whose it is.
+#[test]
+fn a_group_without_any_lock_in_it_is_in_the_way_for_half_a_minute_at_most() {
+    let stack = Stack::new(ONE);
+    let group = stack.fill("/routeto/NAME");
+    aws::call("logs", "create_log_group", json!({"logGroupName": group, "tags": {"routeto:stack": stack.name}}));
+    let output = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    assert!(output.stderr.contains("another deploy of this stack is running; waiting for it"), "{}", output.stderr);
+    stack.routeto("plan", "--exit-code").status(0).check();
+    stack.teardown();
+}
+
+#[test]
+fn who_is_interrupted_while_another_has_the_lock_changed_nothing() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    stack.deploy();
+    stack.rewrite(&ONE.replace("one/", "two/"));
+    aws::call("logs", "create_log_stream", json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}));
+    proxy.clear();
+    let running = stack.routeto("deploy", "").spawn();
+    let begun = Instant::now();
+    let looks = || proxy.calls().iter().filter(|call| call.name() == "logs:DescribeLogStreams").count();
+    // the first of them is the deploy's own look; it waits from the second on
+    while looks() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", proxy.calls());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let id = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, Signal::INT).unwrap();
+    let output = running.wait();
+    assert_eq!(output.status, 130, "{output:?}");
+    assert!(output.stderr.contains("stopped before anything was changed"), "{output:?}");
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    stack.routeto("teardown", "--yes --break-lock").check();
+}
+
 #[test]
 fn a_teardown_whose_lock_was_taken_leaves_what_the_other_made() {
     let proxy = Proxy::start(Emulator::shared());
