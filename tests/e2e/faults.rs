@@ -69,6 +69,10 @@ const KINDS: [(Kind, &str); 12] = [
 ];
 
 impl Kind {
+    fn is_signal(self) -> bool {
+        matches!(self, Kind::Kill | Kind::KillAfter | Kind::Interrupt | Kind::Terminate)
+    }
+
     fn what(self, caller: &Caller) -> What {
         match self {
             Kind::Answer500 => What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" },
@@ -229,7 +233,9 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     let output = running.wait();
     let ended = caller.signalled().map(|at| at.elapsed());
     scene.proxy.heal();
-    let operation = scene.proxy.calls().iter().find(|call| call.faulty).map(|call| call.name());
+    // a sign of the lock needn't be answered when a command ends: then its process is gone before the signal
+    let missed = cell.kind.is_signal() && ended.is_none();
+    let operation = scene.proxy.calls().iter().find(|call| call.faulty && !missed).map(|call| call.name());
     let mut problems = vec![];
     if operation.is_some() && !cell.kind.codes().contains(&output.status) || operation.is_none() && output.status != 0 {
         problems.push(format!("the struck command ended with {}: {}", output.status, end(&output)));
