@@ -235,3 +235,25 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: Option<Durat
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_answers_count_where_they_came_for_half_of_the_time_whatever_else_was_heard() {
+        let Some(before) = Instant::now().checked_sub(Duration::from_secs(50)) else { return };
+        let wrong = || Verdict::Wrong("500".into());
+        let mut heard = Heard::default();
+        heard.note(&Verdict::Unheard("no answer".into()));
+        assert!(!heard.is_wrong());
+        heard.note(&wrong());
+        assert!(!heard.is_wrong(), "one answer after a long silence");
+        let mut heard = Heard { wrong: Some((before, before)) };
+        heard.note(&Verdict::Unheard("no answer".into()));
+        assert!(!heard.is_wrong(), "one answer before a long silence");
+        heard.note(&wrong());
+        heard.note(&Verdict::Unheard("throttled".into()));
+        assert!(heard.is_wrong());
+    }
+}
