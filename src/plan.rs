@@ -627,15 +627,15 @@ impl Planner<'_> {
         let Some(state) = &self.observed.api else {
             return self.push(main_of(id), Action::CreateApi(api.clone()), differences, []);
         };
-        let tags_alone = differences.iter().all(|difference| difference.attribute.starts_with("tag "));
+        let is_tag = |difference: &Difference| difference.attribute.starts_with("tag ");
+        let (tags, mut document) = (differences.iter().any(is_tag), !differences.iter().all(is_tag));
         // Alike, but not known to be: a look would go on taking it for another document's. Where no stage is wanted the API only stays what it is.
         let (seen, wanted) = (openapi::digest(&state.description), api.digest());
-        if tags_alone && seen != Some(&wanted) && self.desired.keys().any(|id| id.kind == Kind::Stage) {
+        if !document && seen != Some(&wanted) && self.desired.keys().any(|id| id.kind == Kind::Stage) {
             let seen = seen.map(str::to_owned);
             differences.push(Difference { attribute: "written document".into(), observed: seen, desired: Some(wanted) });
+            document = true;
         }
-        let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
-        let document = differences.iter().any(|difference| !difference.attribute.starts_with("tag "));
         if tags || document {
             let action = Action::WriteApi { api: api.clone(), id: state.id.clone(), carried: state.carried.clone(), document, tags };
             self.push(main_of(id), action, differences, []);

@@ -95,10 +95,11 @@ impl AwsExecutor<'_> {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
                 with_it.inspect(|lock| lock.goes_with_its_group(true));
                 let deleted = logs::delete(aws, name).await;
-                match &deleted {
-                    Ok(_) => with_it.inspect(|lock| lock.is_gone()),
-                    Err(_) => with_it.inspect(|lock| lock.goes_with_its_group(false)),
-                };
+                match with_it {
+                    Some(lock) if deleted.is_ok() => lock.went_with_its_group(),
+                    Some(lock) => lock.goes_with_its_group(false),
+                    None => {}
+                }
                 deleted.map(done).map_err(about)
             }
             .boxed(),

@@ -673,7 +673,7 @@ impl Lock {
     }
 
     /// What is left to do of a teardown is done without it.
-    pub fn is_gone(&self) {
+    pub fn went_with_its_group(&self) {
         self.held().gone = true;
     }
 
