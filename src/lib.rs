@@ -25,6 +25,7 @@ pub mod vtl;
 
 use clap::{CommandFactory, FromArgMatches};
 use error::{Error, Failure};
+use futures_util::future::OptionFuture;
 use std::{io::Write, process::ExitCode, time::Duration};
 
 /// Runs the command line and answers the process's exit code: the one place that prints an error.
@@ -39,13 +40,13 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
+        // These end at a signal in their own way. Until they listen for it, it ends the process: one heard here would be lost.
         let stops_itself = matches!(cli.command, cli::Command::Dev(_) | cli::Command::Tail(_));
         // Before anything else: a signal that comes while the first calls are being sent is heard, too.
-        let interrupted = interrupted();
+        let interrupted = OptionFuture::from((!stops_itself).then(interrupted));
         tokio::select! {
             outcome = commands::run(&context, cli) => outcome,
-            // These end at a signal, and in their own way.
-            signal = interrupted, if !stops_itself => {
+            Some(signal) = interrupted => {
                 // What was under way is dropped; the lock goes back, so that the next run need not wait for its lease.
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 context.progress.clear();

@@ -109,19 +109,22 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         told: Mutex::new(warnings),
     };
     let running = served.running();
+    // Before anybody is told that it serves: who stops it at once is heard.
+    let interrupted = crate::interrupted();
     running.write(home.directory())?;
     served.tell();
     tokio::select! {
-        signal = crate::interrupted() => context.report.note(&format!("{signal}: finishing what is under way; once more stops at once")),
+        signal = interrupted => context.report.note(&format!("{signal}: finishing what is under way; once more stops at once")),
         () = served.watch(seen) => {}
     }
+    let again = crate::interrupted();
     let _ = stop.send(true);
     if let Some(store) = ready.store() {
         store.close();
     }
     tokio::select! {
         _ = futures_util::future::join_all(serving) => {}
-        _ = crate::interrupted() => context.report.note("stopped at once: what was under way was cut off"),
+        _ = again => context.report.note("stopped at once: what was under way was cut off"),
     }
     running.remove(home.directory());
     Ok(())

@@ -1,7 +1,7 @@
 //! A `routeto dev` of a test's own, in a directory of its own, on free ports; ended with the test.
 
 use crate::support::http::{self, Answer, Raw, post_with};
-use crate::support::{query, root};
+use crate::support::{Signal, query, root};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -231,8 +231,8 @@ impl Dev {
         self.sqs("GetQueueAttributes", &json!({"QueueUrl": url, "AttributeNames": ["All"]}))["Attributes"].take()
     }
 
-    pub fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        crate::support::signal(self.child.id(), signal);
     }
 
     /// The exit code, once it is there.
@@ -248,7 +248,7 @@ impl Dev {
     }
 
     pub fn stop(mut self) -> Option<i32> {
-        self.signal("-INT");
+        self.signal(Signal::INT);
         self.wait()
     }
 

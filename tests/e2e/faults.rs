@@ -4,9 +4,9 @@
 //! `target/faults`, where the next such run goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second call of it.
 //! `ROUTETO_FAULTS_ONLY="First CutAfter"` takes the cells alone whose words these are.
 
-use crate::support::proxy::{Caller, Signal};
+use crate::support::proxy::Caller;
 use crate::support::world::{World, differences};
-use crate::support::{Emulator, Output, Proxy, Routeto, Stack, What, Which, root, stack, target};
+use crate::support::{Emulator, Output, Proxy, Routeto, Signal, Stack, What, Which, root, stack, target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

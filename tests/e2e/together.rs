@@ -1,7 +1,7 @@
 //! Two deploys of one stack at the same moment: one after the other, whatever the moment.
 
-use crate::support::proxy::{Call, Gate, Signal};
-use crate::support::{Emulator, Output, Proxy, Stack, What, Which, aws, http};
+use crate::support::proxy::{Call, Gate};
+use crate::support::{Emulator, Output, Proxy, Signal, Stack, What, Which, aws, http};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -292,14 +292,13 @@ fn a_machine_that_slept_in_the_middle_of_a_change_sends_nothing_of_it_once_anoth
     let busy = What::Answer { status: 429, code: "TooManyRequestsException", message: "Too Many Requests" };
     proxy.fault(Which::Every("apigateway:UpdateStage"), busy);
     let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
-    let id = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
     until_answered(&proxy, "apigateway:UpdateStage", 429, Duration::from_secs(60));
-    rustix::process::kill_process(id, Signal::STOP).unwrap();
+    running.signal(Signal::STOP);
     proxy.heal();
     let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
     other.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     proxy.clear();
-    rustix::process::kill_process(id, Signal::CONT).unwrap();
+    running.signal(Signal::CONT);
     let output = running.wait();
     assert_eq!(output.status, 1, "{output:?}");
     assert!(output.stderr.contains("another deploy"), "{output:?}");
@@ -423,8 +422,7 @@ fn who_is_interrupted_while_another_has_the_lock_changed_nothing() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", proxy.calls());
         thread::sleep(Duration::from_millis(20));
     }
-    let id = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(id, Signal::INT).unwrap();
+    running.signal(Signal::INT);
     let output = running.wait();
     assert_eq!(output.status, 130, "{output:?}");
     assert!(output.stderr.contains("stopped before anything was changed"), "{output:?}");

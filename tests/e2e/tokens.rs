@@ -1,8 +1,8 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
-use crate::support::proxy::{Caller, Signal};
-use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, post, query, stack};
+use crate::support::proxy::Caller;
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Signal, Stack, What, Which, post, query, stack};
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

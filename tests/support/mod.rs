@@ -18,12 +18,20 @@ pub use emulator::Emulator;
 pub use http::{Answer, Raw, post, query};
 pub use proxy::{Fault, Proxy, What, Which};
 pub use run::{Output, Routeto};
+pub use rustix::process::Signal;
 pub use stack::{Deployed, Stack};
 
+use rustix::process::{Pid, kill_process};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tokio::runtime::Runtime;
+
+/// Sends a signal to a process that this one started and has not waited for yet. It has it when this returns.
+pub fn signal(child: u32, signal: Signal) {
+    let id = i32::try_from(child).ok().and_then(Pid::from_raw).expect("an id of a process");
+    kill_process(id, signal).expect("a child of this process can be signalled");
+}
 
 /// Cargo's target directory, whatever it was set to.
 pub fn target() -> &'static Path {

@@ -2,6 +2,7 @@
 //!
 //! It knows the services' wire protocols as far as naming an operation and answering with an error needs it. It may change no request that it passes on.
 
+use super::Signal;
 use super::block_on;
 use super::emulator::{ACCOUNT, Emulator, REGION};
 use super::run::{Output, Routeto};
@@ -12,7 +13,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Runs the real binary in an environment that holds nothing but what a test gave it, and compares what it did as a whole.
 
 use super::emulator::REGION;
-use super::{Emulator, target};
+use super::{Emulator, Signal, target};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -262,12 +262,11 @@ impl Running {
 
     /// What Ctrl-C sends.
     pub fn interrupt(&self) {
-        self.signal("-INT");
+        self.signal(Signal::INT);
     }
 
-    pub fn signal(&self, signal: &str) {
-        let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(done.is_ok_and(|status| status.success()), "kill {signal} {}", self.child.id());
+    pub fn signal(&self, signal: Signal) {
+        super::signal(self.child.id(), signal);
     }
 
     /// As the kernel ends who takes too much memory: without a word.
