@@ -33,6 +33,11 @@ impl Failure {
         Self { place: place.into(), what: what.into(), now: None }
     }
 
+    /// A resource that is somebody else's, by what it lacks or by what shows it.
+    pub fn foreign(place: impl Into<String>, whose: &str) -> Self {
+        Self::new(place, format!("it isn't this stack's ({whose})")).now("routeto never touches what doesn't carry its tag")
+    }
+
     /// Says what to do now.
     #[must_use]
     pub fn now(mut self, hint: impl Into<String>) -> Self {

@@ -26,7 +26,7 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
     let id = Id::new(Kind::Stage, stage);
     let one = |what: String, now: &str| vec![Failure::new(id.to_string(), what).now(now)];
     if let Some(whose) = observed.foreign.get(&id) {
-        return Err(one(format!("it isn't this stack's ({whose})"), "routeto never touches what doesn't carry its tag"));
+        return Err(vec![Failure::foreign(id.to_string(), whose)]);
     }
     let (Some(api), Some(state)) = (&observed.api, observed.stages.get(stage)) else {
         return Err(one(format!("stack {stack} has no such stage yet"), "deploy it first"));

@@ -1,6 +1,13 @@
 //! One change of a plan → its calls.
 
-use super::{Aws, apigateway, call::CallError, iam, lambda, lock::Lock, logs, millis, s3, sqs, wait::Tell};
+use super::{
+    Aws, apigateway,
+    call::CallError,
+    iam, lambda,
+    lock::{Group, Lock},
+    logs, millis, s3, sqs,
+    wait::Tell,
+};
 use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
@@ -93,13 +100,9 @@ impl AwsExecutor<'_> {
             }
             Action::DeleteLogGroup => async move {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
-                with_it.inspect(|lock| lock.goes_with_its_group(true));
+                with_it.inspect(|lock| lock.with_group(Group::Goes));
                 let deleted = logs::delete(aws, name).await;
-                match with_it {
-                    Some(lock) if deleted.is_ok() => lock.went_with_its_group(),
-                    Some(lock) => lock.goes_with_its_group(false),
-                    None => {}
-                }
+                with_it.inspect(|lock| lock.with_group(if deleted.is_ok() { Group::Gone } else { Group::Stays }));
                 deleted.map(done).map_err(about)
             }
             .boxed(),

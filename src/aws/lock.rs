@@ -230,10 +230,17 @@ struct Held {
     created: Option<i64>,
     /// Why it isn't ours any more.
     lost: Option<String>,
-    /// It goes with its group.
-    ended: bool,
-    /// The group is known to be gone, and with it all that could be signed.
-    gone: bool,
+    group: Group,
+}
+
+/// What becomes of a lock's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Stays,
+    /// It is being deleted by who holds the lock: the lock's end is no loss, and nothing to be given back.
+    Goes,
+    /// It is known to be gone, and with it all that could be signed: what is left to do is done without it.
+    Gone,
 }
 
 impl Held {
@@ -281,8 +288,8 @@ impl Intercept for Guard {
         let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade() else { return Ok(()) };
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
-            Some(why) if !held.ended => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
-            _ if held.is_silent() && !held.gone => {
+            Some(why) if held.group == Group::Stays => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
+            _ if held.is_silent() && held.group != Group::Gone => {
                 let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
                 Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
@@ -600,7 +607,7 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 
 impl Lock {
     fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
-        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, ended: false, gone: false };
+        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, group: Group::Stays };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
@@ -667,14 +674,9 @@ impl Lock {
         &self.group
     }
 
-    /// Whether its end is no loss, and nothing to be given back.
-    pub fn goes_with_its_group(&self, goes: bool) {
-        self.held().ended = goes;
-    }
-
-    /// What is left to do of a teardown is done without it.
-    pub fn went_with_its_group(&self) {
-        self.held().gone = true;
+    /// Its holder says what becomes of its group.
+    pub fn with_group(&self, group: Group) {
+        self.held().group = group;
     }
 
     /// Before a change: it is surely ours, or is signed first; false where it is lost, and that is told.
@@ -690,7 +692,7 @@ impl Lock {
     fn loses(&self, signed: Signed) -> bool {
         let mut held = self.held();
         let why = match signed {
-            _ if held.ended => return false,
+            _ if held.group != Group::Stays => return false,
             Signed::Yes => return false,
             Signed::Gone => "another deploy took it while this one was at work, so this one stopped".to_owned(),
             Signed::Failed(why) if held.is_silent() => {
@@ -752,7 +754,7 @@ impl Lock {
         {
             let held = self.held();
             // One that may be another's by now isn't ours to give back.
-            if held.ended || held.lost.is_some() || held.is_silent() {
+            if held.group != Group::Stays || held.lost.is_some() || held.is_silent() {
                 return Ok(());
             }
         }

@@ -48,8 +48,7 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     let api = api.and_then(|api| api.id).ok_or_else(undeployed)?;
     let found = apigateway::find_stage(&aws, &api, &args.stage).await.map_err(|error| error.about(&place))?.ok_or_else(undeployed)?;
     if found.tags.get(STACK_TAG) != Some(&stack.name) {
-        let what = format!("it isn't this stack's (it lacks the tag {STACK_TAG}={})", stack.name);
-        return Err(Failure::new(&place, what).now("routeto never touches what doesn't carry its tag").into());
+        return Err(Failure::foreign(&place, &format!("it lacks the tag {STACK_TAG}={}", stack.name)).into());
     }
     let (closed, found) = (probe::may_keep_out(&carried, found.web_acl), found.valid_token);
     // The gateway's clock ends the old one.
