@@ -995,6 +995,7 @@ pub fn before(state: &StageState, patch: &StagePatch) -> Previous {
         deployment: state.deployment.clone(),
         version: state.version.clone().unwrap_or("0".into()),
         values: Some(names.map(|name| (name.clone(), state.variables.get(name).cloned())).collect()),
+        wrong: false,
     }
 }
 

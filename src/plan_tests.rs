@@ -355,7 +355,7 @@ fn a_queue_that_is_gone_or_goes_is_nothing_to_go_back_to_and_is_not_allowed_any_
         let mut next = moved(&observed, &wanted(&other), "dev");
         let sends = role_policy(&mut next.resources, "dev").send_messages.len();
         assert_eq!(sends, 1 + usize::try_from(held).expect("small"), "a queue that holds messages stays, and what may be sent to it");
-        assert_eq!(rollback::plan(&next, "hooks", "dev").is_ok(), held == 1);
+        assert_eq!(rollback::plan(&next, "hooks", "dev", false).is_ok(), held == 1);
     }
 }
 
@@ -365,7 +365,7 @@ fn a_rollback_is_one_update_of_the_stage_and_a_second_one_returns() {
     let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
     observed.api.as_mut().expect("it is there").deployments.push(Deployment { id: "d1".into(), digest: None, created: 0 });
     let before = observed.stages["prod"].clone();
-    let (plan, back) = rollback::plan(&observed, "hooks", "prod").expect("it can go back");
+    let (plan, back) = rollback::plan(&observed, "hooks", "prod", false).expect("it can go back");
     assert_eq!(back.to, ("d1".to_owned(), "1".to_owned()));
     let [change] = &plan.changes[..] else { panic!("{plan:?}") };
     let Action::UpdateStage { patch, moves: true, tags: None, .. } = &change.action else { panic!("{change:?}") };
@@ -379,9 +379,22 @@ fn a_rollback_is_one_update_of_the_stage_and_a_second_one_returns() {
     };
     go(&mut observed, &plan);
     assert_ne!(observed.stages["prod"], before);
-    let (plan, _) = rollback::plan(&observed, "hooks", "prod").expect("it can return");
+    let (plan, _) = rollback::plan(&observed, "hooks", "prod", false).expect("it can return");
     go(&mut observed, &plan);
     assert_eq!(observed.stages["prod"], before);
+}
+
+#[test]
+fn nobody_goes_back_to_what_a_deploy_left_for_its_wrong_answers() {
+    let new = wanted(&YAML.replace("prefix: in/", "prefix: other/"));
+    let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
+    observed.api.as_mut().expect("it is there").deployments.push(Deployment { id: "d1".into(), digest: None, created: 0 });
+    let (plan, _) = rollback::plan(&observed, "hooks", "prod", true).expect("it can go back");
+    let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else { panic!("{plan:?}") };
+    let state = observed.stages.get_mut("prod").expect("it is there");
+    state.variables.extend(patch.variables.clone());
+    let failures = rollback::plan(&observed, "hooks", "prod", false).expect_err("it was wrong");
+    assert!(failures[0].what.contains("it came back by itself from what it was before"), "{failures:?}");
 }
 
 #[test]
@@ -390,7 +403,7 @@ fn a_rollback_that_would_not_work_says_every_reason() {
         let new = wanted(&YAML.replace("prefix: in/", "prefix: other/"));
         let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
         change(&mut observed);
-        let failures = rollback::plan(&observed, "hooks", "prod").err().unwrap_or_default();
+        let failures = rollback::plan(&observed, "hooks", "prod", false).err().unwrap_or_default();
         failures.into_iter().map(|failure| failure.what).collect::<Vec<_>>()
     };
     assert_eq!(said(&|_| ()), [] as [&str; 0]);

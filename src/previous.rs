@@ -1,6 +1,7 @@
 //! What a stage was before its last move, kept in the stage's own variables: the one update that moves a stage keeps it, too. Pure.
 //!
-//! `previous` is `<deployment>:<version>`; where variables were different, `:<n>` follows, and `previous_0` … hold what each of them was.
+//! `previous` is `<deployment>:<version>`; where variables were different, `:<n>` follows, and `previous_0` … hold what each of them was. After a
+//! state that gave wrong answers `:wrong` follows the count.
 
 use crate::resource::variable::{PREVIOUS, PREVIOUS_PREFIX};
 use std::collections::BTreeMap;
@@ -11,6 +12,9 @@ const VALUE: usize = 512;
 /// Says in `previous` that what the variables were didn't fit.
 const LEFT_OUT: &str = "-";
 
+/// Says in `previous` that the stage left this state by itself.
+const WRONG: &str = "wrong";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Previous {
     /// Deployment's id.
@@ -19,12 +23,14 @@ pub struct Previous {
     pub version: String,
     /// The variables that were different: what each was, `None` where it wasn't there. `None` altogether: they didn't fit.
     pub values: Option<BTreeMap<String, Option<String>>>,
+    /// It gave wrong answers, so a deploy took the stage back from it: nobody wants to be there again without a deploy.
+    pub wrong: bool,
 }
 
 impl Previous {
     /// From all of a stage's variables; `None` for a stage that never moved.
     pub fn read(variables: &BTreeMap<String, String>) -> Option<Previous> {
-        let mut parts = variables.get(PREVIOUS)?.splitn(3, ':');
+        let mut parts = variables.get(PREVIOUS)?.splitn(4, ':');
         let (deployment, version) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         let count = match parts.next() {
             None => Some(0),
@@ -34,21 +40,22 @@ impl Previous {
             let parts: Option<String> = (0..count).map(|n| variables.get(&part(n)).map(String::as_str)).collect();
             unpacked(&parts?)
         });
-        Some(Previous { deployment, version, values })
+        Some(Previous { deployment, version, values, wrong: parts.next() == Some(WRONG) })
     }
 
     /// The variables that keep it; `room` is how many there may be beside `previous`.
     pub fn write(&self, room: usize) -> BTreeMap<String, String> {
-        let Previous { deployment, version, values } = self;
+        let Previous { deployment, version, values, wrong } = self;
         let base = format!("{deployment}:{version}");
         let parts = values.as_ref().map(|values| chunks(&packed(values)));
+        let mark = if *wrong { format!(":{WRONG}") } else { String::new() };
         match parts {
-            Some(parts) if parts.is_empty() => [(PREVIOUS.to_owned(), base)].into(),
+            Some(parts) if parts.is_empty() && !wrong => [(PREVIOUS.to_owned(), base)].into(),
             Some(parts) if parts.len() <= room => {
-                let first = (PREVIOUS.to_owned(), format!("{base}:{}", parts.len()));
+                let first = (PREVIOUS.to_owned(), format!("{base}:{}{mark}", parts.len()));
                 std::iter::once(first).chain(parts.into_iter().enumerate().map(|(n, text)| (part(n), text))).collect()
             }
-            _ => [(PREVIOUS.to_owned(), format!("{base}:{LEFT_OUT}"))].into(),
+            _ => [(PREVIOUS.to_owned(), format!("{base}:{LEFT_OUT}{mark}"))].into(),
         }
     }
 }
@@ -90,7 +97,7 @@ mod tests {
 
     fn previous(values: &[(&str, Option<&str>)]) -> Previous {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
-        Previous { deployment: "d1".into(), version: "7".into(), values: Some(values) }
+        Previous { deployment: "d1".into(), version: "7".into(), values: Some(values), wrong: false }
     }
 
     #[test]
@@ -104,7 +111,9 @@ mod tests {
             let previous = previous(&values);
             let written = previous.write(10);
             assert!(written.values().all(|value| (1..=512).contains(&value.len())), "{written:?}");
-            assert_eq!(Previous::read(&written), Some(previous));
+            assert_eq!(Previous::read(&written).as_ref(), Some(&previous));
+            let wrong = Previous { wrong: true, ..previous };
+            assert_eq!(Previous::read(&wrong.write(10)), Some(wrong));
         }
     }
 

@@ -460,7 +460,7 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
             Ok(_) => None,
             Err(error) => Some(warning(
                 format!("the mapping template of {} makes no JSON of a sample request: {error} of the event", route.path),
-                "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render`",
+                "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render` (texts stand in quotes: \"$destination\")",
             )),
         },
         Err(no_event) => match *no_event {

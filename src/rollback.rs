@@ -18,11 +18,11 @@ pub struct Back {
     pub to: (String, String),
 }
 
-/// One change, the stage's, which waits until the version can be called; and where it leads.
+/// One change, the stage's, which waits until the version can be called; and where it leads. `wrong`: what the stage leaves gave wrong answers.
 ///
 /// # Errors
 /// Every reason why the former state wouldn't work, or isn't known.
-pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back), Vec<Failure>> {
+pub fn plan(observed: &Observed, stack: &str, stage: &str, wrong: bool) -> Result<(Plan, Back), Vec<Failure>> {
     let id = Id::new(Kind::Stage, stage);
     let one = |what: String, now: &str| vec![Failure::new(id.to_string(), what).now(now)];
     if let Some(whose) = observed.foreign.get(&id) {
@@ -34,6 +34,13 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
     let Some(previous) = Previous::read(&state.variables) else {
         return Err(one("there is nothing to go back to: it never moved since it was made".into(), "change the stack file and deploy"));
     };
+    if previous.wrong {
+        let (deployment, version) = (&previous.deployment, &previous.version);
+        let what = format!(
+            "it came back by itself from what it was before (deployment {deployment}, function version {version}): that gave wrong answers"
+        );
+        return Err(one(what, "deploy what it shall serve; routeto status lists what was deployed, and from which commit"));
+    }
     let Some(values) = &previous.values else {
         let what = "what its variables were before isn't known: they didn't fit into the stage's 100, or were edited by hand";
         return Err(one(what.into(), "deploy the commit that was deployed before (routeto status lists them)"));
@@ -82,7 +89,7 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str) -> Result<(Plan, Back
         to: (previous.deployment.clone(), previous.version.clone()),
     };
     let differences = differences(state, &back, &patch);
-    let now = before(state, &patch);
+    let now = Previous { wrong, ..before(state, &patch) };
     remember(&mut patch, state, &now);
     let action = Action::UpdateStage {
         api: api.id.clone(),

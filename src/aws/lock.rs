@@ -410,7 +410,7 @@ pub struct Taken {
     pub lock: Lock,
     /// Nobody had it since it was seen.
     pub undisturbed: bool,
-    /// From whom it was taken by force, as far as is known.
+    /// From whom it was taken, as far as is known.
     pub from: Option<String>,
 }
 
@@ -459,7 +459,8 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
                     _ => Instant::now(),
                 };
                 let lease = if holder.sign.is_some() { LEASE } else { UNSIGNED };
-                let alive = !holder.died_here() && since.elapsed() < by_clock(lease);
+                let dead = holder.died_here();
+                let alive = !dead && since.elapsed() < by_clock(lease);
                 if alive {
                     if impatient() {
                         return Err(held_by(&holder, (wanted.clock)(), &place).into());
@@ -473,6 +474,10 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
                     known = Some((holder, since));
                     pause(Duration::from_secs(1)).await;
                     continue;
+                }
+                if seen.state != State::New {
+                    let why = if dead { "its process is gone" } else { "it gives no sign of life" };
+                    from = Some(format!("{} ({why})", holder.describe((wanted.clock)())));
                 }
             }
         }

@@ -319,7 +319,7 @@ impl Work<'_> {
                 .now(format!("to go back: {} --stage {stage}", args.stack.command("rollback")));
         }
         self.context.progress.step(&format!("rolling stage {stage} back"));
-        let back = rollback::go_back(self.context, self.aws, self.stack, stage, None).await;
+        let back = rollback::go_back(self.context, self.aws, self.stack, stage, rollback::Why::Wrong).await;
         self.context.progress.step_done();
         match back {
             Ok((_, back)) => {

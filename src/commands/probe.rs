@@ -123,7 +123,11 @@ pub async fn stage(
         .await;
         let (reached, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         if !failures.is_empty() {
-            return Err(failures.into_iter().filter_map(Result::err).collect());
+            let on_stage = |unproven: Unproven| {
+                let place = format!("{} on {name}", unproven.failure.place);
+                Unproven { failure: Failure { place, ..unproven.failure }, ..unproven }
+            };
+            return Err(failures.into_iter().filter_map(Result::err).map(on_stage).collect());
         }
         if reached.into_iter().any(|reached| matches!(reached, Ok(false))) {
             return Ok(false);

@@ -29,13 +29,13 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
-    plan(&observed, &stack.name, &args.stage).map_err(Error::Failed)?;
+    let (planned, _) = plan(&observed, &stack.name, &args.stage, false).map_err(Error::Failed)?;
     let seen = observed.stages.get(&args.stage);
     context.not_simply_again(LOOK_FIRST);
     let work = async {
         context.take_lock(&aws, &stack, &account, "rollback", args.break_lock, None).await?;
         // Another command may have moved the stage between our look and the lock, or brought it back already.
-        go_back(context, &aws, &stack, &args.stage, seen).await
+        go_back(context, &aws, &stack, &args.stage, Why::Asked(seen)).await
     };
     let (observed, back) = context.under_lock(work).await?;
     let api = observed.api.map(|api| api.id).unwrap_or_default();
@@ -50,11 +50,17 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
         });
         context.report.result(&object.to_string());
     } else {
-        let lines = [
-            format!("stage {} is back at deployment {}, function version {} (was {}, {})", args.stage, to.0, to.1, from.0, from.1),
-            format!("  {url}"),
-            "the same command once more returns; routeto deploy goes on to what the stack file says".into(),
-        ];
+        let mut lines =
+            vec![format!("stage {} is back at deployment {}, function version {} (was {}, {})", args.stage, to.0, to.1, from.0, from.1)];
+        // The stage's variables are as they were when this was planned: else nothing was done.
+        let variables = planned.changes.iter().flat_map(|change| &change.differences);
+        lines.extend(variables.filter_map(|difference| {
+            let name = difference.attribute.strip_prefix("variable ")?;
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+            Some(format!("  {name}: {} → {}", value(&difference.observed), value(&difference.desired)))
+        }));
+        lines.push(format!("  {url}"));
+        lines.push("the same command once more returns; routeto deploy goes on to what the stack file says".into());
         context.report.result(&lines.join("\n"));
     }
     Ok(())
@@ -65,19 +71,21 @@ async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observe
     observe::observe(aws, &look).await
 }
 
+/// Why a stage goes back.
+pub(super) enum Why<'a> {
+    /// Somebody said so, who saw it like this: one step back after another command's would be a step forward.
+    Asked(Option<&'a StageState>),
+    /// It gives wrong answers.
+    Wrong,
+}
+
 /// Looks, plans, and moves the stage in one call; a line in the history follows. The lock is the caller's. Nothing is changed where the stage isn't
-/// as it was `seen` when that was decided: one step back after another command's is a step forward.
-pub(super) async fn go_back(
-    context: &Context,
-    aws: &Aws,
-    stack: &Stack,
-    stage: &str,
-    seen: Option<&StageState>,
-) -> Result<(Observed, Back)> {
+/// as who asked for it saw it.
+pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: &str, why: Why<'_>) -> Result<(Observed, Back)> {
     let (account, observed) = look(aws, stack, stage).await?;
     // A token that was set meanwhile is no move.
     let place = |state: &StageState| (state.deployment.clone(), state.version.clone(), state.variables.clone());
-    if let (Some(seen), Some(found)) = (seen, observed.stages.get(stage))
+    if let (Why::Asked(Some(seen)), Some(found)) = (&why, observed.stages.get(stage))
         && place(seen) != place(found)
     {
         let what = format!(
@@ -87,7 +95,7 @@ pub(super) async fn go_back(
         );
         return Err(Failure::new(Id::new(Kind::Stage, stage).to_string(), what).now(LOOK_FIRST).into());
     }
-    let (plan, back) = plan(&observed, &stack.name, stage).map_err(Error::Failed)?;
+    let (plan, back) = plan(&observed, &stack.name, stage, matches!(why, Why::Wrong)).map_err(Error::Failed)?;
     let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
     let applied = apply(&plan, &executor, &*context.progress).await;
     let outcome = if applied.failed.is_empty() { "rolled back" } else { "failed" };

@@ -103,7 +103,7 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
     let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
     json!({
         "deployed": true, "url": url, "routes": routes, "function_version": state.version, "deployment_id": state.deployment,
-        "before": Previous::read(&state.variables).map(|before| json!({"function_version": before.version, "deployment_id": before.deployment})),
+        "before": Previous::read(&state.variables).map(|before| json!({"function_version": before.version, "deployment_id": before.deployment, "wrong": before.wrong})),
         "has_token": !token::is_shut(&state.valid_token), "old_token_until": old_token_until(&state.valid_token),
     })
 }
@@ -187,7 +187,8 @@ fn text(
         ));
         if let Some(before) = Previous::read(&state.variables) {
             let values: Vec<String> = before.values.into_iter().flatten().map(|(name, _)| name).collect();
-            let way = match rollback::plan(observed, &stack.name, stage) {
+            let way = match rollback::plan(observed, &stack.name, stage, false) {
+                Err(_) if before.wrong => "it gave wrong answers, so the stage came back from it, and no rollback goes there".to_owned(),
                 Err(failures) => {
                     let why = failures.first().map_or("", |failure| failure.what.trim_start_matches("it can't go back: "));
                     format!("a rollback can't go there: {why}")

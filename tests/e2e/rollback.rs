@@ -242,7 +242,7 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
     for words in [
-        "error: probe of /input as application/json: after 90 s still: /input answers 500",
+        "error: probe of /input as application/json on prod: after 90 s still: /input answers 500",
         "error: stage prod: its new state gave wrong answers, so it was rolled back to deployment ",
         "function version 1",
     ] {
@@ -251,6 +251,12 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     assert_eq!(variables(&stack), old);
     first.store("prod", "/input", JSON, b"{}");
     assert_eq!(prefixes(&stack), ["in"]);
+    // nobody is brought to what was found wrong
+    let refused = stack.routeto("rollback", "--stage prod").status(1).check();
+    assert!(refused.stderr.contains("it came back by itself from what it was before"), "{}", refused.stderr);
+    assert_eq!(variables(&stack), old);
+    assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["before"]["wrong"], true);
+    assert!(stack.routeto("status", "").check().stdout.contains("(it gave wrong answers, "));
     // the history doesn't say that the stage serves what failed
     let status = stack.routeto("status", "").check().stdout;
     let newest = status.lines().skip_while(|line| *line != "history").nth(1).unwrap_or_default();
