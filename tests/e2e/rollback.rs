@@ -93,7 +93,9 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
         )),
         "{status}"
     );
-    assert_eq!(&stack.routeto("status", "").json()["stages"]["prod"]["before"], &serving(&first));
+    let mut before = serving(&first);
+    before["wrong"] = json!(false);
+    assert_eq!(&stack.routeto("status", "").json()["stages"]["prod"]["before"], &before);
     let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
     let what: Vec<&str> = history.iter().map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap()).collect();
     assert_eq!(what, ["rolled back", "rolled back", "deployed", "deployed"], "{status}");
