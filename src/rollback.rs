@@ -16,6 +16,8 @@ pub struct Back {
     /// Deployment and function version.
     pub from: (String, String),
     pub to: (String, String),
+    /// The stage's variables that go back with them.
+    pub variables: Vec<Difference>,
 }
 
 /// One change, the stage's, which waits until the version can be called; and where it leads. `wrong`: what the stage leaves gave wrong answers.
@@ -87,8 +89,9 @@ pub fn plan(observed: &Observed, stack: &str, stage: &str, wrong: bool) -> Resul
     let back = Back {
         from: (state.deployment.clone(), state.version.clone().unwrap_or_default()),
         to: (previous.deployment.clone(), previous.version.clone()),
+        variables: variables(state, &patch),
     };
-    let differences = differences(state, &back, &patch);
+    let differences = differences(&back);
     let now = Previous { wrong, ..before(state, &patch) };
     remember(&mut patch, state, &now);
     let action = Action::UpdateStage {
@@ -121,16 +124,22 @@ fn unusable(observed: &Observed, role: Option<&Role>, value: &str) -> Option<Str
     (!allowed).then(|| format!("the function's role may no longer write to {}", value.split('?').next().unwrap_or(value)))
 }
 
-fn differences(state: &StageState, back: &Back, patch: &StagePatch) -> Vec<Difference> {
-    let difference = |attribute: &str, observed: Option<String>, desired: Option<String>| {
-        (observed != desired).then(|| Difference { attribute: attribute.into(), observed, desired })
-    };
+fn differences(back: &Back) -> Vec<Difference> {
+    let Back { from, to, variables } = back;
     let fixed = [
-        difference("deployment", Some(back.from.0.clone()), Some(back.to.0.clone())),
-        difference("function version", Some(back.from.1.clone()), Some(back.to.1.clone())),
+        difference("deployment".into(), Some(from.0.clone()), Some(to.0.clone())),
+        difference("function version".into(), Some(from.1.clone()), Some(to.1.clone())),
     ];
+    fixed.into_iter().flatten().chain(variables.iter().cloned()).collect()
+}
+
+fn variables(state: &StageState, patch: &StagePatch) -> Vec<Difference> {
     let names = patch.variables.keys().chain(&patch.remove_variables);
-    let variables =
-        names.map(|name| difference(&format!("variable {name}"), state.variables.get(name).cloned(), patch.variables.get(name).cloned()));
-    fixed.into_iter().chain(variables).flatten().collect()
+    names
+        .filter_map(|name| difference(format!("variable {name}"), state.variables.get(name).cloned(), patch.variables.get(name).cloned()))
+        .collect()
+}
+
+fn difference(attribute: String, observed: Option<String>, desired: Option<String>) -> Option<Difference> {
+    (observed != desired).then_some(Difference { attribute, observed, desired })
 }

@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let aws = context.connect(&stack).await?;
     let (account, observed) = look(&aws, &stack, &args.stage).await?;
-    let (planned, _) = plan(&observed, &stack.name, &args.stage, false).map_err(Error::Failed)?;
+    plan(&observed, &stack.name, &args.stage, false).map_err(Error::Failed)?;
     let seen = observed.stages.get(&args.stage);
     context.not_simply_again(LOOK_FIRST);
     let work = async {
@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let (observed, back) = context.under_lock(work).await?;
     let api = observed.api.map(|api| api.id).unwrap_or_default();
     let url = invoke_url(&account, &api, &args.stage);
-    let Back { from, to } = back;
+    let Back { from, to, variables } = back;
     if context.report.json {
         let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let place = |(deployment, version): (String, String)| json!({"deployment_id": deployment, "function_version": version});
@@ -50,18 +50,11 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
         });
         context.report.result(&object.to_string());
     } else {
-        let mut lines =
-            vec![format!("stage {} is back at deployment {}, function version {} (was {}, {})", args.stage, to.0, to.1, from.0, from.1)];
-        // The stage's variables are as they were when this was planned: else nothing was done.
-        let variables = planned.changes.iter().flat_map(|change| &change.differences);
-        lines.extend(variables.filter_map(|difference| {
-            let name = difference.attribute.strip_prefix("variable ")?;
-            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
-            Some(format!("  {name}: {} → {}", value(&difference.observed), value(&difference.desired)))
-        }));
-        lines.push(format!("  {url}"));
-        lines.push("the same command once more returns; routeto deploy goes on to what the stack file says".into());
-        context.report.result(&lines.join("\n"));
+        let mut text =
+            format!("stage {} is back at deployment {}, function version {} (was {}, {})\n", args.stage, to.0, to.1, from.0, from.1);
+        variables.iter().for_each(|difference| context.report.difference(&mut text, difference));
+        text.push_str(&format!("  {url}\nthe same command once more returns; routeto deploy goes on to what the stack file says"));
+        context.report.result(&text);
     }
     Ok(())
 }

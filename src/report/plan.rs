@@ -68,7 +68,8 @@ impl Report {
         format!("{}\n", parts.join(", "))
     }
 
-    fn difference(&self, text: &mut String, difference: &Difference) {
+    /// What an attribute is and what it becomes, as lines of a plan.
+    pub fn difference(&self, text: &mut String, difference: &Difference) {
         let Difference { attribute, observed, desired } = difference;
         match (observed, desired) {
             (Some(before), Some(after)) if before.contains('\n') || after.contains('\n') => {
