@@ -123,6 +123,11 @@ impl CallError {
         self.code.is_none() && self.message.contains("error reading a body")
     }
 
+    /// It never left this machine: there was nothing to sign it with.
+    fn without_credentials(&self) -> bool {
+        self.code.is_none() && self.status.is_none() && self.message.to_ascii_lowercase().contains("credentials")
+    }
+
     /// The failure as a person is told it, for the resource that the call was about.
     pub fn about(self, place: impl fmt::Display) -> Failure {
         let hint = self.hint();
@@ -137,6 +142,12 @@ impl CallError {
                 Some(status) => {
                     let more = if self.message.is_empty() { String::new() } else { format!(": {}", first_line(&self.message)) };
                     format!("{} answered HTTP {status}, and it is no answer of AWS's{more}", self.call)
+                }
+                // The SDK asks for credentials while it sends.
+                None if self.without_credentials() => {
+                    let line = first_line(&self.message);
+                    let why = line.trim_start_matches("dispatch failure: ").trim_start_matches("other: ");
+                    format!("{} couldn't be signed: {}", self.call, why.trim_end_matches(" Attempted:"))
                 }
                 None => {
                     let from = ENDPOINT.get().map_or(String::new(), |url| format!(" from {url}"));
@@ -180,7 +191,7 @@ impl CallError {
             }
             "OptInRequired" => "this region or service isn't enabled for the account: choose another --region or enable it".into(),
             _ if self.throttled() => "AWS asks to go slower: run the same command again in a minute".into(),
-            _ if code.is_empty() && (message.contains("credentials") || message.contains("Credentials")) => {
+            _ if self.without_credentials() => {
                 "no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".into()
             }
             _ if code.is_empty() && message.contains("dispatch failure") => {

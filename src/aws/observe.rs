@@ -281,9 +281,29 @@ async fn first(aws: &Aws, look: &Look<'_>, api: impl Future<Output = Result<Foun
     Ok(First { api, doubles, log_groups, roles, functions, history })
 }
 
-async fn history(aws: &Aws, group: &str) -> Result<History, CallError> {
+/// Whether the stage is what a deploy made of it that never came to its end: it moved from the very state in which the command before is known
+/// to have left it, and that isn't the state in which it is. Where the history doesn't tell, it is nobody's.
+///
+/// # Errors
+/// The call's.
+pub async fn was_cut_off(aws: &Aws, stack: &str, stage: &Stage, state: &StageState) -> Result<bool, CallError> {
+    let lines = lines(aws, &name::history(stack)).await?;
+    let Some(last) = lines.iter().rev().find_map(|line| line["serving"].get(&stage.name)) else { return Ok(false) };
+    let text = |name: &str| last[name].as_str().unwrap_or_default();
+    let left = (text("deployment_id"), text("function_version"));
+    let here = (state.deployment.as_str(), state.version.as_deref().unwrap_or_default());
+    // A deploy that changes nothing but variables stays with deployment and version; a rollback's line doesn't tell those.
+    let moved = left != here || !["", &stage.digest()].contains(&text("stage"));
+    Ok(moved && Previous::read(&state.variables).is_some_and(|previous| left == (&previous.deployment, &previous.version)))
+}
+
+async fn lines(aws: &Aws, group: &str) -> Result<Vec<serde_json::Value>, CallError> {
     let lines = logs::history(aws, group, HISTORY).await?;
-    let lines: Vec<serde_json::Value> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
+    Ok(lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect())
+}
+
+async fn history(aws: &Aws, group: &str) -> Result<History, CallError> {
+    let lines = lines(aws, group).await?;
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
     let kept = lines.iter().flat_map(|line| list(&line["changes"]["kept"])).filter_map(|kept| named_id(&kept["resource"]));
     let going = lines.iter().flat_map(|line| list(&line["going"])).filter_map(|going| named_id(&going));

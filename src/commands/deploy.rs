@@ -15,7 +15,7 @@ use crate::{
     },
     cli, desired,
     error::{Error, Failure, Result},
-    observed::Secret,
+    observed::{Secret, StageState},
     openapi,
     package::Artifact,
     plan::{Action, Change, Key, Late, Step, Verb},
@@ -297,30 +297,52 @@ impl Work<'_> {
         if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
     }
 
+    /// The stage as it is, where a deploy made that of it which was cut off: nobody is known to have wanted it to stay so.
+    async fn cut_off<'a>(&self, done: &'a Deployed, name: &str) -> Option<&'a StageState> {
+        let state = done.planned.observed.stages.get(name)?;
+        let stage = self.desired_stage(done, name)?;
+        // A history that can't be read tells nothing.
+        observe::was_cut_off(self.aws, &self.stack.name, stage, state).await.unwrap_or(false).then_some(state)
+    }
+
     /// Rolls a stage back whose new state gives wrong answers; says what became of it.
     async fn go_back(&self, done: &mut Deployed, stage: &str, args: &cli::Deploy) -> Failure {
         let id = Id::new(Kind::Stage, stage);
         let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
-        match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
-            Some(Action::UpdateStage { moves: true, .. }) => {}
+        let seen = match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
+            Some(Action::UpdateStage { moves: true, .. }) => None,
             Some(Action::CreateStage { .. }) => {
                 return Failure::new(id.to_string(), "it is new, so there is nothing to go back to: it stays as it is")
                     .now("look at the function's log, then deploy again");
             }
-            _ => {
-                return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
-                    "look at the function's log; to go back to what it was: {} --stage {stage}",
-                    args.stack.command("rollback")
-                ));
-            }
-        }
+            _ => match self.cut_off(done, stage).await {
+                Some(state) => Some(state),
+                None => {
+                    return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
+                        "look at the function's log; to go back to what it was: {} --stage {stage}",
+                        args.stack.command("rollback")
+                    ));
+                }
+            },
+        };
         if args.no_rollback {
             return Failure::new(id.to_string(), "it stays as it is, as --no-rollback says")
                 .now(format!("to go back: {} --stage {stage}", args.stack.command("rollback")));
         }
         self.context.progress.step(&format!("rolling stage {stage} back"));
-        let back = rollback::go_back(self.context, self.aws, self.stack, stage, rollback::Why::Wrong).await;
-        self.context.progress.step_done();
+        let Work { context, aws, stack, .. } = *self;
+        let back = rollback::go_back(context, aws, stack, stage, rollback::Why::Wrong, seen);
+        // Where there was nothing else to do, nobody has taken it yet.
+        let back = if context.held().is_some() {
+            back.await
+        } else {
+            let locked = async {
+                context.take_lock(aws, stack, &done.planned.account, "deploy", args.break_lock, None).await?;
+                back.await
+            };
+            context.under_lock(locked).await
+        };
+        context.progress.step_done();
         match back {
             Ok((_, back)) => {
                 done.back.insert(stage.to_owned(), back.to.clone());

@@ -391,6 +391,11 @@ pub fn moment(time: i64) -> String {
     DateTime::from_secs(time.div_euclid(1000)).fmt(Format::DateTime).unwrap_or_default()
 }
 
+/// The same of seconds since the epoch; `None` beyond what a calendar has.
+pub fn moment_of(seconds: u64) -> Option<String> {
+    Some(moment(i64::try_from(seconds).ok()?.checked_mul(1000)?))
+}
+
 /// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.
 pub fn invoke_url(account: &Account, api: &str, stage: &str) -> String {
     match std::env::var("ROUTETO_INVOKE_URL") {

@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: cli::Rollback) -> Result<()> {
     let work = async {
         context.take_lock(&aws, &stack, &account, "rollback", args.break_lock, None).await?;
         // Another command may have moved the stage between our look and the lock, or brought it back already.
-        go_back(context, &aws, &stack, &args.stage, Why::Asked(seen)).await
+        go_back(context, &aws, &stack, &args.stage, Why::Asked, seen).await
     };
     let (observed, back) = context.under_lock(work).await?;
     let api = observed.api.map(|api| api.id).unwrap_or_default();
@@ -65,20 +65,28 @@ async fn look(aws: &Aws, stack: &Stack, stage: &str) -> Result<(Account, Observe
 }
 
 /// Why a stage goes back.
-pub(super) enum Why<'a> {
-    /// Somebody said so, who saw it like this: one step back after another command's would be a step forward.
-    Asked(Option<&'a StageState>),
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody said so.
+    Asked,
     /// It gives wrong answers.
     Wrong,
 }
 
 /// Looks, plans, and moves the stage in one call; a line in the history follows. The lock is the caller's. Nothing is changed where the stage isn't
-/// as who asked for it saw it.
-pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: &str, why: Why<'_>) -> Result<(Observed, Back)> {
+/// as it was `seen` before the lock was taken: one step back after another command's would be a step forward.
+pub(super) async fn go_back(
+    context: &Context,
+    aws: &Aws,
+    stack: &Stack,
+    stage: &str,
+    why: Why,
+    seen: Option<&StageState>,
+) -> Result<(Observed, Back)> {
     let (account, observed) = look(aws, stack, stage).await?;
     // A token that was set meanwhile is no move.
     let place = |state: &StageState| (state.deployment.clone(), state.version.clone(), state.variables.clone());
-    if let (Why::Asked(Some(seen)), Some(found)) = (&why, observed.stages.get(stage))
+    if let (Some(seen), Some(found)) = (seen, observed.stages.get(stage))
         && place(seen) != place(found)
     {
         let what = format!(
@@ -88,7 +96,7 @@ pub(super) async fn go_back(context: &Context, aws: &Aws, stack: &Stack, stage: 
         );
         return Err(Failure::new(Id::new(Kind::Stage, stage).to_string(), what).now(LOOK_FIRST).into());
     }
-    let (plan, back) = plan(&observed, &stack.name, stage, matches!(why, Why::Wrong)).map_err(Error::Failed)?;
+    let (plan, back) = plan(&observed, &stack.name, stage, why == Why::Wrong).map_err(Error::Failed)?;
     let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &[], tokens: &BTreeMap::new(), lock: context.held() };
     let applied = apply(&plan, &executor, &*context.progress).await;
     let outcome = if applied.failed.is_empty() { "rolled back" } else { "failed" };

@@ -1,6 +1,6 @@
 //! `routeto set-token`: a new token for a stage; the old one goes on for a while.
 
-use super::{Context, can_invoke, deploy::route_lines, invoke_url, probe};
+use super::{Context, can_invoke, deploy::route_lines, invoke_url, moment_of, probe};
 use crate::{
     aws::{apigateway, call::WAITED_TOO_LONG},
     cli,
@@ -95,7 +95,8 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     }
     context.unshown().clear();
     if context.report.json {
-        let mut object = json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": ends});
+        let mut object =
+            json!({"version": 1, "stack": stack.name, "stage": args.stage, "url": url, "old_token_until": ends.and_then(moment_of)});
         if args.show_token {
             object["token"] = json!(token.0);
         }

@@ -1,6 +1,6 @@
 //! `routeto status`: what stands where, and what was changed by hand.
 
-use super::{Context, invoke_url, moment, now};
+use super::{Context, invoke_url, moment, moment_of, now};
 use crate::{
     aws::{lock, logs, observe},
     cli,
@@ -110,8 +110,7 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Acc
 
 /// The moment at which the last of the tokens before the newest stops working; none where none works.
 fn old_token_until(valid_token: &Secret) -> Option<String> {
-    let until = token::old_until(valid_token, u64::try_from(now() / 1000).unwrap_or(0))?;
-    i64::try_from(until).ok().and_then(|until| until.checked_mul(1000)).map(moment)
+    moment_of(token::old_until(valid_token, u64::try_from(now() / 1000).unwrap_or(0))?)
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -123,7 +123,16 @@ async fn aws(context: &Context, stack: &Stack, wanted: &Wanted) -> Result<u8> {
     context.report.note(&format!("what the functions log in {}, some seconds after it was stored; Ctrl-C ends it", groups.join(", ")));
     loop {
         for (stage, follow) in &mut follows {
-            for logged in follow.next(&aws).await? {
+            let new = match follow.next(&aws).await {
+                Err(error) if error.not_found() => {
+                    let what = format!("there is no log group {}: stage {stage} isn't deployed", follow.group());
+                    return Err(Failure::new("tail", what)
+                        .now("deploy it first, or start `routeto dev` and see what arrives there")
+                        .into());
+                }
+                new => new?,
+            };
+            for logged in new {
                 let Some(arrived) = of_log(stage, &logged) else { continue };
                 if wanted.has(&arrived) && !print(context, &arrived) {
                     return Ok(0);

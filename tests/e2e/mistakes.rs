@@ -25,7 +25,14 @@ fn goes_on(stack: &Stack) {
 fn no_credentials_at_all() {
     let stack = Stack::new(YAML);
     let routeto = stack.routeto("deploy", "").without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY");
-    routeto.fails(1, &["credentials"]);
+    routeto.fails(1, &["sts:GetCallerIdentity couldn't be signed: ", "no usable AWS credentials: set AWS_PROFILE"]);
+    goes_on(&stack);
+}
+
+#[test]
+fn tail_of_a_stack_that_was_never_deployed() {
+    let stack = Stack::new(YAML);
+    stack.routeto("tail", "--from aws").fails(1, &["stage prod isn't deployed", "deploy it first"]);
     goes_on(&stack);
 }
 

@@ -284,6 +284,9 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", "--no-rollback"), &proxy).status(1).check();
     assert!(output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"), "{}", output.stderr);
+    // and the next one, which finds nothing to do, leaves it there as well
+    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+    assert!(output.stderr.contains("stage prod: this deploy didn't move it, so it stays as it is"), "{}", output.stderr);
     assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
     proxy.heal();
     // a network without answers says nothing about the new state
@@ -305,18 +308,58 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
 }
 
 #[test]
-fn a_deploy_that_was_killed_after_it_moved_the_stage_is_probed_by_the_next_one() {
+fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_takes_it_back_if_it_is_wrong() {
+    // nothing but a variable is another; and all that can be
+    for new in [YAML.replace("prefix: in/", "prefix: other/"), changed()] {
+        let proxy = Proxy::start(Emulator::shared());
+        let stack = Stack::through(&proxy, YAML);
+        stack.deploy();
+        let old = variables(&stack);
+        stack.rewrite(&new);
+        let killed = || proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", ""));
+        killed();
+        proxy.heal();
+        let moved = variables(&stack);
+        assert_ne!(moved, old);
+        wrong(&proxy);
+        let output = hurried(stack.routeto("deploy", "--no-rollback"), &proxy).status(1).check();
+        assert!(output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"), "{}", output.stderr);
+        assert_eq!(variables(&stack), moved);
+        let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+        assert!(output.stderr.contains("stage prod: its new state gave wrong answers, so it was rolled back to"), "{}", output.stderr);
+        assert_eq!(variables(&stack), old);
+        assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["before"]["wrong"], true);
+        // it was given back
+        assert_eq!(stack.routeto("status", "").json()["lock"], Value::Null);
+        proxy.heal();
+        killed();
+        proxy.heal();
+        let deployed = Deployed(hurried(stack.routeto("deploy", ""), &proxy).json());
+        deployed.store("prod", "/input", JSON, b"{}");
+        assert_eq!(variables(&stack), moved);
+        stack.teardown();
+    }
+}
+
+/// The next deploy has the lock already, for the stage that it moves itself.
+#[test]
+fn a_stage_that_a_deploy_of_its_own_left_half_done_goes_back_with_the_others() {
     let proxy = Proxy::start(Emulator::shared());
-    let stack = Stack::through(&proxy, YAML);
+    let yaml = YAML.replace("stages:", "stages:\n  test: { variables: { team: payments } }");
+    let stack = Stack::through(&proxy, &yaml);
     stack.deploy();
-    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
-    proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", ""));
-    proxy.heal();
+    let both = |stack: &Stack| {
+        let world = stack.world();
+        ["test", "prod"].map(|stage| world.stage(stage)["variables"]["team"].clone())
+    };
+    stack.rewrite(&yaml.replace("team: payments", "team: refunds"));
+    proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", "--stage test"));
+    assert_eq!(both(&stack), ["refunds", "payments"]);
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    assert!(output.stderr.contains("stage prod: this deploy didn't move it, so it stays as it is"), "{}", output.stderr);
-    proxy.heal();
-    hurried(stack.routeto("deploy", ""), &proxy).check();
+    let back = output.stderr.matches(": its new state gave wrong answers, so it was rolled back to").count();
+    assert_eq!(back, 2, "{}", output.stderr);
+    assert_eq!(both(&stack), ["payments", "payments"]);
     stack.teardown();
 }
 

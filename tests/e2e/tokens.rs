@@ -58,8 +58,12 @@ fn the_overlap_is_counted_by_awss_clock_and_not_by_this_machines() {
     let new = "second-Token_0123456789abcdef";
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let set = stack.routeto("set-token", "--stage prod --overlap 5m --token-stdin").stdin(new).secret(new).json();
-    let until = set["old_token_until"].as_u64().unwrap_or_else(|| panic!("{set}"));
+    let entries = stack.world().stage("prod")["variables"]["validToken"].as_str().unwrap_or_default().to_owned();
+    let until: u64 = entries.rsplit(':').next().and_then(|until| until.parse().ok()).unwrap_or_else(|| panic!("{entries}"));
     assert!((before + 895..before + 1500).contains(&until), "{until} is not 15 minutes after {before}");
+    let status = stack.routeto("status", "").json();
+    assert!(set["old_token_until"].is_string());
+    assert_eq!(set["old_token_until"], status["stages"]["prod"]["old_token_until"]);
     stack.teardown();
 }
 
