@@ -183,6 +183,8 @@ pub struct Lock {
     /// The command that holds it.
     what: &'static str,
     number: u64,
+    /// It was taken from one who didn't give it back.
+    over: bool,
     /// Whether its stream was made; where making the group took the lock, the stream follows.
     made: bool,
     /// Streams of earlier locks, with their times of creation.
@@ -620,12 +622,18 @@ impl Lock {
             group: wanted.group.name.clone(),
             what: wanted.what,
             number,
+            over: matches!(seen.state, State::Held(_)),
             made,
             old: seen.streams.clone(),
             history: seen.history,
             held,
             lost: lost.clone(),
         }
+    }
+
+    /// Nobody came to an end under the lock since it was seen: it was free and nobody had it, or who had it left it behind.
+    pub fn nobody_ended_since(&self, seen: &Seen) -> bool {
+        seen.number().is_some_and(|last| last + 1 == self.number) && (seen.is_free() || self.over)
     }
 
     fn stream(&self) -> String {

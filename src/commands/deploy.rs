@@ -291,14 +291,18 @@ impl Work<'_> {
                 unproven.into_iter().map(|Unproven { failure, .. }| if wrong { Failure { now: None, ..failure } } else { failure }),
             );
             if wrong {
-                failures.push(self.go_back(done, name, args).await);
+                failures.push(self.go_back(begun, done, name, args).await);
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
     }
 
-    /// The stage as it is, where a deploy made that of it which was cut off: nobody is known to have wanted it to stay so.
-    async fn cut_off<'a>(&self, done: &'a Deployed, name: &str) -> Option<&'a StageState> {
+    /// The stage as it is, where a deploy made that of it which was cut off: nobody is known to have wanted it to stay so. Once the lock is held
+    /// it is certain that none has come to its end meanwhile, even where the history doesn't show its line yet.
+    async fn cut_off<'a>(&self, begun: &Begun<'_>, done: &'a Deployed, name: &str) -> Option<&'a StageState> {
+        if self.context.held().is_some_and(|lock| !lock.nobody_ended_since(&begun.lock)) {
+            return None;
+        }
         let state = done.planned.observed.stages.get(name)?;
         let stage = self.desired_stage(done, name)?;
         // A history that can't be read tells nothing.
@@ -306,7 +310,7 @@ impl Work<'_> {
     }
 
     /// Rolls a stage back whose new state gives wrong answers; says what became of it.
-    async fn go_back(&self, done: &mut Deployed, stage: &str, args: &cli::Deploy) -> Failure {
+    async fn go_back(&self, begun: &Begun<'_>, done: &mut Deployed, stage: &str, args: &cli::Deploy) -> Failure {
         let id = Id::new(Kind::Stage, stage);
         let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
         let seen = match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
@@ -315,7 +319,7 @@ impl Work<'_> {
                 return Failure::new(id.to_string(), "it is new, so there is nothing to go back to: it stays as it is")
                     .now("look at the function's log, then deploy again");
             }
-            _ => match self.cut_off(done, stage).await {
+            _ => match self.cut_off(begun, done, stage).await {
                 Some(state) => Some(state),
                 None => {
                     return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
@@ -338,6 +342,9 @@ impl Work<'_> {
         } else {
             let locked = async {
                 context.take_lock(aws, stack, &done.planned.account, "deploy", args.break_lock, None).await?;
+                if self.cut_off(begun, done, stage).await.is_none() {
+                    return Err(Failure::new(id.to_string(), "another command came to its end with it meanwhile").into());
+                }
                 back.await
             };
             context.under_lock(locked).await

@@ -310,13 +310,27 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
 #[test]
 fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_takes_it_back_if_it_is_wrong() {
     // nothing but a variable is another; and all that can be
-    for new in [YAML.replace("prefix: in/", "prefix: other/"), changed()] {
+    for (new, kill) in [(YAML.replace("prefix: in/", "prefix: other/"), false), (changed(), true)] {
         let proxy = Proxy::start(Emulator::shared());
         let stack = Stack::through(&proxy, YAML);
         stack.deploy();
         let old = variables(&stack);
         stack.rewrite(&new);
-        let killed = || proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", ""));
+        let killed = || {
+            let deploy = stack.routeto("deploy", "");
+            if !kill {
+                proxy.interrupted_after("apigateway:UpdateStage", deploy);
+                return;
+            }
+            // it leaves the lock behind
+            let gate = Gate::new();
+            proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::HoldAfter(gate.clone()));
+            let mut running = deploy.spawn();
+            assert!(gate.reached(Duration::from_secs(60)));
+            running.kill();
+            running.wait();
+            gate.open();
+        };
         killed();
         proxy.heal();
         let moved = variables(&stack);
@@ -360,6 +374,41 @@ fn a_stage_that_a_deploy_of_its_own_left_half_done_goes_back_with_the_others() {
     let back = output.stderr.matches(": its new state gave wrong answers, so it was rolled back to").count();
     assert_eq!(back, 2, "{}", output.stderr);
     assert_eq!(both(&stack), ["payments", "payments"]);
+    stack.teardown();
+}
+
+/// What looks cut off may be under way: the other one proves its work after all.
+#[test]
+fn a_stage_that_another_deploy_is_about_to_prove_does_not_go_back() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    stack.deploy();
+    stack.rewrite(&changed());
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::HoldAfter(gate.clone()));
+    let slow = stack.routeto("deploy", "").spawn();
+    assert!(gate.reached(Duration::from_secs(60)));
+    let moved = variables(&stack);
+    let other = Proxy::start(Emulator::shared());
+    wrong(&other);
+    let quick = hurried(stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", other.url()), &other).spawn();
+    // it probes, finds the stage wrong, and looks who has the lock
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let asks = || {
+        let calls = other.calls();
+        let probed = calls.iter().rposition(|call| call.service == "execute-api");
+        probed.is_some_and(|probed| calls[probed..].iter().any(|call| call.operation == "DescribeLogStreams"))
+    };
+    while !asks() {
+        assert!(Instant::now() < deadline, "it never wanted the lock");
+        thread::sleep(Duration::from_millis(50));
+    }
+    gate.open();
+    assert_eq!(slow.wait().status, 0);
+    let output = quick.wait();
+    assert_eq!(output.status, 1);
+    assert!(output.stderr.contains("it couldn't be rolled back: stage prod: another command came to its end"), "{}", output.stderr);
+    assert_eq!(variables(&stack), moved);
     stack.teardown();
 }
 
