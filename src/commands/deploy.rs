@@ -225,7 +225,8 @@ impl Work<'_> {
         if unproven.is_empty() || !can_invoke(self.aws) {
             return Ok(());
         }
-        self.prove(begun, done, &unproven, args).await?;
+        // The lock is taken only where a stage goes back, and then once for all of them.
+        self.context.under_lock(self.prove(begun, done, &unproven, args).boxed_local()).await?;
         self.remember(done, "deployed").await;
         Ok(())
     }
@@ -335,20 +336,17 @@ impl Work<'_> {
         }
         self.context.progress.step(&format!("rolling stage {stage} back"));
         let Work { context, aws, stack, .. } = *self;
-        let back = rollback::go_back(context, aws, stack, stage, rollback::Why::Wrong, seen);
-        // Where there was nothing else to do, nobody has taken it yet.
-        let back = if context.held().is_some() {
-            back.await
-        } else {
-            let locked = async {
+        let back = async {
+            // Where there was nothing else to do, nobody has taken it yet.
+            if context.held().is_none() {
                 context.take_lock(aws, stack, &done.planned.account, "deploy", args.break_lock, None).await?;
                 if self.cut_off(begun, done, stage).await.is_none() {
                     return Err(Failure::new(id.to_string(), "another command came to its end with it meanwhile").into());
                 }
-                back.await
-            };
-            context.under_lock(locked).await
+            }
+            rollback::go_back(context, aws, stack, stage, rollback::Why::Wrong, seen).await
         };
+        let back = back.await;
         context.progress.step_done();
         match back {
             Ok((_, back)) => {

@@ -355,26 +355,32 @@ fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_t
     }
 }
 
-/// The next deploy has the lock already, for the stage that it moves itself.
+/// Whether the next deploy has the lock already, for the stage that it moves itself, or takes it for both.
 #[test]
-fn a_stage_that_a_deploy_of_its_own_left_half_done_goes_back_with_the_others() {
-    let proxy = Proxy::start(Emulator::shared());
-    let yaml = YAML.replace("stages:", "stages:\n  test: { variables: { team: payments } }");
-    let stack = Stack::through(&proxy, &yaml);
-    stack.deploy();
-    let both = |stack: &Stack| {
-        let world = stack.world();
-        ["test", "prod"].map(|stage| world.stage(stage)["variables"]["team"].clone())
-    };
-    stack.rewrite(&yaml.replace("team: payments", "team: refunds"));
-    proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", "--stage test"));
-    assert_eq!(both(&stack), ["refunds", "payments"]);
-    wrong(&proxy);
-    let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    let back = output.stderr.matches(": its new state gave wrong answers, so it was rolled back to").count();
-    assert_eq!(back, 2, "{}", output.stderr);
-    assert_eq!(both(&stack), ["payments", "payments"]);
-    stack.teardown();
+fn stages_that_deploys_of_their_own_left_half_done_go_back_together() {
+    for cut_off in [&["test"][..], &["test", "prod"]] {
+        let proxy = Proxy::start(Emulator::shared());
+        let yaml = YAML.replace("stages:", "stages:\n  test: { variables: { team: payments } }");
+        let stack = Stack::through(&proxy, &yaml);
+        stack.deploy();
+        let both = || {
+            let world = stack.world();
+            ["test", "prod"].map(|stage| world.stage(stage)["variables"]["team"].clone())
+        };
+        stack.rewrite(&yaml.replace("team: payments", "team: refunds"));
+        for stage in cut_off {
+            proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", &format!("--stage {stage}")));
+            proxy.heal();
+        }
+        assert_eq!(both(), ["refunds", if cut_off.len() == 2 { "refunds" } else { "payments" }]);
+        wrong(&proxy);
+        let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
+        let back = output.stderr.matches(": its new state gave wrong answers, so it was rolled back to").count();
+        assert_eq!(back, 2, "{}", output.stderr);
+        assert_eq!(both(), ["payments", "payments"]);
+        assert_eq!(stack.routeto("status", "").json()["lock"], Value::Null);
+        stack.teardown();
+    }
 }
 
 /// What looks cut off may be under way: the other one proves its work after all.
