@@ -1,7 +1,7 @@
 //! A stage goes back to what it was, by hand or because its new state answers wrongly; what nobody can go back to is pruned.
 
 use crate::support::proxy::Gate;
-use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws, soon};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -323,10 +323,7 @@ fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_t
                 return;
             }
             // it leaves the lock behind
-            let gate = Gate::new();
-            proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::HoldAfter(gate.clone()));
-            let mut running = deploy.spawn();
-            assert!(gate.reached(Duration::from_secs(60)));
+            let (mut running, gate) = proxy.held_after("apigateway:UpdateStage", deploy);
             running.kill();
             running.wait();
             gate.open();
@@ -390,25 +387,17 @@ fn a_stage_that_another_deploy_is_about_to_prove_does_not_go_back() {
     let stack = Stack::through(&proxy, YAML);
     stack.deploy();
     stack.rewrite(&changed());
-    let gate = Gate::new();
-    proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::HoldAfter(gate.clone()));
-    let slow = stack.routeto("deploy", "").spawn();
-    assert!(gate.reached(Duration::from_secs(60)));
+    let (slow, gate) = proxy.held_after("apigateway:UpdateStage", stack.routeto("deploy", ""));
     let moved = variables(&stack);
     let other = Proxy::start(Emulator::shared());
     wrong(&other);
     let quick = hurried(stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", other.url()), &other).spawn();
     // it probes, finds the stage wrong, and looks who has the lock
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let asks = || {
+    soon("a look at the lock", || {
         let calls = other.calls();
-        let probed = calls.iter().rposition(|call| call.service == "execute-api");
-        probed.is_some_and(|probed| calls[probed..].iter().any(|call| call.operation == "DescribeLogStreams"))
-    };
-    while !asks() {
-        assert!(Instant::now() < deadline, "it never wanted the lock");
-        thread::sleep(Duration::from_millis(50));
-    }
+        let probed = calls.iter().rposition(|call| call.service == "execute-api")?;
+        calls[probed..].iter().any(|call| call.operation == "DescribeLogStreams").then_some(())
+    });
     gate.open();
     assert_eq!(slow.wait().status, 0);
     let output = quick.wait();

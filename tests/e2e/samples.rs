@@ -1,10 +1,8 @@
 //! `routeto test`: providers' samples through a deployed stage, read back. And the two others that reach from the laptop into the account: `dev
 //! --destinations aws` and `tail --from aws`.
 
-use crate::support::{Emulator, Proxy, Stack, aws, http, query, stack};
+use crate::support::{Emulator, Proxy, Stack, aws, http, query, soon, stack};
 use serde_json::{Value, json};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 const YAML: &str = r#"
 stack: NAME
@@ -83,18 +81,6 @@ fn samples_go_through_a_deployed_stage_and_what_is_stored_is_read_back() {
     stack.routeto("test", "--route /nowhere").fails(64, &["has no route `/nowhere`"]);
     stack.routeto("test", "--stage nowhere").fails(64, &["has no stage `nowhere`"]);
     stack.teardown();
-}
-
-/// What `probe` finds, within a minute: logs come late.
-fn soon<T>(what: &str, probe: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} didn't come");
-        sleep(Duration::from_millis(100));
-    }
 }
 
 #[test]

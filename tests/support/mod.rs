@@ -25,12 +25,26 @@ use rustix::process::{Pid, kill_process};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Sends a signal to a process that this one started and has not waited for yet. It has it when this returns.
 pub fn signal(child: u32, signal: Signal) {
     let id = i32::try_from(child).ok().and_then(Pid::from_raw).expect("an id of a process");
     kill_process(id, signal).expect("a child of this process can be signalled");
+}
+
+/// What `probe` finds, within a minute.
+pub fn soon<T>(what: &str, probe: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} didn't come");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Cargo's target directory, whatever it was set to.

@@ -5,7 +5,7 @@
 use super::Signal;
 use super::block_on;
 use super::emulator::{ACCOUNT, Emulator, REGION};
-use super::run::{Output, Routeto};
+use super::run::{Output, Routeto, Running};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -541,12 +541,18 @@ impl Proxy {
         *lock(&self.shared.quotas) = Some(Quotas::new(f64::from(speed)));
     }
 
-    /// Starts a command, interrupts it once this operation was carried out and before its answer came, and gives what it said.
-    pub fn interrupted_after(&self, operation: &'static str, command: Routeto) -> Output {
+    /// The command at the moment when `operation` was carried out for the first time and it doesn't know that yet; opening the gate tells it.
+    pub fn held_after(&self, operation: &'static str, command: Routeto) -> (Running, Gate) {
         let gate = Gate::new();
         self.fault(Which::Operation(operation, 1), What::HoldAfter(gate.clone()));
         let running = command.spawn();
         assert!(gate.reached(Duration::from_secs(60)), "{operation} was never called: {:?}", self.calls());
+        (running, gate)
+    }
+
+    /// Starts a command, interrupts it once this operation was carried out and before its answer came, and gives what it said.
+    pub fn interrupted_after(&self, operation: &'static str, command: Routeto) -> Output {
+        let (running, gate) = self.held_after(operation, command);
         running.interrupt();
         let interrupted = Instant::now();
         let output = running.wait();
