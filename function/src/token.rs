@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// Entries of a `validToken` that count. More than the old and the new token of a rotation, twice over, is a mistake.
-pub const MAX_ENTRIES: usize = 4;
+/// Entries of a `validToken` that count: a stage variable's 512 characters hold six hashes, each
+/// with an expiry.
+pub const MAX_ENTRIES: usize = 6;
 
 /// What the check of a token said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +28,37 @@ pub fn check(token: &[u8], valid: &[u8], now: u64) -> Verdict {
     if token.trim_ascii().is_empty() {
         return Verdict::Missing;
     }
+    let right = matches(token, valid, |until| now < until);
+    if right { Verdict::Right } else { Verdict::Wrong }
+}
+
+/// Whether `text` is one of the tokens of `valid`, expired or not. Takes the same time for every
+/// text of one length.
+#[must_use]
+pub fn is_listed(text: &[u8], valid: &[u8]) -> bool {
+    matches(text, valid, |_| true)
+}
+
+/// Whether one of the entries is of this token. `counts` says whether an expiry lies ahead.
+fn matches(token: &[u8], valid: &[u8], counts: impl Fn(u64) -> bool) -> bool {
     let given: [u8; 32] = Sha256::digest(token).into();
     let mut right = Choice::from(0);
     for entry in valid.split(|b| *b == b',').take(MAX_ENTRIES) {
-        let (digest, counts) = match entry.trim_ascii().strip_prefix(b"sha256:") {
-            Some(hash) => hash_entry(hash, now),
-            None => (Sha256::digest(entry.trim_ascii()).into(), !entry.trim_ascii().is_empty()),
+        let (digest, until) = match entry.trim_ascii().strip_prefix(b"sha256:") {
+            Some(hash) => hash_entry(hash),
+            None => {
+                let until = (!entry.trim_ascii().is_empty()).then_some(u64::MAX);
+                (Sha256::digest(entry.trim_ascii()).into(), until)
+            }
         };
-        right |= digest.ct_eq(&given) & Choice::from(u8::from(counts));
+        right |= digest.ct_eq(&given) & Choice::from(u8::from(until.is_some_and(&counts)));
     }
-    if bool::from(right) { Verdict::Right } else { Verdict::Wrong }
+    right.into()
 }
 
-/// The digest of `<hex>[:<expiry>]`, and whether it counts now. A misspelled one never does.
-fn hash_entry(text: &[u8], now: u64) -> ([u8; 32], bool) {
+/// The digest of `<hex>[:<expiry>]`, and until when it counts: `u64::MAX` where it has no expiry,
+/// `None` where it is misspelled.
+fn hash_entry(text: &[u8]) -> ([u8; 32], Option<u64>) {
     let mut digest = [0; 32];
     let mut parts = text.split(|b| *b == b':');
     let hex = parts.next().unwrap_or_default();
@@ -53,12 +71,7 @@ fn hash_entry(text: &[u8], now: u64) -> ([u8; 32], bool) {
             _ => good = false,
         }
     }
-    let live = match expiry {
-        None => true,
-        Some(None) => false,
-        Some(Some(expiry)) => now < expiry,
-    };
-    (digest, good && live)
+    (digest, expiry.unwrap_or(Some(u64::MAX)).filter(|_| good))
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -94,8 +107,10 @@ mod tests {
             ("token-b", format!("sha256:{b}:{},sha256:{a}", NOW + 60), Verdict::Right),
             ("token-b", format!("sha256:{b}:{},sha256:{a}", NOW - 60), Verdict::Wrong),
             ("token-b", format!("token-a, sha256:{b}"), Verdict::Right),
-            ("four", "one,two,three,four".into(), Verdict::Right),
-            ("five", "one,two,three,four,five".into(), Verdict::Wrong),
+            ("five", "one,two,three,four,five,six".into(), Verdict::Right),
+            ("six", "one,two,three,four,five,six".into(), Verdict::Right),
+            ("seven", "one,two,three,four,five,six,seven".into(), Verdict::Wrong),
+            ("one", "one,two,three,four,five,six,seven".into(), Verdict::Right),
             ("token-a", format!("sha256:{}", &a[..63]), Verdict::Wrong),
             ("token-a", format!("sha256:{a}0"), Verdict::Wrong),
             ("token-a", format!("sha256:{}g", &a[..63]), Verdict::Wrong),
@@ -116,6 +131,42 @@ mod tests {
             ("", String::new(), Verdict::Missing),
         ] {
             assert_eq!(check(token.as_bytes(), valid.as_bytes(), NOW), verdict, "{token} against {valid}");
+        }
+    }
+
+    /// What `set-token --overlap` writes at most: six hashes, five of them with an expiry.
+    #[test]
+    fn six_overlapping_tokens_fit_and_all_are_right_until_their_time_is_over() {
+        let tokens = ["t1", "t2", "t3", "t4", "t5", "t6"];
+        let entry = |(n, token): (usize, &&str)| match u64::try_from(n).unwrap() {
+            0 => format!("sha256:{}", hash(token)),
+            n => format!("sha256:{}:{}", hash(token), NOW + n),
+        };
+        let valid = tokens.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
+        assert!(valid.len() <= crate::destination::MAX_LENGTH, "{}", valid.len());
+        for (n, token) in tokens.iter().enumerate() {
+            let over = NOW + u64::try_from(n).unwrap();
+            assert_eq!(check(token.as_bytes(), valid.as_bytes(), NOW), Verdict::Right, "{token}");
+            let after = if n == 0 { Verdict::Right } else { Verdict::Wrong };
+            assert_eq!(check(token.as_bytes(), valid.as_bytes(), over), after, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_listed_whether_it_is_expired_or_not() {
+        let a = hash("token-a");
+        for (text, valid, listed) in [
+            ("token-a", format!("sha256:{a}"), true),
+            ("token-a", format!("sha256:{a}:{}", NOW - 60), true),
+            ("token-a", format!("one,two,three,four,five,sha256:{a}"), true),
+            ("token-a", "token-a".into(), true),
+            ("token-b", format!("sha256:{a}"), false),
+            (&a, format!("sha256:{a}"), false),
+            ("token-a", format!("sha256:{a}:x"), false),
+            ("", String::new(), false),
+            ("", ",".into(), false),
+        ] {
+            assert_eq!(is_listed(text.as_bytes(), valid.as_bytes()), listed, "{text} in {valid}");
         }
     }
 }
