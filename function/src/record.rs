@@ -6,7 +6,7 @@ use {
         answer::Refusal,
         destination::{Destination, Place, S3Format, SqsFormat},
         event::{Body, Event, EventError, Target},
-        json,
+        json, token,
     },
     bytes::Bytes,
     std::borrow::Cow,
@@ -120,15 +120,22 @@ fn named(event: &Event) -> Result<Option<Place>, Refusal> {
     if event.bucket.is_empty() {
         return Ok(None);
     }
-    let text = std::str::from_utf8(&event.bucket).ok().filter(|text| !holds_token(event, text));
-    text.and_then(|text| Place::parse(text).ok()).map(Some).ok_or(Refusal::Bucket)
+    let text = std::str::from_utf8(&event.bucket).map_err(|_| Refusal::Bucket)?;
+    // read first: what is read is short, and so is the work of looking for a token in it
+    let place = Place::parse(text).map_err(|_| Refusal::Bucket)?;
+    if holds_token(event, text) { Err(Refusal::Bucket) } else { Ok(Some(place)) }
 }
 
-/// Whether the text has the token in it, which was pasted into the wrong parameter then, and would stand in the key and in the log. A token shorter
-/// than routeto's own can be part of an honest word.
+/// Whether a token was pasted into the wrong parameter: it would stand in the key and in the log.
+///
+/// That is the token that was sent, anywhere in the text, unless it is shorter than routeto's own:
+/// then it can be part of an honest word. Or it is one of the stage's tokens, as the whole text or
+/// as one part of a path, which matters where no token is asked for.
 fn holds_token(event: &Event, text: &str) -> bool {
-    let token = event.token.as_deref().and_then(|token| std::str::from_utf8(token).ok()).unwrap_or_default();
-    token.len() >= 20 && text.contains(token)
+    let sent = event.token.as_deref().and_then(|token| std::str::from_utf8(token).ok());
+    let valid = event.valid_token.as_deref().unwrap_or_default();
+    let is_valid = |part: &str| token::is_listed(part.as_bytes(), valid);
+    sent.is_some_and(|sent| sent.len() >= 20 && text.contains(sent)) || is_valid(text) || text.split('/').any(is_valid)
 }
 
 /// The bucket and the prefix that the record goes to: the route's own, unless `?bucket=` names a place within it or within what the route allows.

@@ -216,6 +216,37 @@ async fn app_and_bucket_name_the_object_within_what_the_route_allows() {
     assert_eq!(post(&event.with("bucket", "bucket/SendGrid_").text()).await, (bucket, vec![]));
 }
 
+/// Where no token is asked for, whoever sends one all the same may put it into any parameter.
+#[tokio::test]
+async fn a_token_of_the_stage_as_app_or_bucket_is_refused_and_not_logged() {
+    let app = fail(400, "app must be 1 to 64 letters, digits, dots, underscores and dashes");
+    let bucket = fail(400, "bucket is not allowed on this route");
+    let shut = format!("sha256:{}", "0".repeat(64));
+    for valid in [VALID, TOKEN, &*format!("{shut},{VALID}:1700000000"), &*format!("{shut}:9,{VALID}:99999999999")] {
+        let event = |token: &str| Event::new("s3://bucket?token=none", b"{}").with("validToken", valid).with("token", token);
+        for sent in ["", "another"] {
+            for (field, value, answer) in [
+                ("app", TOKEN.to_string(), &app),
+                ("bucket", TOKEN.into(), &bucket),
+                ("bucket", format!("bucket/{TOKEN}"), &bucket),
+                ("bucket", format!("bucket/a/{TOKEN}/b"), &bucket),
+            ] {
+                // `post` looks for the token in the log
+                let (got, stored) = post(&event(sent).with(field, value.as_str()).text()).await;
+                assert_eq!((&got, stored.len()), (answer, 0), "{field}={value} {valid}");
+            }
+        }
+        for (field, value) in [("app", "left-token-0123456789"), ("bucket", "bucket/left-token-0123456789")] {
+            assert_eq!(post(&event("").with(field, value).text()).await.0, success());
+        }
+    }
+    // an old token beside the one that is sent
+    let both = format!("{VALID}:99999999999,new-token-0123456789");
+    let event = Event::new("s3://bucket", b"{}").with("validToken", both).with("token", "new-token-0123456789");
+    assert_eq!(post(&event.clone().with("app", TOKEN).text()).await, (app, vec![]));
+    assert_eq!(post(&event.text()).await.0, success());
+}
+
 #[tokio::test]
 async fn without_an_app_the_path_s_last_part_is_it() {
     let event = Event::new("s3://bucket", b"{}").without("app");
