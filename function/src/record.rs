@@ -9,7 +9,7 @@ use {
         json, token,
     },
     bytes::Bytes,
-    std::borrow::Cow,
+    std::{borrow::Cow, collections::HashSet, hash::Hash},
 };
 
 /// Bytes. Source: SQS's quota "Message size", since August 2025; a queue's own limit may be lower, and then SQS says so.
@@ -21,6 +21,11 @@ pub enum Record {
     Object { bucket: String, key: String, content_type: String, body: Bytes },
     Message { queue_url: String, body: String },
 }
+
+/// Headers that an envelope leaves out. The first two open the sender's doors, not the reader's.
+/// Content-Encoding doesn't hold any more: API Gateway inflates gzip and deflate before a template
+/// sees the body, lets identity through, and leaves the header as it was.
+const LEFT_OUT: [&str; 3] = ["authorization", "cookie", "content-encoding"];
 
 /// Why there is no record.
 #[derive(Debug, PartialEq, Eq)]
@@ -208,11 +213,10 @@ fn envelope(event: &Event, app: &str, time: u64, id: &str, takes: impl Fn(&str) 
 
     out.extend_from_slice(b",\"http-headers\":{");
     let mut first = true;
-    for (index, (name, value)) in event.headers.iter().enumerate() {
-        // these two open the sender's doors, not the reader's; of two with one name the later one counts, as in any JSON reader
-        if ["authorization", "cookie"].iter().any(|secret| name.eq_ignore_ascii_case(secret))
-            || event.headers[index + 1..].iter().any(|(later, _)| later == name)
-        {
+    // of two with one name the later one counts, as in any JSON reader
+    let last = last_of_each(event.headers.iter().map(|(name, _)| name.as_str()));
+    for ((name, value), last) in event.headers.iter().zip(last) {
+        if !last || LEFT_OUT.iter().any(|out| name.eq_ignore_ascii_case(out)) {
             continue;
         }
         if !std::mem::take(&mut first) {
@@ -232,6 +236,14 @@ fn envelope(event: &Event, app: &str, time: u64, id: &str, takes: impl Fn(&str) 
     Ok(out)
 }
 
+/// For each name, whether it is the last one of its kind. In one pass: there may be many.
+fn last_of_each<T: Eq + Hash>(names: impl DoubleEndedIterator<Item = T>) -> Vec<bool> {
+    let mut seen = HashSet::new();
+    let mut last: Vec<bool> = names.rev().map(|name| seen.insert(name)).collect();
+    last.reverse();
+    last
+}
+
 fn message(queue_url: &str, body: Vec<u8>) -> Result<Record, NoRecord> {
     if body.len() > MAX_MESSAGE {
         return Err(Refusal::TooLarge.into());
@@ -249,4 +261,47 @@ fn message(queue_url: &str, body: Vec<u8>) -> Result<Record, NoRecord> {
 /// Source: SendMessage's `MessageBody`: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF`.
 fn sqs_takes(text: &str) -> bool {
     !text.chars().any(|c| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use {
+        super::*,
+        std::{cell::Cell, hash::Hasher},
+    };
+
+    thread_local! {
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A name that counts how often it is compared.
+    struct Counted(usize);
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Counted {}
+
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn the_last_of_each_name_is_found_in_one_pass() {
+        let names = ["a", "b", "A", "a", "c", "b", "a"];
+        let last = [false, false, true, false, true, true, true];
+        assert_eq!(last_of_each(names.into_iter()), last);
+        assert_eq!(last_of_each(std::iter::empty::<&str>()), [false; 0]);
+
+        // each with each would be 200 million; a set compares a name with few others
+        let count = 20_000;
+        assert!(last_of_each((0..count).map(Counted)).into_iter().all(|last| last));
+        assert!(COMPARED.get() < 10 * count, "{} comparisons", COMPARED.get());
+    }
 }

@@ -57,6 +57,30 @@ async fn json_keeps_its_exact_text_in_an_envelope_and_as_a_body() {
     }
 }
 
+/// API Gateway inflated the body and left the header.
+#[tokio::test]
+async fn an_envelope_does_not_name_a_coding_that_the_body_no_longer_has() {
+    for (name, value) in [
+        ("Content-Encoding", "gzip"),
+        ("content-encoding", "deflate"),
+        ("CONTENT-ENCODING", "identity"),
+        ("Content-encoding", "x-gzip"),
+        ("content-Encoding", ""),
+    ] {
+        let headers = json!({"Content-Type": "application/json", name: value, "Host": "api.example"});
+        for (destination, body) in [("s3://bucket?format=envelope", &b"{}"[..]), (QUEUE, b"{}"), (QUEUE, b"\xff")] {
+            let (answer, stored) = post(&Event::new(destination, body).with("headers", headers.clone()).text()).await;
+            assert_eq!(answer, success());
+            let envelope = String::from_utf8(stored[0].1.clone()).unwrap();
+            assert!(envelope.ends_with(&format!(",{TAIL}")), "{envelope}");
+        }
+    }
+    // others whose names begin or end so are the sender's
+    let headers = json!({"X-Content-Encoding": "gzip", "Content-Encoding-2": "br"});
+    let (_, stored) = post(&Event::new(QUEUE, b"{}").with("headers", headers.clone()).text()).await;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&stored[0].1).unwrap()["http-headers"], headers);
+}
+
 #[tokio::test]
 async fn what_is_no_json_or_no_message_goes_in_base64() {
     // sqs takes no U+FFFF, as text that is; s3 takes all
