@@ -4,7 +4,7 @@
 //! nothing of the time that this invocation has left; so the loop here does both, and there is only one.
 
 use {
-    crate::record::Record,
+    crate::{hex, record::Record},
     aws_sdk_s3::{
         config::{BehaviorVersion, Credentials, Region, SharedHttpClient},
         error::{ProvideErrorMetadata, SdkError},
@@ -22,6 +22,7 @@ use {
         shared::IntoShared,
     },
     aws_smithy_types::retry::RetryConfig,
+    md5::{Digest, Md5},
     std::{
         error::Error,
         fmt,
@@ -193,22 +194,22 @@ impl Sinks {
             Record::Object { bucket, key, .. } => format!("s3://{bucket}/{key}"),
             Record::Message { queue_url, .. } => queue_url.clone(),
         };
-        let mut sent = false;
+        let mut reached = false;
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let left = until.duration_since(SystemTime::now()).unwrap_or_default();
             let patience = (left / 2).max(PATIENCE).min(left.max(SHORTEST_ATTEMPT));
-            let fault = match tokio::time::timeout(patience, self.attempt(record, sent)).await {
+            let fault = match tokio::time::timeout(patience, self.attempt(record, reached)).await {
                 Ok(Ok(())) => return Ok(Stored { place, attempts }),
                 Ok(Err(fault)) => fault,
                 Err(_) => {
                     let message = format!("no answer within {} ms", patience.as_millis());
-                    Fault { error: SinkError::Failed { kind: "NoAnswer", message }, again: true, sent: true }
+                    Fault { error: SinkError::Failed { kind: "NoAnswer", message }, again: true, reached: true }
                 }
             };
-            sent |= fault.sent;
+            reached |= fault.reached;
             // at least half of it: a pause of nothing is no pause
             let next = pause / 2 + pause.mul_f64(fastrand::f64() / 2.0);
             let left = until.duration_since(SystemTime::now()).unwrap_or_default();
@@ -225,28 +226,31 @@ impl Sinks {
         }
     }
 
-    /// One request. `sent`: whether an earlier one may have reached the service.
-    async fn attempt(&self, record: &Record, sent: bool) -> Result<(), Fault> {
+    /// One request. `reached`: whether an earlier one may have been carried out.
+    async fn attempt(&self, record: &Record, reached: bool) -> Result<(), Fault> {
         match record {
             Record::Object { bucket, key, content_type, body } => {
                 let put = self.s3.put_object().bucket(bucket).key(key).content_type(content_type).if_none_match("*");
                 match put.body(ByteStream::from(body.clone())).send().await {
-                    Ok(_) => Ok(()),
+                    Ok(put) => confirmed_by_s3(put.e_tag()),
                     // the key holds this invocation's id, so what is there is the PUT whose answer never came
-                    Err(error) if sent && status(&error) == Some(412) => Ok(()),
+                    Err(error) if reached && is_precondition_failed(&error) => Ok(()),
                     Err(error) => Err(fault(&error, |code, words| self.s3_fault(bucket, key, code, words))),
                 }
             }
             Record::Message { queue_url, body } => {
                 let send = self.sqs.send_message().queue_url(queue_url).message_body(body.as_str());
-                let sent = match self.elsewhere(queue_url) {
+                let answer = match self.elsewhere(queue_url) {
                     None => send.send().await,
                     Some(region) => {
                         let region = aws_sdk_sqs::config::Region::new(region.to_string());
                         send.customize().config_override(aws_sdk_sqs::Config::builder().region(region)).send().await
                     }
                 };
-                sent.map(drop).map_err(|error| fault(&error, |code, words| sqs_fault(queue_url, code, words)))
+                match answer {
+                    Ok(sent) => confirmed_by_sqs(body, sent.message_id(), sent.md5_of_message_body()),
+                    Err(error) => Err(fault(&error, |code, words| sqs_fault(queue_url, code, words))),
+                }
             }
         }
     }
@@ -342,6 +346,28 @@ fn partition(region: &str) -> &'static str {
     }
 }
 
+/// S3 answers a PutObject that it carried out with the object's ETag. A proxy's page, or a server
+/// that isn't S3, answers 200 as well.
+fn confirmed_by_s3(e_tag: Option<&str>) -> Result<(), Fault> {
+    match e_tag.map(|tag| tag.trim_matches('"')) {
+        None | Some("") => Err(Fault::unconfirmed("the answer has no ETag")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// SQS answers with the message's id and the MD5 of what it took. The SDK for Rust doesn't compare
+/// it with the body.
+fn confirmed_by_sqs(body: &str, id: Option<&str>, md5: Option<&str>) -> Result<(), Fault> {
+    if id.unwrap_or_default().is_empty() {
+        return Err(Fault::unconfirmed("the answer has no MessageId"));
+    }
+    match md5 {
+        Some(md5) if md5.eq_ignore_ascii_case(&hex(&Md5::digest(body))) => Ok(()),
+        Some(_) => Err(Fault::unconfirmed("SQS took another text (MD5OfMessageBody differs)")),
+        None => Err(Fault::unconfirmed("the answer has no MD5OfMessageBody")),
+    }
+}
+
 /// A service's error in our words.
 enum Named {
     Caller(SinkError),
@@ -362,8 +388,20 @@ impl Named {
 struct Fault {
     error: SinkError,
     again: bool,
-    /// Whether the request may have reached the service.
-    sent: bool,
+    /// Whether the service may have carried out the request.
+    reached: bool,
+}
+
+impl Fault {
+    /// An answer that is no failure, but doesn't say that the record is stored.
+    fn unconfirmed(why: &str) -> Self {
+        let message = format!(
+            "{why}, so the record may not be stored. Check whether a proxy or another service \
+             answers at the endpoint"
+        );
+        let error = SinkError::Failed { kind: "NotConfirmed", message };
+        Self { error, again: true, reached: true }
+    }
 }
 
 /// Names an SDK error. `name` gets the service's code, or the status where the answer had none, and its words.
@@ -377,8 +415,11 @@ where
         let message = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
         // a request that could not even be made will be no other the second time
         let again = !matches!(error, SdkError::ConstructionFailure(_));
-        return Fault { error: SinkError::Failed { kind, message: shorten(&message) }, again, sent: again && !connecting };
+        return Fault { error: SinkError::Failed { kind, message: shorten(&message) }, again, reached: again && !connecting };
     };
+    if (200..300).contains(&status) {
+        return Fault::unconfirmed(&format!("the answer (status {status}) can't be read"));
+    }
     let code = match error.code() {
         Some(code) => code.to_string(),
         None => status.to_string(),
@@ -388,13 +429,23 @@ where
         || throttled
         || matches!(status, 408 | 429)
         || matches!(code.as_str(), "RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted");
+    // "Requests that receive an InternalError response might not have processed" (S3's error best
+    // practices), so they may have been carried out. Throttling (503 SlowDown, too) refuses a
+    // request, and so does any answer below 500. If one of them is wrong, the 412 that follows makes
+    // a 503 and the sender sends again: two records, where the opposite mistake would lose one.
+    let reached = status >= 500 && !throttled;
     let error = match name(&code, &shorten(error.message().unwrap_or("nothing more"))) {
         Named::Caller(error) => error,
         Named::Ours { kind, message } => {
             SinkError::Failed { kind: if throttled { "Throttled" } else { kind }, message: format!("{message} (status {status})") }
         }
     };
-    Fault { error, again, sent: true }
+    Fault { error, again, reached }
+}
+
+/// S3's own 412, not a proxy's.
+fn is_precondition_failed<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    status(error) == Some(412) && error.code() == Some("PreconditionFailed")
 }
 
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {

@@ -4,8 +4,11 @@
 mod common;
 
 use {
-    common::{Event, ID, Reply, Server, TOKEN, environment, fail, invocation, json, ok, run, s3_error, sqs_error, sqs_ok, success},
-    routeto_function::{FunctionError, Settings, Sinks, handle},
+    common::{
+        Aws, Event, ID, Reply, Server, TOKEN, aws_stores, environment, fail, invocation, json, ok, run, s3_error, sqs_error, sqs_ok,
+        success,
+    },
+    routeto_function::{FunctionError, Settings, handle},
     std::time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -89,26 +92,110 @@ async fn what_may_pass_is_tried_again_until_it_works() {
     }
 }
 
+/// The error of an event that gets this reply only, and the number of its requests.
+async fn given_up_after(event: String, reply: Reply) -> (FunctionError, usize) {
+    let server = Server::new([reply]);
+    let short = invocation(Duration::from_millis(900));
+    let handled = handle(event.as_bytes(), &short, &server.sinks()).await;
+    (handled.answer.unwrap_err(), server.requests().len())
+}
+
 #[tokio::test]
-async fn a_412_counts_as_stored_only_if_this_invocation_sent_the_put_before() {
+async fn a_412_counts_as_stored_only_after_a_put_that_may_have_been_carried_out() {
     let exists = || s3_error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
-    // the answer was lost, or the server failed after it had stored
-    for first in [Reply::HangUp, s3_error(500, "InternalError", "x"), s3_error(503, "SlowDown", "x")] {
-        let server = Server::new([first, exists()]);
+    // the answer was lost or is no answer of S3's, or the server failed after it had stored
+    for first in [
+        vec![Reply::HangUp],
+        vec![Reply::Status(200, "<html></html>".into())],
+        vec![s3_error(500, "InternalError", "x")],
+        vec![Reply::Status(502, "<html></html>".into())],
+        vec![s3_error(503, "ServiceUnavailable", "x")],
+        // what was said to the next attempt doesn't undo the first
+        vec![Reply::HangUp, s3_error(503, "SlowDown", "x")],
+        vec![s3_error(500, "InternalError", "x"), s3_error(429, "TooManyRequests", "x")],
+    ] {
+        let attempts = first.len() + 1;
+        let server = Server::new(first.into_iter().chain([exists()]));
         assert_eq!(json(&run(&server.sinks(), &s3()).await.answer.unwrap()), success());
-        assert_eq!(server.requests().len(), 2);
+        assert_eq!(server.requests().len(), attempts);
     }
-    // nothing was sent before: somebody else's object
-    let server = Server::new([exists()]);
+    // nothing was sent before, or each of those was turned away: somebody else's object
+    for first in [
+        vec![],
+        vec![s3_error(429, "TooManyRequests", "x")],
+        vec![s3_error(503, "SlowDown", "Please reduce your request rate.")],
+        vec![s3_error(409, "ConditionalRequestConflict", "x")],
+        vec![s3_error(400, "RequestTimeout", "x"), s3_error(503, "SlowDown", "x")],
+    ] {
+        let attempts = first.len() + 1;
+        let server = Server::new(first.into_iter().chain([exists()]));
+        let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
+        let more = if attempts == 1 { String::new() } else { format!("; given up after {attempts} attempts") };
+        assert_eq!(
+            error,
+            FunctionError {
+                error_type: "KeyExists",
+                error_message: format!("s3://bucket/in/{KEY} is there already, and this invocation did not write it (status 412){more}"),
+            }
+        );
+        assert_eq!(server.requests().len(), attempts);
+    }
+    // a proxy's 412 is none of S3's
+    let server = Server::new([Reply::HangUp, Reply::Status(412, "<html></html>".into())]);
     let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
-    assert_eq!(
-        error,
-        FunctionError {
-            error_type: "KeyExists",
-            error_message: format!("s3://bucket/in/{KEY} is there already, and this invocation did not write it (status 412)"),
+    assert_eq!(error.error_message, "S3 answered 412: nothing more (status 412); given up after 2 attempts");
+}
+
+/// Each of these was taken for stored, whatever had answered.
+#[tokio::test]
+async fn an_answer_that_does_not_say_that_the_record_is_stored_is_tried_again_and_then_a_503() {
+    let html = "<html><body>Sign in to the network</body></html>";
+    let md5 = common::md5(b"another text");
+    let page = Reply::Header(200, "Content-Type", "text/html".into(), html.into());
+    let no_tag = "the answer has no ETag";
+    let no_id = "the answer has no MessageId";
+    let other = "SQS took another text (MD5OfMessageBody differs)";
+    let unread = "the answer (status 200) can't be read";
+    let mut given_up = Vec::new();
+    for (event, reply, why) in [
+        (s3(), page.clone(), no_tag),
+        (s3(), Reply::Status(200, String::new()), no_tag),
+        (s3(), Reply::Status(200, "{}".into()), no_tag),
+        (s3(), Reply::Status(204, String::new()), no_tag),
+        (s3(), Reply::Header(200, "ETag", "\"\"".into(), String::new()), no_tag),
+        (sqs(), page, unread),
+        (sqs(), Reply::Status(200, "{\"MessageId\":".into()), unread),
+        (sqs(), Reply::Status(200, String::new()), no_id),
+        (sqs(), Reply::Status(200, "{}".into()), no_id),
+        (sqs(), Reply::Status(202, "{}".into()), no_id),
+        (sqs(), Reply::Status(200, r#"{"MessageId":"","MD5OfMessageBody":"0"}"#.into()), no_id),
+        (sqs(), Reply::Status(200, r#"{"MessageId":"m"}"#.into()), "the answer has no MD5OfMessageBody"),
+        (sqs(), Reply::Status(200, r#"{"MessageId":"m","MD5OfMessageBody":""}"#.into()), other),
+        (sqs(), Reply::Status(200, format!(r#"{{"MessageId":"m","MD5OfMessageBody":"{md5}"}}"#)), other),
+    ] {
+        // once, and it works the second time
+        let server = Server::new([reply.clone(), ok()]);
+        let handled = run(&server.sinks(), &event).await;
+        assert_eq!(json(&handled.answer.unwrap()), success(), "{reply:?}");
+        assert_eq!(server.requests().len(), 2);
+        given_up.push((reply.clone(), why, tokio::spawn(given_up_after(event, reply))));
+    }
+    // always: the function's time goes by, and then it is an error
+    for (reply, why, task) in given_up {
+        let (error, attempts) = task.await.unwrap();
+        // A busy machine may not answer the last attempt in time.
+        if error.error_type != "NoAnswer" {
+            assert_eq!(error.error_type, "NotConfirmed", "{reply:?}");
+            assert_eq!(
+                error.error_message,
+                format!(
+                    "{why}, so the record may not be stored. Check whether a proxy or another service answers at the endpoint; \
+                     given up after {attempts} attempts"
+                )
+            );
         }
-    );
-    assert_eq!(server.requests().len(), 1);
+        assert!(attempts > 1, "{reply:?}");
+    }
 }
 
 #[tokio::test]
@@ -308,52 +395,38 @@ fn the_environment_is_lambdas() {
 /// A queue's region is in its URL. Seen from the signature: the request itself goes to AWS, which this machine can't reach.
 #[tokio::test]
 async fn a_queue_elsewhere_is_asked_for_where_it_is() {
-    use aws_smithy_runtime_api::{
-        client::{
-            http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn},
-            orchestrator::HttpRequest,
-            result::ConnectorError,
-        },
-        shared::IntoShared,
-    };
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Debug, Default)]
-    struct Seen(Arc<Mutex<Vec<String>>>);
-
-    impl aws_smithy_runtime_api::client::http::HttpConnector for Seen {
-        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-            let scope = request.headers().get("authorization").unwrap().split('/').nth(2).unwrap().to_string();
-            self.0.lock().unwrap().push(format!("{} {scope}", request.uri()));
-            HttpConnectorFuture::ready(Err(ConnectorError::user("seen".into())))
-        }
-    }
-
-    let seen = Seen::default();
-    let connector: SharedHttpConnector = seen.clone().into_shared();
-    let settings = Settings { s3_endpoint: None, sqs_endpoint: None, ..Settings::from_env(environment("")).unwrap() };
-    let sinks = Sinks::new(&settings, http_client_fn(move |_, _| connector.clone()));
+    let aws = Aws::new(aws_stores);
+    let sinks = aws.sinks("us-east-1");
     for url in [
         QUEUE,
         "https://sqs.eu-west-1.amazonaws.com/1/q",
+        "https://sqs.us-gov-west-1.amazonaws.com/1/q",
         "https://sqs.cn-north-1.amazonaws.com.cn/1/q",
         "s3://bucket",
         "s3://dotted.bucket",
     ] {
-        let short = invocation(Duration::from_millis(301));
-        assert!(handle(Event::new(url, b"{}").text().as_bytes(), &short, &sinks).await.answer.is_err());
+        let handled = run(&sinks, &Event::new(url, b"{}").text()).await;
+        assert_eq!(json(&handled.answer.unwrap()), success());
     }
-    let mut uris = seen.0.lock().unwrap().clone();
-    uris.dedup();
+    let requests = aws.requests.lock().unwrap();
+    let asked: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let scope = request.headers().get("authorization").unwrap().split('/').nth(2).unwrap();
+            format!("{} {scope}", request.uri())
+        })
+        .collect();
     let object = format!("{KEY}?x-id=PutObject us-east-1");
+    let own = "https://sqs.us-east-1.amazonaws.com/ us-east-1";
     assert_eq!(
-        uris,
+        asked,
         [
-            "https://sqs.us-east-1.amazonaws.com/ us-east-1".to_string(),
-            "https://sqs.eu-west-1.amazonaws.com/ eu-west-1".into(),
-            "https://sqs.cn-north-1.amazonaws.com.cn/ cn-north-1".into(),
-            format!("https://bucket.s3.us-east-1.amazonaws.com/{object}"),
-            format!("https://s3.us-east-1.amazonaws.com/dotted.bucket/{object}"),
+            own,
+            "https://sqs.eu-west-1.amazonaws.com/ eu-west-1",
+            "https://sqs.us-gov-west-1.amazonaws.com/ us-gov-west-1",
+            "https://sqs.cn-north-1.amazonaws.com.cn/ cn-north-1",
+            &format!("https://bucket.s3.us-east-1.amazonaws.com/{object}"),
+            &format!("https://s3.us-east-1.amazonaws.com/dotted.bucket/{object}"),
         ]
     );
     assert!(!TOKEN.is_empty());

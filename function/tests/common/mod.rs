@@ -2,7 +2,17 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "each test file uses its own part of it")]
 
 use {
+    aws_smithy_runtime_api::{
+        client::{
+            http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+            orchestrator::{HttpRequest, HttpResponse},
+        },
+        http::StatusCode,
+        shared::IntoShared,
+    },
+    aws_smithy_types::body::SdkBody,
     base64::{Engine, prelude::BASE64_STANDARD},
+    md5::{Digest, Md5},
     routeto_function::{Answer, Handled, Invocation, Settings, Sinks, handle},
     std::{
         collections::VecDeque,
@@ -45,6 +55,8 @@ impl Request {
 
 #[derive(Clone, Debug)]
 pub enum Reply {
+    /// As S3 or SQS answers what it stored.
+    Stored,
     Status(u16, String),
     /// With one header.
     Header(u16, &'static str, String, String),
@@ -54,9 +66,9 @@ pub enum Reply {
     Silence(Duration),
 }
 
-/// What S3 answers to a PUT.
+/// What S3 answers to a PUT, and SQS to a SendMessage.
 pub fn ok() -> Reply {
-    Reply::Status(200, String::new())
+    Reply::Stored
 }
 
 pub fn s3_error(status: u16, code: &str, message: &str) -> Reply {
@@ -67,7 +79,76 @@ pub fn s3_error(status: u16, code: &str, message: &str) -> Reply {
 }
 
 pub fn sqs_ok() -> Reply {
-    Reply::Status(200, r#"{"MessageId":"m-1","MD5OfMessageBody":"0"}"#.into())
+    Reply::Stored
+}
+
+fn stored(request: &Request) -> (u16, String, String) {
+    if request.method == "PUT" {
+        return (200, format!("ETag: \"{}\"\r\n", md5(&request.body)), String::new());
+    }
+    let md5 = md5(request.json()["MessageBody"].as_str().unwrap().as_bytes());
+    (200, String::new(), format!(r#"{{"MessageId":"m-1","MD5OfMessageBody":"{md5}"}}"#))
+}
+
+pub fn md5(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// AWS's own endpoints, as far as the function's side of the wire goes: keeps each request that
+/// would go there, and answers it.
+#[derive(Clone)]
+pub struct Aws {
+    pub requests: Arc<Mutex<Vec<HttpRequest>>>,
+    answer: fn(&HttpRequest) -> HttpResponse,
+}
+
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Aws")
+    }
+}
+
+impl HttpConnector for Aws {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = (self.answer)(&request);
+        self.requests.lock().unwrap().push(request);
+        HttpConnectorFuture::ready(Ok(answer))
+    }
+}
+
+impl Aws {
+    pub fn new(answer: fn(&HttpRequest) -> HttpResponse) -> Self {
+        Self { requests: Arc::default(), answer }
+    }
+
+    /// Sinks without an endpoint of their own, in this region.
+    pub fn sinks(&self, region: &str) -> Sinks {
+        let connector: SharedHttpConnector = self.clone().into_shared();
+        let lambda = Settings::from_env(environment("")).unwrap();
+        let settings = Settings { region: region.into(), ..lambda };
+        assert_eq!((&settings.s3_endpoint, &settings.sqs_endpoint), (&None, &None));
+        Sinks::new(&settings, http_client_fn(move |_, _| connector.clone()))
+    }
+}
+
+/// As S3 and SQS answer what they stored.
+pub fn aws_stores(request: &HttpRequest) -> HttpResponse {
+    let body = request.body().bytes().unwrap();
+    if request.method() == "PUT" {
+        return response(200, Some(("etag", "\"0\"")), "");
+    }
+    let message: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let md5 = md5(message["MessageBody"].as_str().unwrap().as_bytes());
+    response(200, None, &format!(r#"{{"MessageId":"m-1","MD5OfMessageBody":"{md5}"}}"#))
+}
+
+pub fn response(status: u16, header: Option<(&'static str, &str)>, body: &str) -> HttpResponse {
+    let body = SdkBody::from(body.to_owned());
+    let mut response = HttpResponse::new(StatusCode::try_from(status).unwrap(), body);
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, value.to_owned());
+    }
+    response
 }
 
 pub fn sqs_error(status: u16, code: &str, query_code: &str, message: &str) -> Reply {
@@ -140,12 +221,13 @@ fn serve(stream: TcpStream, requests: &Mutex<Vec<Request>>, replies: &Mutex<VecD
     let mut out = stream.try_clone().unwrap();
     let mut input = BufReader::new(stream);
     while let Some(request) = read_request(&mut input) {
-        requests.lock().unwrap().push(request);
         let reply = {
             let mut replies = replies.lock().unwrap();
             if replies.len() > 1 { replies.pop_front().unwrap() } else { replies.front().cloned().unwrap_or_else(ok) }
         };
+        requests.lock().unwrap().push(request.clone());
         let (status, header, body) = match reply {
+            Reply::Stored => stored(&request),
             Reply::Status(status, body) => (status, String::new(), body),
             Reply::Header(status, name, value, body) => (status, format!("{name}: {value}\r\n"), body),
             Reply::HangUp => return,
