@@ -6,7 +6,7 @@
 use {
     crate::{hex, record::Record},
     aws_sdk_s3::{
-        config::{BehaviorVersion, Credentials, Region, SharedHttpClient},
+        config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, SharedHttpClient},
         error::{ProvideErrorMetadata, SdkError},
         primitives::ByteStream,
     },
@@ -153,14 +153,20 @@ impl Sinks {
     #[must_use]
     pub fn new(settings: &Settings, http: SharedHttpClient) -> Self {
         let region = Region::new(settings.region.clone());
+        // A bucket with a default retention (Object Lock) takes no object without a checksum. The
+        // SDK sends a CRC32 in a header, since the body is in memory. Another store may not know
+        // these headers, so it gets none. Source: S3's API reference, PutObject, `Content-MD5`.
+        let checksum = match settings.s3_endpoint {
+            None => RequestChecksumCalculation::WhenSupported,
+            Some(_) => RequestChecksumCalculation::WhenRequired,
+        };
         let mut s3 = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(region.clone())
             .credentials_provider(settings.credentials.clone())
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
-            // the signature covers the body's SHA-256 already, and a store that isn't AWS's may not know the newer checksums
-            .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+            .request_checksum_calculation(checksum)
             .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(aws_sdk_s3::config::StalledStreamProtectionConfig::disabled());
         if let Some(endpoint) = &settings.s3_endpoint {
@@ -288,6 +294,16 @@ impl Sinks {
             "PreconditionFailed" => {
                 Named::ours("KeyExists", format!("s3://{bucket}/{key} is there already, and this invocation did not write it"))
             }
+            // "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with
+            // Object Lock parameters"
+            "InvalidRequest" => Named::ours(
+                "InvalidRequest",
+                format!(
+                    "S3 refuses the request: the bucket {bucket} may need a checksum with each \
+                     object (Object Lock). routeto sends one to AWS, but not to a custom endpoint. \
+                     S3 says: {words}"
+                ),
+            ),
             "KMS.DisabledException" | "KMS.NotFoundException" | "KMS.KMSInvalidStateException" => {
                 Named::ours("KmsUnusable", format!("the KMS key of the bucket {bucket} can't be used. S3 says: {words}"))
             }

@@ -5,8 +5,8 @@ mod common;
 
 use {
     common::{
-        Aws, Event, ID, Reply, Server, TOKEN, aws_stores, environment, fail, invocation, json, ok, run, s3_error, sqs_error, sqs_ok,
-        success,
+        Aws, Event, ID, Reply, Server, TOKEN, aws_stores, environment, fail, invocation, json, ok, response, run, s3_error, sqs_error,
+        sqs_ok, success,
     },
     routeto_function::{FunctionError, Settings, handle},
     std::time::{Duration, Instant, UNIX_EPOCH},
@@ -198,6 +198,37 @@ async fn an_answer_that_does_not_say_that_the_record_is_stored_is_tried_again_an
     }
 }
 
+/// A bucket with a default retention refuses each object without a checksum. It goes in a header:
+/// a trailer would need the body in chunks.
+#[tokio::test]
+async fn a_bucket_with_object_lock_takes_the_object_since_aws_gets_a_checksum() {
+    let aws = Aws::new(|request| match request.headers().get("x-amz-checksum-crc32") {
+        Some(_) => aws_stores(request),
+        None => response(
+            400,
+            None,
+            "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required</Message></Error>",
+        ),
+    });
+    let bytes: Vec<u8> = (0..=255).collect();
+    let event = Event::new("s3://bucket/in/", &bytes).text();
+    assert_eq!(json(&run(&aws.sinks("us-east-1"), &event).await.answer.unwrap()), success());
+
+    let requests = aws.requests.lock().unwrap();
+    assert_eq!(requests.len(), 1);
+    let (headers, body) = (requests[0].headers(), requests[0].body().bytes().unwrap());
+    assert_eq!(body, bytes);
+    // CRC-32 of the 256 bytes is 29058c73
+    assert_eq!(headers.get("x-amz-checksum-crc32"), Some("KQWMcw=="));
+    assert_eq!(headers.get("x-amz-sdk-checksum-algorithm"), Some("CRC32"));
+    assert!(headers.get("authorization").unwrap().contains("x-amz-checksum-crc32"));
+    assert_eq!(headers.get("if-none-match"), Some("*"));
+    assert_eq!(headers.get("content-length"), Some("256"));
+    for streamed in ["x-amz-trailer", "content-encoding", "transfer-encoding"] {
+        assert_eq!(headers.get(streamed), None);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_never_came_about_sent_nothing() {
     let started = Instant::now();
@@ -290,6 +321,15 @@ async fn what_can_not_pass_is_said_at_once_and_names_what_is_missing() {
             "WrongRegion",
             "the bucket bucket is not in the function's region us-east-1. S3 says: The bucket you are attempting to access must be addressed using the \
              specified endpoint. (status 301)"
+                .into(),
+        ),
+        (
+            s3(),
+            s3_error(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"),
+            "InvalidRequest",
+            "S3 refuses the request: the bucket bucket may need a checksum with each object (Object Lock). routeto sends one to AWS, but not to a \
+             custom endpoint. S3 says: Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
+             parameters (status 400)"
                 .into(),
         ),
         (s3(), s3_error(400, "ExpiredToken", "The provided token has expired."), "SinkFailed", "S3 answered ExpiredToken: The provided token has expired. (status 400)".into()),
