@@ -48,6 +48,18 @@ const MAX_WORDS: usize = 400;
 /// Source: https://www.amazontrust.com/repository/
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
+/// Region prefix, partition and DNS suffix. A region with none of these prefixes is in `aws`.
+/// Source: botocore's partitions.json (1.44).
+const PARTITIONS: [(&str, &str, &str); 7] = [
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
+];
+
 /// What the clients need to know of where they run.
 #[derive(Clone)]
 pub struct Settings {
@@ -263,12 +275,12 @@ impl Sinks {
 
     /// The queue's region, where it is another than the function's.
     fn elsewhere<'a>(&self, queue_url: &'a str) -> Option<&'a str> {
-        let (region, _) = queue_url.strip_prefix("https://sqs.")?.split_once(".amazonaws.com")?;
+        let (region, _) = queue(queue_url)?;
         (!self.custom_sqs && region != self.region).then_some(region)
     }
 
     fn s3_fault(&self, bucket: &str, key: &str, code: &str, words: &str) -> Named {
-        let partition = partition(&self.region);
+        let (partition, _) = partition(&self.region);
         let prefix = key.rsplit_once('/').map_or("", |(prefix, _)| prefix);
         let object = if prefix.is_empty() { format!("{bucket}/*") } else { format!("{bucket}/{prefix}/*") };
         match code {
@@ -347,19 +359,24 @@ fn kms_denied(queue: &str, words: &str) -> Named {
 /// `arn:aws:sqs:REGION:ACCOUNT:NAME` of `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`; the URL itself where it is not one of AWS's.
 fn queue_arn(url: &str) -> String {
     let parts = || {
-        let (region, rest) = url.strip_prefix("https://sqs.")?.split_once(".amazonaws.com")?;
-        let mut path = rest.split('/').skip(1);
-        Some(format!("arn:{}:sqs:{region}:{}:{}", partition(region), path.next()?, path.next()?))
+        let (region, path) = queue(url)?;
+        let mut path = path.split('/');
+        let (partition, _) = partition(region);
+        Some(format!("arn:{partition}:sqs:{region}:{}:{}", path.next()?, path.next()?))
     };
     parts().unwrap_or_else(|| url.to_string())
 }
 
-fn partition(region: &str) -> &'static str {
-    match region {
-        _ if region.starts_with("cn-") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
+/// The region and the path of `https://sqs.REGION.SUFFIX/ACCOUNT/NAME`; `None` of any other URL.
+fn queue(url: &str) -> Option<(&str, &str)> {
+    let (host, path) = url.strip_prefix("https://sqs.")?.split_once('/')?;
+    let (region, suffix) = host.split_once('.')?;
+    (suffix == partition(region).1).then_some((region, path))
+}
+
+/// The partition of a region, and the suffix of its services' host names.
+fn partition(region: &str) -> (&'static str, &'static str) {
+    PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix)).map_or(("aws", "amazonaws.com"), |(_, name, suffix)| (name, suffix))
 }
 
 /// S3 answers a PutObject that it carried out with the object's ETag. A proxy's page, or a server

@@ -442,6 +442,15 @@ async fn a_queue_elsewhere_is_asked_for_where_it_is() {
         "https://sqs.eu-west-1.amazonaws.com/1/q",
         "https://sqs.us-gov-west-1.amazonaws.com/1/q",
         "https://sqs.cn-north-1.amazonaws.com.cn/1/q",
+        "https://sqs.eusc-de-east-1.amazonaws.eu/1/q",
+        "https://sqs.us-iso-east-1.c2s.ic.gov/1/q",
+        "https://sqs.us-isob-east-1.sc2s.sgov.gov/1/q",
+        "https://sqs.eu-isoe-west-1.cloud.adc-e.uk/1/q",
+        "https://sqs.us-isof-south-1.csp.hci.ic.gov/1/q",
+        // no partition has its queues there
+        "https://sqs.eu-west-1.amazonaws.eu/1/q",
+        "https://sqs.cn-north-1.amazonaws.com/1/q",
+        "https://sqs.eu-west-1.amazonaws.com.example/1/q",
         "s3://bucket",
         "s3://dotted.bucket",
     ] {
@@ -465,9 +474,43 @@ async fn a_queue_elsewhere_is_asked_for_where_it_is() {
             "https://sqs.eu-west-1.amazonaws.com/ eu-west-1",
             "https://sqs.us-gov-west-1.amazonaws.com/ us-gov-west-1",
             "https://sqs.cn-north-1.amazonaws.com.cn/ cn-north-1",
+            "https://sqs.eusc-de-east-1.amazonaws.eu/ eusc-de-east-1",
+            "https://sqs.us-iso-east-1.c2s.ic.gov/ us-iso-east-1",
+            "https://sqs.us-isob-east-1.sc2s.sgov.gov/ us-isob-east-1",
+            "https://sqs.eu-isoe-west-1.cloud.adc-e.uk/ eu-isoe-west-1",
+            "https://sqs.us-isof-south-1.csp.hci.ic.gov/ us-isof-south-1",
+            own,
+            own,
+            own,
             &format!("https://bucket.s3.us-east-1.amazonaws.com/{object}"),
             &format!("https://s3.us-east-1.amazonaws.com/dotted.bucket/{object}"),
         ]
     );
     assert!(!TOKEN.is_empty());
+}
+
+/// What a reader of the log pastes into a policy.
+#[tokio::test]
+async fn an_arn_in_an_error_is_of_its_partition() {
+    let denied = |_: &_| response(403, None, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>");
+    let no_queue = |_: &_| response(400, Some(("x-amzn-query-error", "QueueDoesNotExist;Sender")), "{}");
+    for (region, suffix, partition) in [
+        ("eu-west-1", "amazonaws.com", "aws"),
+        ("us-gov-west-1", "amazonaws.com", "aws-us-gov"),
+        ("cn-north-1", "amazonaws.com.cn", "aws-cn"),
+        ("eusc-de-east-1", "amazonaws.eu", "aws-eusc"),
+        ("us-iso-east-1", "c2s.ic.gov", "aws-iso"),
+        ("us-isob-east-1", "sc2s.sgov.gov", "aws-iso-b"),
+        ("eu-isoe-west-1", "cloud.adc-e.uk", "aws-iso-e"),
+        ("us-isof-south-1", "csp.hci.ic.gov", "aws-iso-f"),
+    ] {
+        let queue = format!("https://sqs.{region}.{suffix}/123456789012/name");
+        for (sinks, event, arn) in [
+            (Aws::new(denied).sinks(region), s3(), format!("arn:{partition}:s3:::bucket/in/*")),
+            (Aws::new(no_queue).sinks(region), Event::new(&queue, b"{}").text(), format!("arn:{partition}:sqs:{region}:123456789012:name")),
+        ] {
+            let error = run(&sinks, &event).await.answer.unwrap_err();
+            assert!(error.error_message.contains(&format!(" {arn}")), "{}", error.error_message);
+        }
+    }
 }
