@@ -60,6 +60,13 @@ const PARTITIONS: [(&str, &str, &str); 7] = [
     ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
 ];
 
+/// Parts of the codes that mean throttling: `RequestThrottled`, `KmsThrottled`,
+/// `KMS.ThrottlingException` and `OverLimit` of SQS, `SlowDown` and `BandwidthLimitExceeded` of S3,
+/// and the names that AWS's services share.
+/// Source: `THROTTLING_ERRORS` of the crate aws-runtime; SQS's API reference, "Common errors".
+const THROTTLED: [&str; 7] =
+    ["Throttl", "SlowDown", "OverLimit", "LimitExceeded", "TooManyRequests", "ThroughputExceeded", "PriorRequestNotComplete"];
+
 /// What the clients need to know of where they run.
 #[derive(Clone)]
 pub struct Settings {
@@ -457,11 +464,11 @@ where
         Some(code) => code.to_string(),
         None => status.to_string(),
     };
-    let throttled = ["Throttl", "SlowDown", "OverLimit", "TooManyRequests", "RequestLimitExceeded"].iter().any(|word| code.contains(word));
+    let throttled = status == 429 || THROTTLED.iter().any(|word| code.contains(word));
     let again = status >= 500
         || throttled
-        || matches!(status, 408 | 429)
-        || matches!(code.as_str(), "RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted");
+        || status == 408
+        || matches!(code.as_str(), "RequestTimeout" | "BadDigest" | "ConditionalRequestConflict" | "OperationAborted");
     // "Requests that receive an InternalError response might not have processed" (S3's error best
     // practices), so they may have been carried out. Throttling (503 SlowDown, too) refuses a
     // request, and so does any answer below 500. If one of them is wrong, the 412 that follows makes

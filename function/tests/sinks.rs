@@ -74,6 +74,7 @@ async fn what_may_pass_is_tried_again_until_it_works() {
     for (event, replies) in [
         (s3(), vec![slow(), slow(), s3_error(500, "InternalError", "We encountered an internal error."), ok()]),
         (s3(), vec![s3_error(409, "ConditionalRequestConflict", "conflict"), ok()]),
+        (s3(), vec![s3_error(400, "BadDigest", "The CRC32 you specified did not match the calculated checksum."), ok()]),
         (s3(), vec![s3_error(400, "RequestTimeout", "Your socket connection was not read"), ok()]),
         (s3(), vec![Reply::Status(502, "<html>".into()), ok()]),
         (s3(), vec![Reply::HangUp, ok()]),
@@ -98,6 +99,49 @@ async fn given_up_after(event: String, reply: Reply) -> (FunctionError, usize) {
     let short = invocation(Duration::from_millis(900));
     let handled = handle(event.as_bytes(), &short, &server.sinks()).await;
     (handled.answer.unwrap_err(), server.requests().len())
+}
+
+/// In the words of each service, and of those that stand behind it.
+#[tokio::test]
+async fn throttling_is_tried_again_and_called_by_its_name() {
+    let mut given_up = Vec::new();
+    for (event, status, code, query_code) in [
+        (s3(), 503, "SlowDown", ""),
+        (s3(), 429, "TooManyRequests", ""),
+        (s3(), 509, "BandwidthLimitExceeded", ""),
+        (s3(), 400, "RequestLimitExceeded", ""),
+        (s3(), 400, "ThrottlingException", ""),
+        (s3(), 400, "KMS.ThrottlingException", ""),
+        (s3(), 400, "LimitExceededException", ""),
+        (s3(), 429, "", ""),
+        (sqs(), 403, "OverLimit", "OverLimit"),
+        (sqs(), 403, "OverLimit", "AWS.SimpleQueueService.OverLimit"),
+        (sqs(), 403, "RequestThrottled", "RequestThrottled"),
+        (sqs(), 400, "ThrottlingException", "Throttling"),
+        (sqs(), 400, "ThrottlingException", "ThrottlingException"),
+        (sqs(), 400, "KmsThrottled", "KMS.ThrottlingException"),
+        (sqs(), 400, "KmsThrottled", "KmsThrottled"),
+        (sqs(), 400, "RequestThrottledException", "RequestThrottledException"),
+        (sqs(), 400, "PriorRequestNotComplete", "PriorRequestNotComplete"),
+        (sqs(), 400, "ProvisionedThroughputExceededException", "ProvisionedThroughputExceededException"),
+        (sqs(), 429, "TooManyRequestsException", "TooManyRequestsException"),
+    ] {
+        let reply = match (code, query_code) {
+            ("", _) => Reply::Status(status, String::new()),
+            (_, "") => s3_error(status, code, "slower"),
+            _ => sqs_error(status, code, query_code, "slower"),
+        };
+        let server = Server::new([reply.clone(), reply.clone(), ok()]);
+        let handled = run(&server.sinks(), &event).await;
+        assert_eq!(json(&handled.answer.unwrap()), success(), "{reply:?}");
+        assert_eq!(server.requests().len(), 3);
+        given_up.push((reply.clone(), tokio::spawn(given_up_after(event, reply))));
+    }
+    for (reply, task) in given_up {
+        let (error, _) = task.await.unwrap();
+        // A busy machine may not answer the last attempt in time.
+        assert!(["Throttled", "NoAnswer"].contains(&error.error_type), "{reply:?} {error:?}");
+    }
 }
 
 #[tokio::test]
