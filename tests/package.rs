@@ -487,7 +487,7 @@ fn copy_cargo_home(to: &Path) {
 #[ignore = "builds the function from scratch, minutes"]
 fn the_real_function_is_small_and_the_same_from_two_places_and_two_cargo_homes() {
     let mut first = bench(Source::embedded());
-    first.options.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("routeto-cache");
+    first.options.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("routeto-cache/routeto");
     let mut second = bench(Source::embedded());
     second.options.cache = second.scratch.path().join("another/and a longer one");
     let home = second.scratch.path().join("another/home of cargo");

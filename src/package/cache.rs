@@ -1,5 +1,6 @@
 //! What is kept between runs, below one directory: `zips/` by what they were made from, `build/` for cargo, `toolchain.json`.
 //!
+//! The directory is routeto's alone and marked as such, since old files in it are removed: nothing is ever removed from one that isn't marked.
 //! Files appear whole or not at all. One build at a time; reading needs no lock.
 
 use super::{Cancel, Glibc, PLACE, interrupted};
@@ -19,20 +20,29 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// What the name of a file begins with that isn't whole yet.
+const TEMPORARY: &str = ".routeto-";
+
 /// How many zips are kept: a few stacks' architectures, and the way back from a change or two.
 const ZIPS: usize = 12;
 
-/// `ROUTETO_CACHE`, or `routeto` in the user's own cache directory (`$XDG_CACHE_HOME`, `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
+/// The file that marks a cache, so that backups leave it out. Source: bford.info/cachedir, "Cache Directory Tagging Specification".
+const TAG: &str = "CACHEDIR.TAG";
+/// What a marked directory's file begins with. The second line says whose it is: a cache of another tool is not ours.
+const MARK: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of routeto.\n";
+
+/// `routeto` in `ROUTETO_CACHE`, or in the user's own cache directory (`$XDG_CACHE_HOME`, `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
 pub fn directory(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
     let unknown = |what: String| Failure::new("the cache directory", what).now("set ROUTETO_CACHE to a directory that can be written");
     if let Some(own) = environment.get(&OsString::from("ROUTETO_CACHE")).filter(|own| !own.is_empty()) {
-        return std::path::absolute(own).map_err(|error| unknown(format!("ROUTETO_CACHE is no path: {error}")));
+        let own = std::path::absolute(own).map_err(|error| unknown(format!("ROUTETO_CACHE is no path: {error}")))?;
+        return Ok(own.join("routeto"));
     }
     let home = etcetera::base_strategy::choose_native_strategy().map_err(|error| unknown(error.to_string()))?;
     Ok(home.cache_dir().join("routeto"))
 }
 
-/// The cache directory; it exists.
+/// The cache directory; it exists and is marked.
 pub struct Cache(PathBuf);
 
 /// A zip as it is kept.
@@ -59,12 +69,40 @@ struct Note {
 }
 
 impl Cache {
+    /// # Errors
+    /// Where the directory can't be made, or has files that aren't routeto's.
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         let cache = Self(directory.to_owned());
+        fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
+        if !cache.is_marked() {
+            // Another routeto may have marked it meanwhile.
+            if !cache.could_be_ours().map_err(|error| unwritable(directory, &error))? && !cache.is_marked() {
+                let what = format!(
+                    "{} has files that aren't routeto's (it lacks routeto's {TAG}), and old files are removed from a cache",
+                    directory.display()
+                );
+                return Err(Failure::new(PLACE, what).now("set ROUTETO_CACHE to another directory: the cache is `routeto` in it"));
+            }
+            write_whole(&directory.join(TAG), MARK.as_bytes()).map_err(|error| unwritable(directory, &error))?;
+        }
         for made in [cache.zips(), cache.build()] {
             fs::create_dir_all(&made).map_err(|error| unwritable(&made, &error))?;
         }
         Ok(cache)
+    }
+
+    fn is_marked(&self) -> bool {
+        fs::read_to_string(self.0.join(TAG)).is_ok_and(|text| text.starts_with(MARK))
+    }
+
+    /// Whether an unmarked directory may become the cache: it is empty, or holds what a cache held before
+    /// there was a mark, the lock of its builds included, and nothing else.
+    fn could_be_ours(&self) -> io::Result<bool> {
+        let names: Vec<OsString> = fs::read_dir(&self.0)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
+        let known = |name: &OsString| ["zips", "build", "toolchain.json", "lock"].iter().any(|known| name == known);
+        let half_written = |name: &OsString| name.to_string_lossy().starts_with(TEMPORARY);
+        let (others, ours): (Vec<_>, Vec<_>) = names.iter().filter(|name| !half_written(name)).partition(|name| !known(name));
+        Ok(others.is_empty() && (ours.is_empty() || ours.iter().any(|name| *name == "lock")))
     }
 
     fn zips(&self) -> PathBuf {
@@ -126,8 +164,8 @@ impl Cache {
         for path in fs::read_dir(self.zips()).into_iter().flatten().flatten().map(|entry| entry.path()) {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("zip") => zips.push((path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH), path)),
-                Some("json") => {}
-                _ => drop(fs::remove_file(path)),
+                _ if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) => drop(fs::remove_file(path)),
+                _ => {}
             }
         }
         zips.sort();
@@ -181,7 +219,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 /// Writes beside `path` and moves it there, so that nobody ever sees half of it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".routeto-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
     #[cfg(unix)]
     {
@@ -261,11 +299,65 @@ mod tests {
     #[test]
     fn the_cache_is_where_routeto_cache_says_or_in_the_users_own() {
         let own = BTreeMap::from([("ROUTETO_CACHE".into(), "/somewhere/else".into())]);
-        assert_eq!(directory(&own).unwrap(), Path::new("/somewhere/else"));
+        assert_eq!(directory(&own).unwrap(), Path::new("/somewhere/else/routeto"));
         let relative = BTreeMap::from([("ROUTETO_CACHE".into(), "here".into())]);
-        assert_eq!(directory(&relative).unwrap(), std::env::current_dir().unwrap().join("here"));
+        assert_eq!(directory(&relative).unwrap(), std::env::current_dir().unwrap().join("here/routeto"));
         let empty = BTreeMap::from([("ROUTETO_CACHE".into(), "".into())]);
         assert!(directory(&empty).unwrap().ends_with("routeto"));
+    }
+
+    /// Every file below a directory, with its content.
+    fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                path if path.is_dir() => all.extend(files(&path)),
+                path => drop(all.insert(path.clone(), fs::read(path).unwrap())),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn files_of_the_users_outlive_a_cache_beside_them() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["zips/photos.tar", "zips/notes.txt", "zips/a.zip", "build/source/main.c", "build/target/program", "lock", "src/lib.rs"]
+        {
+            let path = scratch.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        let before = files(scratch.path());
+        let environment = BTreeMap::from([("ROUTETO_CACHE".into(), scratch.path().into())]);
+        let own = directory(&environment).unwrap();
+        let cache = Cache::open(&own).unwrap();
+        for i in 0..ZIPS + 2 {
+            cache.write(&format!("{i}"), &entry(&cache, &format!("{i}"), b"zip")).unwrap();
+        }
+        crate::package::Source::new([("Cargo.toml", "one")]).lay_down(&cache.build().join("source")).unwrap();
+        let after: BTreeMap<_, _> = files(scratch.path()).into_iter().filter(|(path, _)| !path.starts_with(&own)).collect();
+        assert_eq!(after, before);
+        assert!(fs::read_to_string(own.join(TAG)).unwrap().starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+        Cache::open(&own).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_other_files_is_never_taken_for_a_cache() {
+        // A checkout of a project called routeto, a cache of another tool, half of what a cache has.
+        for names in [&["Cargo.toml", "zips"][..], &[TAG], &["zips", "build"], &["lock", "zips", "notes"]] {
+            let scratch = tempfile::tempdir().unwrap();
+            names.iter().for_each(|name| fs::write(scratch.path().join(name), b"Signature: 8a477f597d28d172789f06886806bc55").unwrap());
+            let before = files(scratch.path());
+            let text = Cache::open(scratch.path()).map(|_| ()).unwrap_err().to_string();
+            assert!(text.contains("has files that aren't routeto's") && text.contains("ROUTETO_CACHE"), "{text}");
+            assert_eq!(files(scratch.path()), before, "{names:?}");
+        }
+        // What a cache was before it had a mark.
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(scratch.path().join("lock"), b"").unwrap();
+        fs::create_dir(scratch.path().join("zips")).unwrap();
+        Cache::open(scratch.path()).unwrap();
+        assert!(scratch.path().join(TAG).exists());
     }
 
     #[test]
@@ -275,7 +367,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "building the function: {}/zips can't be written: Not a directory (os error 20)\n  = help: set ROUTETO_CACHE to a directory that can be written",
+                "building the function: {} can't be written: File exists (os error 17)\n  = help: set ROUTETO_CACHE to a directory that can be written",
                 file.path().display()
             )
         );
