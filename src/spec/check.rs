@@ -2,7 +2,7 @@
 
 use super::{
     Pattern, S3Format, TokenRule,
-    draft::{DestinationDraft, RouteDraft, S3Draft, Spanned, StackDraft, StageDraft, TemplateDraft},
+    draft::{DestinationDraft, RouteDraft, S3Draft, Spanned, SqsDraft, StackDraft, StageDraft, TemplateDraft},
     load::JSON,
     names::{self, Problem, Rule},
     reader::Reader,
@@ -220,7 +220,7 @@ impl<'c> Checker<'c, '_> {
     /// What a dev token can reach must not be what prod keeps: so neither a queue nor a bucket of ours may serve two stages. A bucket
     /// that is the user's own (`existing: true`) may: its owner decided so, and prefixes keep the stages apart. A queue has no prefixes.
     fn shared_by_stages(&mut self, kind: &str, text: &Text, route: &RouteDraft, one: &StageDraft, two: &StageDraft) {
-        if route.s3().is_some_and(|s3| s3.existing) || !self.told.insert(("shared", text.span)) {
+        if route.s3().is_some_and(|s3| s3.existing != Some(false)) || !self.told.insert(("shared", text.span)) {
             return;
         }
         let help = match kind {
@@ -233,14 +233,18 @@ impl<'c> Checker<'c, '_> {
 
     fn needs(&self, stage: &StageDraft, route: &RouteDraft) -> Option<Needs> {
         Some(match route.destination.as_ref()? {
+            // What can't be read contradicts nothing: its own error is told.
+            DestinationDraft::S3(S3Draft { readable: false, .. }) | DestinationDraft::Sqs(SqsDraft { readable: false, .. }) => {
+                return None;
+            }
             DestinationDraft::S3(s3) => Needs {
-                existing: s3.existing,
+                existing: s3.existing?,
                 prefix: s3.prefix.as_ref().map_or_else(String::new, |prefix| self.on(stage, prefix)),
                 expire_after: s3.expire_after,
                 dead_letter: None,
             },
             DestinationDraft::Sqs(sqs) => Needs {
-                existing: sqs.existing,
+                existing: sqs.existing?,
                 prefix: String::new(),
                 expire_after: None,
                 dead_letter: sqs.dead_letter.as_ref().map(|dead| (dead.queue.as_ref().map(|queue| self.on(stage, queue)), dead.after)),
@@ -256,7 +260,7 @@ impl<'c> Checker<'c, '_> {
             _ => "write the same `existing` and `dead_letter` on both, or give each its own queue",
         };
         let message = format!(
-            "routes `{}` and `{}` share {kind} `{}` and say different things of it",
+            "routes `{}` and `{}` have conflicting settings for {kind} `{}`",
             other.path.value,
             route.path.value,
             super::shown(&text.written)
@@ -293,7 +297,7 @@ impl<'c> Checker<'c, '_> {
     fn allow_lists(&mut self) {
         let mut owners: BTreeMap<String, &StageDraft> = BTreeMap::new();
         for (stage, route) in self.each() {
-            if let Some(bucket) = route.s3().filter(|s3| !s3.existing).and_then(|s3| s3.bucket.as_ref()) {
+            if let Some(bucket) = route.s3().filter(|s3| s3.existing == Some(false)).and_then(|s3| s3.bucket.as_ref()) {
                 owners.entry(self.on(stage, bucket)).or_insert(stage);
             }
         }
@@ -344,7 +348,7 @@ impl<'c> Checker<'c, '_> {
                     let prefix = s3.prefix.as_ref().map(|prefix| on(&prefix.pattern)).unwrap_or_default();
                     for bucket in s3.bucket.iter().map(|bucket| on(&bucket.pattern)) {
                         arns.insert(format!("arn:aws-us-gov:s3:::{bucket}/{prefix}*"));
-                        keys.extend(s3.existing.then_some(bucket));
+                        keys.extend(s3.existing.unwrap_or(false).then_some(bucket));
                     }
                     for entry in s3.allow.iter().map(|entry| on(&entry.pattern)) {
                         arns.insert(format!("arn:aws-us-gov:s3:::{entry}/*"));
@@ -354,7 +358,7 @@ impl<'c> Checker<'c, '_> {
                 DestinationDraft::Sqs(sqs) => {
                     for queue in sqs.queue.iter().map(|queue| on(&queue.pattern)) {
                         arns.insert(format!("arn:aws-us-gov:sqs:{region}:{account}:{queue}"));
-                        keys.extend(sqs.existing.then_some(queue));
+                        keys.extend(sqs.existing.unwrap_or(false).then_some(queue));
                     }
                 }
             }

@@ -53,19 +53,26 @@ pub(super) enum DestinationDraft {
 #[derive(Debug)]
 pub(super) struct S3Draft {
     pub bucket: Option<Text>,
-    pub existing: bool,
+    /// `None` if what is written can't be read: then an error was told, and nothing that follows
+    /// from either meaning is.
+    pub existing: Option<bool>,
     pub prefix: Option<Text>,
     pub format: Spanned<S3Format>,
     pub allow: Vec<Text>,
     pub expire_after: Option<u32>,
+    /// Whether everything that other routes must agree with could be read.
+    pub readable: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct SqsDraft {
     pub queue: Option<Text>,
-    pub existing: bool,
+    /// As a bucket's.
+    pub existing: Option<bool>,
     pub dead_letter: Option<DeadLetterDraft>,
     pub format: SqsFormat,
+    /// As a bucket's.
+    pub readable: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +127,7 @@ impl DestinationDraft {
         Some(match self {
             Self::S3(s3) => Destination::S3(S3Destination {
                 bucket: s3.bucket.as_ref()?.pattern.clone(),
-                existing: s3.existing,
+                existing: s3.existing?,
                 prefix: s3.prefix.as_ref().map_or_else(|| Pattern(String::new()), |prefix| prefix.pattern.clone()),
                 format: s3.format.value,
                 allow: s3.allow.iter().map(|entry| entry.pattern.clone()).collect(),
@@ -128,7 +135,7 @@ impl DestinationDraft {
             }),
             Self::Sqs(sqs) => Destination::Sqs(SqsDestination {
                 queue: sqs.queue.as_ref()?.pattern.clone(),
-                existing: sqs.existing,
+                existing: sqs.existing?,
                 dead_letter: match &sqs.dead_letter {
                     None => None,
                     Some(dead) => Some(DeadLetter { queue: dead.queue.as_ref()?.pattern.clone(), after: dead.after? }),

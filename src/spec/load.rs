@@ -128,13 +128,17 @@ fn destination(reader: &mut Reader<'_>, fields: &Fields<'_>, path: &str) -> Opti
     match (fields.get("s3"), fields.get("sqs")) {
         (Some(item), None) => s3(reader, item).map(DestinationDraft::S3),
         (None, Some(item)) => sqs(reader, item).map(DestinationDraft::Sqs),
+        // A key that was meant as the destination was told by itself.
+        (None, None) if fields.names_another_destination() => None,
         (None, None) => {
             let help = "write `s3:` with a `bucket`, or `sqs:` with a `queue`, under it";
             reader.error(fields.at, format!("route `{}` has no destination", shown(path)), help);
             None
         }
         (Some(s3_item), Some(sqs_item)) => {
-            let help = "keep one of them; a second route can take the same POSTs to the other";
+            // The provider posts to one URL, so another route would not get the same POSTs.
+            let help = "keep one of them. To have each webhook in both: keep `s3` and let S3 notify a queue \
+                        (event notifications on the bucket), or keep `sqs` and let its worker write to S3";
             let (_, _) = (s3(reader, s3_item), sqs(reader, sqs_item));
             reader.error(sqs_item.key, format!("route `{}` has two destinations, `s3` and `sqs`", shown(path)), help);
             None
@@ -161,8 +165,9 @@ fn token(reader: &mut Reader<'_>, fields: &Fields<'_>, path: &str) -> TokenRule 
     rule
 }
 
-fn existing(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
-    fields.get("existing").and_then(|item| reader.boolean(item)).unwrap_or(false)
+/// `None` where what is written can't be read.
+fn existing(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<bool> {
+    fields.get("existing").map_or(Some(false), |item| reader.boolean(item))
 }
 
 fn s3(reader: &mut Reader<'_>, item: Item<'_>) -> Option<S3Draft> {
@@ -174,7 +179,9 @@ fn s3(reader: &mut Reader<'_>, item: Item<'_>) -> Option<S3Draft> {
         None => Spanned { value: S3Format::Raw, span: item.key },
     };
     let expire = fields.get("expire_after");
-    if let (true, Some(expire)) = (existing, expire) {
+    // Days. Source: S3 takes any positive number; a hundred years is past anybody's meaning.
+    let expire_after = expire.and_then(|item| reader.integer(item, 1..=36_500, " of days"));
+    if let (Some(true), Some(expire)) = (existing, expire) {
         untouched(reader, expire, "bucket");
     }
     Some(S3Draft {
@@ -185,8 +192,8 @@ fn s3(reader: &mut Reader<'_>, item: Item<'_>) -> Option<S3Draft> {
         prefix: fields.get("prefix").filter(|item| !item.node.is_null()).and_then(|item| reader.text(item, Allowed::All)),
         format,
         allow: fields.get("allow").map(|item| texts(reader, item)).unwrap_or_default(),
-        // Days. Source: S3 takes any positive number; a hundred years is past anybody's meaning.
-        expire_after: expire.and_then(|item| reader.integer(item, 1..=36_500, " of days")),
+        expire_after,
+        readable: existing.is_some() && expire.is_some() == expire_after.is_some(),
     })
 }
 
@@ -199,7 +206,9 @@ fn sqs(reader: &mut Reader<'_>, item: Item<'_>) -> Option<SqsDraft> {
     let fields = reader.fields(item, &SQS)?;
     let existing = existing(reader, &fields);
     let dead_letter = fields.get("dead_letter");
-    if let (true, Some(dead_letter)) = (existing, dead_letter) {
+    let dead = dead_letter.map(|item| self::dead_letter(reader, item));
+    let whole = |dead: &Option<DeadLetterDraft>| dead.as_ref().is_some_and(|dead| dead.queue.is_some() && dead.after.is_some());
+    if let (Some(true), Some(dead_letter)) = (existing, dead_letter) {
         untouched(reader, dead_letter, "queue");
     }
     Some(SqsDraft {
@@ -207,7 +216,8 @@ fn sqs(reader: &mut Reader<'_>, item: Item<'_>) -> Option<SqsDraft> {
             .required(&fields, "queue", &SQS, "name it: `queue: events-${stage}`")
             .and_then(|item| reader.text(item, Allowed::All)),
         existing,
-        dead_letter: dead_letter.and_then(|item| self::dead_letter(reader, item)),
+        readable: existing.is_some() && dead.as_ref().is_none_or(whole),
+        dead_letter: dead.flatten(),
         format: fields.get("format").and_then(|item| reader.choice(item, &FORMATS)).unwrap_or(SqsFormat::Envelope),
     })
 }
@@ -240,7 +250,7 @@ fn accept(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Spanned<String>> {
 }
 
 fn media_types(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Spanned<String>> {
-    let elements = reader.elements_meant(item, names::media_type_meant);
+    let elements = reader.elements_meant(item, names::media_types_meant);
     elements
         .into_iter()
         .filter_map(|item| {

@@ -111,13 +111,13 @@ fn whole_file(file: &Path, message: &str, help: &str) -> Diagnostic {
     }
 }
 
-/// Text of the user's for a message: control characters made visible, long text cut.
 /// Whether it has the form of a region's name, `us-east-1`.
 pub fn is_region(name: &str) -> bool {
     names::region(name).is_ok()
 }
 
-fn shown(text: &str) -> String {
+/// Text of the user's for a message: control characters made visible, long text cut.
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut shown: String =
         text.chars().take(MOST).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
@@ -168,6 +168,34 @@ pub enum Architecture {
 }
 
 impl Stack {
+    /// These stages in the file's order, which is the order in which they are shown everywhere.
+    /// Those that the file doesn't have come last.
+    pub fn in_order<'s>(&'s self, stages: &'s BTreeSet<String>) -> Vec<&'s String> {
+        let place = |name: &String| self.stages.iter().position(|stage| stage.name == *name).unwrap_or(usize::MAX);
+        let mut ordered: Vec<&String> = stages.iter().collect();
+        ordered.sort_by_key(|name| place(name));
+        ordered
+    }
+
+    /// By what a resource is sorted where resources are shown: its name, with its stage's place in
+    /// the file for the stage's name. Names end with the stage in most files; the last one counts.
+    pub fn order_key(&self, name: &str) -> String {
+        let bounded = |at: usize, stage: &str| {
+            let ends = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+            ends(name[..at].chars().next_back()) && ends(name[at + stage.len()..].chars().next())
+        };
+        let named = self.stages.iter().enumerate().filter_map(|(place, stage)| {
+            let stage = stage.name.as_str();
+            let (at, _) = name.rmatch_indices(stage).find(|(at, _)| bounded(*at, stage))?;
+            Some((at + stage.len(), stage.len(), place))
+        });
+        // Of `prod` and `eu-prod` the longer one is meant.
+        match named.max_by_key(|(end, length, _)| (*end, *length)) {
+            Some((end, length, place)) => format!("{}\u{1}{place:02}{}", &name[..end - length], &name[end..]),
+            None => name.to_owned(),
+        }
+    }
+
     /// The stages that `--stage` asks for, in the order of the file; all of them if it asks for none.
     ///
     /// The error is the text of a usage error, for the first name that is no stage of the file.

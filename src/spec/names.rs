@@ -290,10 +290,7 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
         return problem("has a parameter", "write the part before the `;` alone: only that counts, whatever comes behind it in a request");
     }
     if text.contains('*') {
-        return problem(
-            "is a wildcard",
-            "name the content types one by one: with a wildcard the function's own answers would count as binary and fail",
-        );
+        return problem("is a wildcard", ONE_BY_ONE);
     }
     let name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -303,10 +300,27 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
     match text.split_once('/') {
         Some((kind, subtype)) if name(kind) && name(subtype) => Ok(()),
         _ => match media_type_meant(text) {
+            _ if means_any(text) => problem("is not of the form type/subtype", ONE_BY_ONE),
             meant if meant != text => problem("is not of the form type/subtype", format!("write `{meant}`")),
             _ => problem("is not of the form type/subtype", "a content type looks like `multipart/form-data`"),
         },
     }
+}
+
+/// Why there is no route for every content type. Source: Amazon API Gateway Developer Guide,
+/// "Integration passthrough behaviors": a template is chosen by content type, without one a body is
+/// handed on as text; and "Content type conversions": `*/*` as binary makes every answer binary, too.
+const ONE_BY_ONE: &str = "list the content types that the provider sends, such as `[application/json, text/plain]`: \
+                          API Gateway chooses the template by content type, and has no catch-all that keeps the bytes";
+
+/// Whether a word stands for every content type.
+fn means_any(word: &str) -> bool {
+    matches!(word.to_lowercase().as_str(), "any" | "all" | "every" | "everything" | "anything" | "default" | "true") || word.contains('*')
+}
+
+/// What to write where one text stands instead of a list of content types.
+pub(super) fn media_types_meant(text: &str) -> String {
+    if means_any(text) { ONE_BY_ONE.to_owned() } else { format!("write `[{}]`", super::shown(media_type_meant(text))) }
 }
 
 /// The content type that somebody means by a word; the word itself if nobody knows.

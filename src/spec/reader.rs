@@ -5,7 +5,7 @@ use super::{
     names::{Problem, Rule},
     shown,
     suggest::{did_you_mean, listed, nearest, one_of},
-    text::{Piece, Placeholder, Text, pieces},
+    text::{self, Piece, Placeholder, Text, pieces},
     yaml::{Core, Entry, Fault, Node, Scalar, Span, Value},
 };
 use crate::diagnostic::{Diagnostic, Place, Severity};
@@ -69,6 +69,13 @@ pub(super) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
+    /// Whether a key that isn't known stands for a route's destination: a slip in `s3` or `sqs`, or
+    /// another service's name.
+    pub fn names_another_destination(&self) -> bool {
+        let meant = |key: &str| service(key).is_some() || matches!(nearest(key, ROUTE.keys.iter().copied()), Some("s3" | "sqs"));
+        self.entries.iter().any(|entry| !ROUTE.keys.contains(&entry.key.as_str()) && meant(&entry.key))
+    }
+
     pub fn get(&self, key: &str) -> Option<Item<'n>> {
         self.entries.iter().find(|entry| entry.key == key).map(Item::from)
     }
@@ -170,7 +177,7 @@ impl<'a> Reader<'a> {
         let entries = self.entries(item)?;
         for entry in entries.iter().filter(|entry| !section.keys.contains(&entry.key.as_str())) {
             let message = format!("unknown key `{}` in {}", shown(&entry.key), section.name);
-            self.error(entry.key_span, message, unknown_key_help(&entry.key, section));
+            self.error(entry.key_span, message, unknown_key_help(&entry.key, section, item.name));
         }
         Some(Fields { entries, at: item.key })
     }
@@ -178,7 +185,10 @@ impl<'a> Reader<'a> {
     /// A key that must be there.
     pub fn required<'n>(&mut self, fields: &Fields<'n>, key: &str, section: &Section, help: &str) -> Option<Item<'n>> {
         let item = fields.get(key);
-        if item.is_none() {
+        // A slip in its name was told, and is the same mistake.
+        let meant =
+            |entry: &Entry| !section.keys.contains(&entry.key.as_str()) && nearest(&entry.key, section.keys.iter().copied()) == Some(key);
+        if item.is_none() && !fields.entries.iter().any(meant) {
             self.error(fields.at, format!("`{key}` is missing in {}", section.name), help);
         }
         item
@@ -186,15 +196,15 @@ impl<'a> Reader<'a> {
 
     /// The elements of a list. Nothing written counts as an empty one.
     pub fn elements<'n>(&mut self, item: Item<'n>) -> Vec<Item<'n>> {
-        self.elements_meant(item, |text| text)
+        self.elements_meant(item, |text| format!("write `[{}]`", shown(text)))
     }
 
-    /// The same. Where one text stands instead of a list, the help says what the text was meant as.
-    pub fn elements_meant<'n>(&mut self, item: Item<'n>, meant: fn(&str) -> &str) -> Vec<Item<'n>> {
+    /// The same. `meant` says what to write where one text stands instead of a list.
+    pub fn elements_meant<'n>(&mut self, item: Item<'n>, meant: fn(&str) -> String) -> Vec<Item<'n>> {
         match &item.node.value {
             Value::List(nodes) => nodes.iter().map(|node| item.element(node)).collect(),
             Value::Scalar(Scalar { text, core: Core::Text }) => {
-                self.wrong_kind(item, "a list", format!("write `[{}]`", shown(meant(text))));
+                self.wrong_kind(item, "a list", meant(text));
                 Vec::new()
             }
             _ if item.node.is_null() => Vec::new(),
@@ -286,7 +296,14 @@ impl<'a> Reader<'a> {
         let mut good = true;
         for piece in pieces(written) {
             match piece {
-                Piece::Literal(text) => filled.push_str(text),
+                Piece::Literal(text) => match text::miswritten(text).filter(|_| allowed == Allowed::All) {
+                    None => filled.push_str(text),
+                    Some((slip, name)) => {
+                        let message = format!("`{}` is no placeholder", shown(slip));
+                        self.error(self.within(item.span(), slip), message, placeholder_help(name, item.name));
+                        good = false;
+                    }
+                },
                 Piece::Placeholder(Placeholder::Env(name), text) => match (self.world.env)(name).filter(|value| !value.is_empty()) {
                     Some(value) => filled.push_str(&value),
                     None => {
@@ -312,7 +329,7 @@ impl<'a> Reader<'a> {
         match placeholder {
             Placeholder::Open => self.error(span, "`${` without its `}`", "close it: `${stage}`"),
             Placeholder::Unknown(name) => {
-                self.error(span, format!("there is no placeholder `{}`", shown(text)), placeholder_help(name));
+                self.error(span, format!("there is no placeholder `{}`", shown(text)), placeholder_help(name, item.name));
             }
             _ => {
                 let message = format!("`{text}` can't stand in `{}`: it is one for all stages", shown(item.name));
@@ -378,7 +395,39 @@ fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-fn unknown_key_help(key: &str, section: &Section) -> String {
+/// Another service that somebody may want to send records to, as one says its name.
+fn service(key: &str) -> Option<&'static str> {
+    Some(match key.to_lowercase().replace(['-', '_'], "").as_str() {
+        "sns" | "topic" => "SNS",
+        "eventbridge" | "events" | "eventbus" | "bus" => "EventBridge",
+        "firehose" | "kinesisfirehose" => "Firehose",
+        "kinesis" | "stream" => "Kinesis",
+        "dynamodb" | "dynamo" | "table" => "DynamoDB",
+        "lambda" => "Lambda",
+        "stepfunctions" | "sfn" | "statemachine" => "Step Functions",
+        "kafka" | "msk" => "Kafka",
+        "http" | "https" | "url" | "forward" | "webhook" => "another URL",
+        _ => return None,
+    })
+}
+
+/// `name`: of the mapping that has the key; a stage's, in a stage.
+fn unknown_key_help(key: &str, section: &Section, name: &str) -> String {
+    if section.name == STAGE.name && matches!(key, "token" | "tokens" | "secret") {
+        let variable = format!("ROUTETO_TOKEN_{}", name.to_ascii_uppercase().replace('-', "_"));
+        return format!(
+            "each stage has a token of its own, and none is ever written into the file: set {variable} for the first deploy, \
+             or run `routeto set-token --stage {}`",
+            shown(name)
+        );
+    }
+    if section.name == ROUTE.name
+        && let Some(service) = service(key)
+    {
+        return format!(
+            "a route stores in `s3` or `sqs`; to go on to {service}, let the queue's worker or the bucket's event notifications pass records on"
+        );
+    }
     if nearest(key, section.keys.iter().copied()).is_none() {
         let homes: Vec<&str> = SECTIONS.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
         if !homes.is_empty() {
@@ -389,12 +438,31 @@ fn unknown_key_help(key: &str, section: &Section) -> String {
     did_you_mean(key, section.keys)
 }
 
-fn placeholder_help(name: &str) -> String {
-    const KNOWN: [&str; 4] = ["stage", "account", "region", "env.NAME"];
-    match nearest(name, KNOWN[..3].iter().copied()) {
+/// What to write for a placeholder that there isn't, in the value of this key.
+fn placeholder_help(name: &str, key: &str) -> String {
+    const KNOWN: &str = "there are `${stage}`, `${account}`, `${region}` and `${env.NAME}`, a variable of your shell when routeto runs";
+    const TIMES: [&str; 15] =
+        ["date", "time", "datetime", "timestamp", "now", "today", "year", "month", "day", "hour", "minute", "yyyy", "mm", "dd", "dt"];
+    if TIMES.contains(&name.to_lowercase().as_str()) {
+        let time = match key {
+            "prefix" => {
+                "a prefix has no date: it is the same for every record, and the time is in the rest of the key, `<prefix><app>_<time>_<id>`"
+            }
+            _ => "none is a date: a name is the same for every record",
+        };
+        return format!("{KNOWN}; {time}");
+    }
+    match name.strip_prefix("env.").filter(|name| text::is_variable(name)) {
+        Some(variable) => return format!("did you mean `${{env.{variable}}}`?"),
+        None => {}
+    }
+    match nearest(name, ["stage", "account", "region"]) {
         Some(known) => format!("did you mean `${{{known}}}`?"),
-        None if super::text::is_variable(name) => format!("for a variable of the environment write `${{env.{name}}}`"),
-        None => format!("known: {}", listed(&KNOWN.map(|name| format!("${{{name}}}")).each_ref().map(String::as_str))),
+        // The environment's own names are written so; anything else is more likely no variable at all.
+        None if text::is_variable(name) && !name.contains(|c: char| c.is_ascii_lowercase()) => {
+            format!("for a variable of the environment write `${{env.{name}}}`")
+        }
+        None => KNOWN.to_owned(),
     }
 }
 

@@ -58,6 +58,28 @@ fn placeholder(name: &str) -> Placeholder<'_> {
     }
 }
 
+/// A placeholder written as other tools write theirs, with its name: `$stage`, `$(stage)`, `{stage}`,
+/// `{{ stage }}`, `<stage>`. No name that AWS takes has such characters, so nothing is lost.
+pub(super) fn miswritten(text: &str) -> Option<(&str, &str)> {
+    let name_end = |from: &str| from.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).unwrap_or(from.len());
+    let enclosed = |open: &str, close: &str| {
+        let start = text.find(open)?;
+        let inside = &text[start + open.len()..];
+        let end = inside.find(close)?;
+        let name = inside[..end].trim();
+        (!name.is_empty() && name_end(name) == name.len()).then(|| (&text[start..start + open.len() + end + close.len()], name))
+    };
+    let plain = || {
+        let start = text.find('$')?;
+        let name = &text[start + 1..];
+        let name = &name[..name_end(name)];
+        let name = name.trim_end_matches('.');
+        (!name.is_empty()).then(|| (&text[start..start + 1 + name.len()], name))
+    };
+    let marks = [("$(", ")"), ("{{", "}}"), ("{", "}"), ("<", ">")];
+    marks.iter().find_map(|(open, close)| enclosed(open, close)).or_else(plain)
+}
+
 /// Whether an environment variable can have this name. Source: POSIX.1-2017, section 8.1.
 pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -80,5 +102,28 @@ impl Text {
 
     pub fn names_stage(&self) -> bool {
         self.written.contains("${stage}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_of_other_tools_are_seen_for_what_they_are() {
+        for (written, expected) in [
+            ("hooks-$stage", Some(("$stage", "stage"))),
+            ("hooks-$stage-x", Some(("$stage", "stage"))),
+            ("$(stage)-x", Some(("$(stage)", "stage"))),
+            ("x-{stage}", Some(("{stage}", "stage"))),
+            ("x-{{ stage }}-y", Some(("{{ stage }}", "stage"))),
+            ("x-<stage>", Some(("<stage>", "stage"))),
+            ("$env.TEAM.", Some(("$env.TEAM", "env.TEAM"))),
+            ("price-$", None),
+            ("a-{b c}", None),
+            ("plain/text.vtl", None),
+        ] {
+            assert_eq!(miswritten(written), expected, "{written}");
+        }
     }
 }
