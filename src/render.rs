@@ -334,21 +334,40 @@ fn diagnostic(path: &str, media: &str, file: Option<&Path>, error: &vtl::Error) 
 }
 
 /// Every template of the user's: whether it parses (a loaded stack's do), what is likely to go wrong, whether it makes JSON of a sample.
+/// What is the same of two routes or content types, because they share a file, is told once.
 ///
 /// # Errors
 /// Those that API Gateway would refuse.
 pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    check_routes(stack, stack.routes.values())
+}
+
+/// The same of one route's templates.
+///
+/// # Errors
+/// Those that API Gateway would refuse.
+pub fn check_route(stack: &Stack, route: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    check_routes(stack, stack.routes.get(route))
+}
+
+fn check_routes<'s>(stack: &'s Stack, routes: impl IntoIterator<Item = &'s Route>) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let (mut errors, mut warnings) = (vec![], vec![]);
+    let mut tell = |diagnostic: Diagnostic| {
+        let list = if diagnostic.severity == Severity::Error { &mut errors } else { &mut warnings };
+        if !list.contains(&diagnostic) {
+            list.push(diagnostic);
+        }
+    };
     let account = offline_account(stack);
     let set: Vec<Pairs> = stack.stages.iter().map(|stage| stage_variables(stack, &stage.name, &account, NO_TOKEN)).collect();
     let mut set: Vec<&str> = set.iter().flatten().map(|(name, _)| name.as_str()).chain([variable::PREVIOUS]).collect();
     set.sort_unstable();
     set.dedup();
-    for route in stack.routes.values() {
+    for route in routes {
         for (media, template) in &route.templates {
             let text = format!("{}{}", desired::prelude(route), template.text);
             match Template::parse(&text) {
-                Err(error) => errors.push(diagnostic(&route.path, media, Some(&template.file), &error)),
+                Err(error) => tell(diagnostic(&route.path, media, Some(&template.file), &error)),
                 Ok(parsed) => {
                     let mut lints = lint(&parsed);
                     lints.extend(lint_stage_variables(&parsed, &set));
@@ -357,11 +376,8 @@ pub fn check(stack: &Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
                         lints.retain(|lint| lint.kind != LintKind::Unescaped || !is_body(&lint.reference));
                     }
                     lints.sort_by_key(|lint| lint.place);
-                    warnings.extend(lints.into_iter().map(|lint| remark(&template.file, &text, lint)));
-                    match sample(stack, route, media) {
-                        Some(said) if said.severity == Severity::Error => errors.push(said),
-                        said => warnings.extend(said),
-                    }
+                    lints.into_iter().map(|lint| remark(&template.file, &text, lint)).for_each(&mut tell);
+                    sample(stack, route, media).into_iter().for_each(&mut tell);
                 }
             }
         }

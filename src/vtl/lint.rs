@@ -208,6 +208,9 @@ enum Taint {
     Raw,
     /// Escaped for JavaScript, not yet for JSON.
     JavaScript,
+    /// `$input.params()` as a whole. Its own keys are `path`, `querystring` and `header`, whatever the
+    /// caller sends; what is below them is the caller's.
+    Params,
 }
 
 struct Linter<'t> {
@@ -277,7 +280,9 @@ impl<'t> Linter<'t> {
                     let foreach = &tree[*foreach];
                     if let Some(list) = tree[foreach.arguments].get(2) {
                         self.expression(list);
-                        self.tainted[foreach.element as usize] = self.taint(list);
+                        // A loop over a map goes through its values.
+                        let taint = self.taint(list).map(|taint| if taint == Taint::Params { Taint::Raw } else { taint });
+                        self.tainted[foreach.element as usize] = taint;
                     }
                     self.block(foreach.body);
                 }
@@ -315,6 +320,9 @@ impl<'t> Linter<'t> {
             ast::INPUT => {
                 let first = steps.next()?;
                 match &first.kind {
+                    StepKind::Method(name, arguments) if self.text(*name) == "params" && self.tree[*arguments].is_empty() => {
+                        Some(Taint::Params)
+                    }
                     // JSON as a whole is safe where JSON is expected; inside a string it isn't.
                     StepKind::Property(name) if self.text(*name) == "body" => Some(Taint::Raw),
                     StepKind::Method(name, _) if matches!(self.text(*name), "path" | "params" | "json" | "getBody") => Some(Taint::Raw),
@@ -341,6 +349,13 @@ impl<'t> Linter<'t> {
             slot => self.tainted.get(slot as usize).copied().flatten(),
         };
         for step in steps {
+            if taint == Some(Taint::Params) {
+                taint = match &step.kind {
+                    StepKind::Method(name, _) if matches!(self.text(*name), "keySet" | "size" | "isEmpty" | "containsKey") => None,
+                    _ => Some(Taint::Raw),
+                };
+                continue;
+            }
             if let StepKind::Method(name, arguments) = &step.kind {
                 match self.text(*name) {
                     "replaceAll" | "replace" if taint == Some(Taint::JavaScript) && self.unescapes_apostrophe(*arguments) => return None,
@@ -365,7 +380,7 @@ impl<'t> Linter<'t> {
             Some(taint) if self.in_string => self.remark(
                 reference,
                 match taint {
-                    Taint::Raw => LintKind::Unescaped,
+                    Taint::Raw | Taint::Params => LintKind::Unescaped,
                     Taint::JavaScript => LintKind::Apostrophe,
                 },
             ),

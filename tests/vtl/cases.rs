@@ -156,4 +156,4 @@ const BELIEFS: usize = 27;
 const ERRORS: usize = 29;
 
 /// Templates that render and probably don't do what was meant.
-const LINTS: usize = 11;
+const LINTS: usize = 13;
