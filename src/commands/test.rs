@@ -87,7 +87,7 @@ struct Arrived {
 }
 
 pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
-    let stack = context.load_or_example(&args.stack)?.stack;
+    let stack = context.load_or_running_example(&args.stack)?.stack;
     let stages: Vec<&str> = match stack.select_stages(&args.stages.stages) {
         Ok(stages) => stages.into_iter().map(|stage| stage.name.as_str()).collect(),
         Err(what) => return Err(Error::Usage(Failure::new("--stage", what))),
@@ -134,7 +134,8 @@ pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
 }
 
-/// Each stage with each route, as the provider that was asked for, or as one for each content type that the route takes.
+/// Each stage with each route, as the provider that was asked for, or as one for each content type that the route takes:
+/// the one that the route is named after, where it posts that type.
 fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<Vec<Case<'a>>> {
     let usage = |place: &str, what: String, now: &str| Error::Usage(Failure::new(place, what).now(now));
     let routes: Vec<&Route> = match &args.route {
@@ -144,7 +145,7 @@ fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<V
     let providers = |route: &Route| -> Vec<Provider> {
         match args.provider {
             Some(provider) => Some(provider).filter(|provider| route.accept.contains(provider.media())).into_iter().collect(),
-            None => route.accept.iter().filter_map(|media| Provider::of(media)).collect(),
+            None => route.accept.iter().filter_map(|media| Provider::for_route(&route.path, media)).collect(),
         }
     };
     let all = stages.iter().flat_map(|stage| {

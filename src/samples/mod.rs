@@ -48,6 +48,19 @@ impl Provider {
         [Provider::SendgridEvents, Provider::SendgridInbound, Provider::Twilio].into_iter().find(|provider| provider.media() == media)
     }
 
+    /// Whose sample goes to a route as a media type: the provider's that the route is named after, if
+    /// it posts that type, else the one that stands for the type.
+    pub fn for_route(path: &str, media: &str) -> Option<Provider> {
+        let words = || path.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+        // `sendgrid` of `sendgrid-events`
+        let is_named = |provider: &&Provider| {
+            let name = provider.name();
+            let first = name.split('-').next().unwrap_or_default();
+            provider.media() == media && words().any(|word| word == first)
+        };
+        Provider::value_variants().iter().find(is_named).copied().or_else(|| Provider::of(media))
+    }
+
     pub fn sample(self) -> Sample {
         match self {
             // Source: twilio.com/docs/sendgrid/for-developers/tracking-events/event. The line breaks within are SendGrid's own and signed.
@@ -252,6 +265,27 @@ mod tests {
         assert_eq!(Provider::of("application/x-www-form-urlencoded"), Some(Provider::Twilio));
         assert_eq!(Provider::of("image/png"), None);
         assert_eq!(Provider::SendgridInbound.name(), "sendgrid-inbound");
+    }
+
+    #[test]
+    fn a_route_that_is_named_after_a_provider_gets_its_sample_where_it_takes_the_type() {
+        const JSON: &str = "application/json";
+        const FORM: &str = "application/x-www-form-urlencoded";
+        for (path, media, provider) in [
+            ("/github", JSON, Some(Provider::Github)),
+            ("/hooks/Stripe", JSON, Some(Provider::Stripe)),
+            ("/shopify-orders", JSON, Some(Provider::Shopify)),
+            ("/slack", FORM, Some(Provider::Slack)),
+            ("/twilio/sms", FORM, Some(Provider::Twilio)),
+            ("/sendgrid", "multipart/form-data", Some(Provider::SendgridInbound)),
+            // Not of a type that its provider posts, and not named after one.
+            ("/slack", JSON, Some(Provider::SendgridEvents)),
+            ("/github", FORM, Some(Provider::Twilio)),
+            ("/stripes", JSON, Some(Provider::SendgridEvents)),
+            ("/github", "image/png", None),
+        ] {
+            assert_eq!(Provider::for_route(path, media), provider, "{path} {media}");
+        }
     }
 
     #[test]
