@@ -1,8 +1,11 @@
 //! The command line: words in, a typed command out.
 
-use crate::samples::Provider;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use crate::{samples::Provider, spec::nearest};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "routeto", version, about = "One YAML file in, and your AWS account keeps every webhook.", max_term_width = 100)]
@@ -67,7 +70,7 @@ pub enum Command {
     Rollback(Rollback),
     /// Show what stands where, and what was changed by hand
     Status(Status),
-    /// Remove what carries the stack's tag; data are kept
+    /// Delete the stack's resources (buckets and queues that hold something are kept)
     Teardown(Teardown),
     /// Check the stack file and its templates; asks nobody
     Validate(Validate),
@@ -90,22 +93,29 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct StackArg {
-    /// The stack file, or the name of one in stacks/
-    #[arg(value_name = "STACK", default_value = DEFAULT_STACK)]
-    pub stack: PathBuf,
+    /// The stack file, or the name of one in stacks/ [default: stacks/routeto.yaml]
+    #[arg(value_name = "STACK")]
+    pub stack: Option<PathBuf>,
 }
 
-const DEFAULT_STACK: &str = "stacks/routeto.yaml";
+/// What is read where no file is named.
+pub const DEFAULT_STACK: &str = "stacks/routeto.yaml";
 
 impl StackArg {
-    /// No file was named, and there is none where one is looked for then.
+    /// As it was named, or the default.
+    pub fn path(&self) -> &Path {
+        self.stack.as_deref().unwrap_or(Path::new(DEFAULT_STACK))
+    }
+
+    /// No file was named, and the default isn't there. A named file that is missing is a mistake,
+    /// whatever its name.
     pub fn is_nowhere(&self) -> bool {
-        self.stack.as_os_str() == DEFAULT_STACK && !self.stack.exists()
+        self.stack.is_none() && !self.path().exists()
     }
 
     /// Another command about the same stack, to be pasted: `routeto deploy sendgrid-s3`.
     pub fn command(&self, verb: &str) -> String {
-        let stack = self.stack.display().to_string();
+        let stack = self.path().display().to_string();
         match stack.as_str() {
             DEFAULT_STACK => format!("routeto {verb}"),
             plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-._/~".contains(c)) => format!("routeto {verb} {plain}"),
@@ -210,9 +220,12 @@ pub struct Teardown {
     /// Delete buckets with objects and queues with messages, too
     #[arg(long)]
     pub delete_data: bool,
-    /// Don't ask. Nobody is asked where stdin is no terminal, as in a CI job
+    /// Skip the confirmation. Required where stdin isn't a terminal, as in a CI job
     #[arg(short, long)]
     pub yes: bool,
+    /// List what would be deleted and what would be kept, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Take the lock of a deploy that was killed
     #[arg(long)]
     pub break_lock: bool,
@@ -319,7 +332,7 @@ pub struct Test {
     /// Only this route; default: every route
     #[arg(long, value_name = "PATH")]
     pub route: Option<String>,
-    /// Whose sample; default: one for each content type that a route takes
+    /// Whose sample; default: one for each content type that a route takes, of the provider in the route's name if it posts that type
     #[arg(long, value_enum, value_name = "NAME")]
     pub provider: Option<Provider>,
     /// What is deployed, even if a `routeto dev` of the stack runs in this directory
@@ -339,6 +352,43 @@ pub struct Package {
     /// Where the zip goes; default: it stays in the cache, whose path is printed
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// What to type instead of a command that there isn't: other tools' words for the same, then a slip
+/// of the finger. clap's own tips go by letters alone and answer `destroy` with `deploy`.
+pub fn instead_of(word: &str) -> String {
+    let lower = word.to_lowercase();
+    let tip = match lower.as_str() {
+        "destroy" | "delete" | "remove" | "rm" | "down" | "undeploy" | "cleanup" | "purge" | "uninstall" => {
+            "`routeto teardown` deletes what deploy made; `routeto teardown --dry-run` lists it"
+        }
+        "up" | "apply" | "create" | "sync" | "push" | "publish" | "update" | "release" => "`routeto deploy` makes and updates the stack",
+        "diff" | "preview" | "changes" | "dry-run" => "`routeto plan` shows what deploy would do",
+        "ls" | "list" | "info" | "show" | "describe" | "state" | "history" | "outputs" | "url" | "urls" => {
+            "`routeto status` shows the stages, their URLs and the history"
+        }
+        "log" | "logs" | "watch" | "follow" => {
+            "`routeto tail` prints each record as it is stored; the function's own log is /aws/lambda/<stack>-<stage> in CloudWatch"
+        }
+        "run" | "start" | "serve" | "server" | "local" | "listen" => "`routeto dev` serves the stack on this machine",
+        "undo" | "revert" => "`routeto rollback --stage S` puts a stage back to what it was before",
+        "check" | "lint" | "verify" => "`routeto validate` checks the stack file and its templates",
+        "token" | "tokens" | "rotate" | "rotate-token" | "secret" => "`routeto set-token --stage S` gives a stage a new token",
+        "build" | "zip" | "compile" => "`routeto package` builds the function's zip",
+        "send" | "post" | "ping" | "trigger" => "`routeto test` posts what providers post",
+        "version" => "`routeto --version` prints it",
+        "init" | "new" => "there is no such step: write stacks/routeto.yaml (the README has one); `routeto dev` serves a built-in example",
+        _ => "",
+    };
+    if !tip.is_empty() {
+        return tip.to_owned();
+    }
+    let command = Cli::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    match nearest(&lower, names.iter().copied()) {
+        Some(name) => format!("did you mean `routeto {name}`?"),
+        None => format!("the commands are {}; `routeto --help` explains them", names.join(", ")),
+    }
 }
 
 /// `90s`, `30m`, `24h`, `7d`.
@@ -361,11 +411,35 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn other_tools_words_for_a_command_lead_to_the_command() {
+        for (word, wanted) in [
+            ("destroy", "`routeto teardown`"),
+            ("Destroy", "`routeto teardown`"),
+            ("ls", "`routeto status`"),
+            ("list", "`routeto status`"),
+            ("logs", "`routeto tail`"),
+            ("up", "`routeto deploy`"),
+            ("version", "`routeto --version`"),
+            ("init", "stacks/routeto.yaml"),
+            ("deploi", "did you mean `routeto deploy`?"),
+            ("roll-back", "did you mean `routeto rollback`?"),
+            ("xyzzy", "the commands are deploy, plan, set-token,"),
+        ] {
+            let said = instead_of(word);
+            assert!(said.contains(wanted), "{word}: {said}");
+            assert!(word == "deploi" || wanted.contains("deploy") || !said.starts_with("`routeto deploy"), "{word}: {said}");
+        }
+        // No word of ours is taken for another tool's.
+        for command in Cli::command().get_subcommands() {
+            assert!(instead_of(command.get_name()).starts_with("did you mean"), "{}", command.get_name());
+        }
     }
 
     #[test]

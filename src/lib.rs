@@ -26,9 +26,9 @@ pub mod vtl;
 use clap::{CommandFactory, FromArgMatches};
 use error::{Error, Failure};
 use futures_util::future::OptionFuture;
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write, process::ExitCode, time::Duration};
 
-/// Runs the command line and answers the process's exit code: the one place that prints an error.
+/// Runs the command line and answers the process's exit code.
 pub fn run() -> ExitCode {
     let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -67,22 +67,57 @@ pub fn run() -> ExitCode {
 
 /// Help and version were asked for; anything else is a wrong command line (64, as sysexits has it).
 fn refused(error: &clap::Error) -> ExitCode {
-    if let Some(failure) = in_our_words(error) {
-        let _ = writeln!(std::io::stderr(), "{}", Error::Usage(failure));
-        return ExitCode::from(64);
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
+    let json = asks_for_json(std::env::args_os());
+    match in_our_words(error) {
+        Some(failure) => fail(json, &Error::Usage(failure)),
+        None if json => {
+            let text = error.render().to_string();
+            let text = text.trim_end();
+            let what = text.strip_prefix("error: ").unwrap_or(text);
+            fail(json, &Error::Usage(Failure::new("the command line", what)))
+        }
+        None => {
+            let _ = error.print();
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// Whether a command line that clap refused has `--output json` in it.
+fn asks_for_json(args: impl IntoIterator<Item = OsString>) -> bool {
+    let args: Vec<OsString> = args.into_iter().take_while(|arg| arg != "--").collect();
+    let asked = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    args.iter().any(|arg| arg == "--output=json") || args.windows(2).any(asked)
 }
 
 /// What clap would say too much or too little of.
 fn in_our_words(error: &clap::Error) -> Option<Failure> {
+    use clap::error::{ContextKind, ContextValue};
     if may_hold_a_token(error) {
         let what = "an argument is too many; it isn't shown, since it could be a token";
         return Some(Failure::new("set-token", what).now(token::GIVE_ON_STDIN));
     }
-    asks_for_a_dry_run(error)
-        .then(|| Failure::new("--dry-run", "there is no such option").now("`routeto plan` shows what deploy would do, and changes nothing"))
+    let given = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if let Some(word) = given(ContextKind::InvalidSubcommand) {
+        let failure = Failure::new("routeto", format!("there is no command `{}`", spec::shown(word)));
+        return Some(failure.now(cli::instead_of(word)));
+    }
+    (given(ContextKind::InvalidArg) == Some("--dry-run")).then(|| {
+        let verb = std::env::args_os().find(|arg| arg == "deploy" || arg == "rollback");
+        let now = match verb.as_deref().and_then(|verb| verb.to_str()) {
+            Some("deploy") => "`routeto plan` shows what deploy would do, and changes nothing",
+            Some("rollback") => "`routeto status` shows what a rollback would restore, and changes nothing",
+            _ => "`plan` shows what `deploy` would do; `teardown --dry-run` lists what would be deleted",
+        };
+        Failure::new("--dry-run", "there is no such option").now(now)
+    })
 }
 
 /// clap repeats an argument that it can't place. One of `set-token`'s that is no option is likely to be the token.
@@ -95,12 +130,6 @@ fn may_hold_a_token(error: &clap::Error) -> bool {
         _ => false,
     };
     stray && std::env::args_os().any(|arg| arg == "set-token")
-}
-
-/// What the plan is called in other tools.
-fn asks_for_a_dry_run(error: &clap::Error) -> bool {
-    use clap::error::{ContextKind, ContextValue};
-    matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if text == "--dry-run")
 }
 
 /// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.
@@ -140,18 +169,44 @@ fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             context.progress.clear();
-            let code = error.exit_code();
-            let mut stderr = std::io::stderr().lock();
-            let _ = if context.report.json {
-                let mut event = serde_json::json!({"event": "error", "exit_code": code, "text": error.to_string()});
-                if let Error::Stack(diagnostics) = &error {
-                    event["diagnostics"] = diagnostics.iter().map(report::json::diagnostic).collect();
-                }
-                writeln!(stderr, "{event}")
-            } else {
-                writeln!(stderr, "{error}")
-            };
-            ExitCode::from(code)
+            fail(context.report.json, &error)
+        }
+    }
+}
+
+/// Prints why a command ended without doing its work, and answers the exit code: the one place
+/// that prints an error. For programs it is an event among the others on stderr, and on stdout the
+/// command's one object, unless it printed that already.
+fn fail(json: bool, error: &Error) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    if json {
+        let object = report::json::error(error);
+        let mut event = serde_json::json!({"event": "error"});
+        if let (Some(event), Some(error)) = (event.as_object_mut(), object["error"].as_object()) {
+            event.extend(error.clone());
+        }
+        let _ = writeln!(stderr, "{event}");
+        if !report::has_result() {
+            let _ = writeln!(std::io::stdout().lock(), "{object}");
+        }
+    } else {
+        let _ = writeln!(stderr, "{error}");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_command_line_is_answered_in_the_form_that_it_asks_for() {
+        let asks = |line: &str| asks_for_json(line.split_whitespace().map(OsString::from));
+        for line in ["routeto --output json deploi", "routeto plan --output=json --nope", "routeto plan --nope --output json"] {
+            assert!(asks(line), "{line}");
+        }
+        for line in ["routeto plan --output", "routeto plan --output text json", "routeto plan -- --output json", "routeto json"] {
+            assert!(!asks(line), "{line}");
         }
     }
 }

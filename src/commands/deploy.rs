@@ -68,7 +68,7 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         first => context.under_lock(work.under_lock(&begun, first, &args, tokens).boxed_local()).await?,
     };
     report(context, &stack, &stages, &aws, &done, &args, start)?;
-    for stage in stages.iter().filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage)) {
+    for stage in stack.in_order(&stages).into_iter().filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage)) {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         context
             .report
@@ -208,7 +208,8 @@ impl Work<'_> {
             _ => None,
         });
         let line = json!({
-            "what": outcome, "who": done.planned.account.caller, "commit": commit(), "stages": self.stages,
+            "what": outcome, "who": done.planned.account.caller, "commit": commit(),
+            "stages": self.stack.in_order(self.stages),
             "code": self.artifact.code_sha256, "api": api, "serving": serving,
             "changes": json::changes(&done.planned.plan, Some(&done.applied)), "routeto": env!("CARGO_PKG_VERSION"),
         });
@@ -267,7 +268,7 @@ impl Work<'_> {
         context.progress.step("probing every route");
         let progress = context.progress.clone();
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
-        let probed = futures_util::future::join_all(stages.iter().map(|name| {
+        let probed = futures_util::future::join_all(stack.in_order(stages).into_iter().map(|name| {
             let (url, token, tell) = (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
             // Whose requests a web ACL lets through is the user's affair.
             let web_acl = observed.stages.get(name).is_some_and(|state| state.web_acl);
@@ -487,7 +488,7 @@ fn report(
     let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if context.report.json {
         let mut all = Map::new();
-        for stage in stages {
+        for stage in stack.in_order(stages) {
             let url = invoke_url(account, &api, stage);
             let (deployment, version) = serving(done, stage);
             let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
@@ -505,7 +506,7 @@ fn report(
     } else {
         text(context, stack, stages, done, args, &api, seconds);
     }
-    for (stage, state) in stages.iter().filter_map(|stage| Some((stage, done.planned.observed.stages.get(stage)?))) {
+    for (stage, state) in stack.in_order(stages).into_iter().filter_map(|stage| Some((stage, done.planned.observed.stages.get(stage)?))) {
         let given = std::env::var(variable(stage)).ok().filter(|token| !token.is_empty());
         if given.is_some_and(|token| !token::is_shut(&state.valid_token) && !token::opens(&state.valid_token, &token)) {
             let name = variable(stage);
@@ -515,7 +516,7 @@ fn report(
             ));
         }
     }
-    for stage in stages.iter().filter(|stage| shut(stage) && needs_token(stack)) {
+    for stage in stack.in_order(stages).into_iter().filter(|stage| shut(stage) && needs_token(stack)) {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(is_set);
@@ -547,7 +548,7 @@ fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Depl
     for (key, why) in &done.applied.kept {
         lines.push(format!("kept: {}, {why}", key.id));
     }
-    for stage in stages {
+    for stage in stack.in_order(stages) {
         let url = invoke_url(&done.planned.account, api, stage);
         let token = done.tokens.get(stage).filter(|_| report.shows_tokens(args.show_token));
         lines.push(report.paint(Style::Bold, stage));

@@ -49,10 +49,9 @@ const LONGEST: Duration = Duration::from_millis(500);
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let Loaded { stack, warnings } = context.load_or_example(&args.stack)?;
     if args.stack.is_nowhere() {
-        context.report.note(&format!(
-            "there is no {} here: what is served is an example; start dev anew with a file of yours",
-            args.stack.stack.display()
-        ));
+        context
+            .report
+            .note(&format!("there is no {} here, so this is a built-in example: create one and restart dev", args.stack.path().display()));
     }
     let seen = contents(&args, &stack, BTreeMap::new());
     context.report.diagnostics(&warnings);
@@ -306,7 +305,7 @@ type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 fn files(args: &cli::Dev, stack: &Stack) -> Vec<PathBuf> {
     let templates = stack.routes.values().flat_map(|route| route.templates.values()).map(|template| template.file.clone());
-    std::iter::once(stack_path(&args.stack.stack)).chain(templates).collect()
+    std::iter::once(stack_path(args.stack.path())).chain(templates).collect()
 }
 
 /// Of the files that a stack has; those that are `known` already are not read.
@@ -451,7 +450,7 @@ impl Served<'_> {
             ready.prepare(&stack)?;
             Ok((live(home, given, stack, &ready.account)?, warnings))
         });
-        let name = file.stack.display();
+        let name = file.path().display();
         match loaded {
             Ok((live, warnings)) => {
                 // Those of before were told.
@@ -477,7 +476,7 @@ impl Served<'_> {
                 }
             }
             // The words of whoever named a wrong file on the command line would lead astray here.
-            Err(_) if !stack_path(&args.stack.stack).exists() => {
+            Err(_) if !stack_path(args.stack.path()).exists() => {
                 let gone = format!("{name} is gone; what it held last goes on being served\n  = help: put it back, and it is read again");
                 context.report.warning(&gone);
                 server.complain(Some(gone));

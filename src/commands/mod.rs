@@ -22,6 +22,7 @@ use crate::{
     },
     cli::{Cli, Command, FunctionZip, Global, StackArg, Stages},
     desired::{self, Inputs},
+    dev::running::{self, Running},
     diagnostic::{Diagnostic, Severity},
     error::{Error, Failure, Result},
     observed::{Account, Observed, Secret},
@@ -124,30 +125,60 @@ impl Context {
 
     /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
     pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
-        self.load_from(arg, read_stack)
+        self.load_from(arg, || no_stack_here(arg), crate::render::check)
     }
 
-    /// As [`Context::load_quietly`], for what goes on on this machine only: where no file is named and none is there, the example stack.
+    /// As [`Context::load_quietly`], for `dev`: where no file is named and none is there, the example.
     pub fn load_or_example(&self, arg: &StackArg) -> Result<Loaded> {
-        self.load_from(arg, |path| if arg.is_nowhere() { Ok(EXAMPLE.to_vec()) } else { read_stack(path) })
+        self.load_from(arg, || Ok(EXAMPLE.to_vec()), crate::render::check)
     }
 
-    fn load_from(&self, arg: &StackArg, read: impl FnOnce(&Path) -> Result<Vec<u8>>) -> Result<Loaded> {
+    /// As [`Context::load_quietly`], for what asks a running `dev`: the example is a stack only
+    /// while one serves it in this directory.
+    pub fn load_or_running_example(&self, arg: &StackArg) -> Result<Loaded> {
+        let directory = Path::new(running::DIRECTORY);
+        let serves = || running::is_held(directory) && Running::read(directory).is_ok_and(|it| it.is_some());
+        let example = || if serves() { Ok(EXAMPLE.to_vec()) } else { no_stack_here(arg) };
+        self.load_from(arg, example, crate::render::check)
+    }
+
+    /// As [`Context::load`], for what is about one route: only what concerns its templates is told.
+    pub fn load_for_route(&self, arg: &StackArg, route: Option<&str>) -> Result<Stack> {
+        let check = |stack: &Stack| match route {
+            Some(route) => crate::render::check_route(stack, route),
+            None => Ok(vec![]),
+        };
+        let Loaded { stack, mut warnings } = self.load_from(arg, || no_stack_here(arg), check)?;
+        // The stack file's own are `validate`'s.
+        let file = stack_path(arg.path());
+        warnings.retain(|warning| warning.file != file);
+        Ok(self.told(Loaded { stack, warnings }))
+    }
+
+    /// `without`: the text where no file is named and the default isn't there. `check`: what is to be
+    /// said of the templates.
+    fn load_from(
+        &self,
+        arg: &StackArg,
+        without: impl FnOnce() -> Result<Vec<u8>>,
+        check: impl FnOnce(&Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>>,
+    ) -> Result<Loaded> {
         if let Some(region) = self.global.region.as_deref().filter(|region| !spec::is_region(region)) {
             let failure = Failure::new("--region", format!("`{region}` is no region's name"));
             return Err(Error::Usage(failure.now("a region looks like `us-east-1`")));
         }
-        let path = stack_path(&arg.stack);
-        let bytes = read(&path)?;
+        let path = stack_path(arg.path());
+        let bytes = if arg.is_nowhere() { without()? } else { read_stack(&path)? };
         let region = self.global.region.clone();
         let world = World { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read(path), region: region.as_deref() };
         let mut loaded = spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
         // A template that API Gateway would refuse is refused here.
-        loaded.warnings.extend(crate::render::check(&loaded.stack).map_err(Error::Stack)?);
+        loaded.warnings.extend(check(&loaded.stack).map_err(Error::Stack)?);
         Ok(loaded)
     }
 
-    /// The stages that `--stage` asks for.
+    /// The stages that `--stage` asks for, for looking names up. What is shown is in the file's order:
+    /// [`Stack::in_order`].
     pub fn stages(&self, stack: &Stack, stages: &Stages) -> Result<BTreeSet<String>> {
         let selected = stack.select_stages(&stages.stages).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
         Ok(selected.into_iter().map(|stage| stage.name.clone()).collect())
@@ -346,6 +377,24 @@ fn stack_path(arg: &Path) -> PathBuf {
     let file = |ending: &str| Path::new("stacks").join(format!("{}.{ending}", arg.display()));
     let (yaml, yml) = (file("yaml"), file("yml"));
     if !yaml.exists() && yml.exists() { yml } else { yaml }
+}
+
+/// No file was named, and there is none where one is looked for then.
+fn no_stack_here(arg: &StackArg) -> Result<Vec<u8>> {
+    let path = arg.path();
+    let help = format!(
+        "routeto looked for {}; name another one, or create it (the README has one to begin with; `routeto dev` serves a built-in example)",
+        path.display()
+    );
+    Err(Error::Stack(vec![Diagnostic {
+        severity: Severity::Error,
+        file: path.to_owned(),
+        place: None,
+        source_line: None,
+        width: 1,
+        message: "there is no stack file here".into(),
+        help: Some(help),
+    }]))
 }
 
 pub fn read_stack(path: &Path) -> Result<Vec<u8>> {

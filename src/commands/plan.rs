@@ -15,7 +15,7 @@ pub async fn run(context: &Context, args: cli::PlanArgs) -> Result<u8> {
     if context.report.json {
         context.report.result(&json::plan(&stack.name, &aws.region, &planned.plan).to_string());
     } else {
-        context.report.result(&context.report.plan(&planned.plan));
+        context.report.result(&context.report.plan(&stack, &planned.plan));
     }
     Ok(if args.exit_code && !planned.plan.is_empty() { 2 } else { 0 })
 }

@@ -21,7 +21,7 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
             .unwrap_or_else(|error| Err(Failure::new("stdin", error.to_string()).into()));
     }
     let usage = |place: &str, what: String| Error::Usage(Failure::new(place, what));
-    let stack = context.told(context.load_or_example(&args.stack)?);
+    let stack = context.load_for_route(&args.stack, args.route.as_deref())?;
     let Some(route) = &args.route else {
         let paths: Vec<&str> = stack.routes.keys().map(String::as_str).collect();
         return Err(Error::Usage(Failure::new("render", "which route?").now(format!("give --route, one of {}", paths.join(", ")))));

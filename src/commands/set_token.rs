@@ -123,8 +123,8 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
 
 /// Somebody who gives the token as an argument names, by that, a stack file that isn't there. No message may repeat it.
 fn token_in_place_of_a_file(arg: &cli::StackArg) -> Option<Failure> {
-    let text = arg.stack.to_str()?;
-    let is_path = text.contains(['/', '.']) || super::stack_path(&arg.stack).exists();
+    let text = arg.path().to_str()?;
+    let is_path = text.contains(['/', '.']) || super::stack_path(arg.path()).exists();
     (!is_path && token::check(text).is_ok()).then(|| {
         Failure::new("set-token", "there is no stack file of the name that was given; it isn't shown, since it could be a token")
             .now(token::GIVE_ON_STDIN)

@@ -43,7 +43,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     };
     if context.report.json {
         let mut all = Map::new();
-        for stage in &stages {
+        for stage in stack.in_order(&stages) {
             all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage));
         }
         let changes = drift.as_ref().map_or(Value::Null, |drift| crate::report::json::plan(&stack.name, &aws.region, drift));
@@ -153,7 +153,7 @@ fn text(
         .flatten()
         .collect();
     let mut lines = vec![format!("stack {} in account {}, {}, API {}", stack.name, account.id, account.region, api.id)];
-    for stage in stages {
+    for stage in stack.in_order(stages) {
         lines.push(report.paint(Style::Bold, stage));
         let Some(state) = observed.stages.get(stage) else {
             lines.push("  not deployed".into());
@@ -206,7 +206,7 @@ fn text(
         }
         Some(drift) => {
             lines.push(format!("differs from the stack file; `{}` puts it right:", arg.command("deploy")));
-            lines.push(report.plan(drift).trim_end().to_owned());
+            lines.push(report.plan(stack, drift).trim_end().to_owned());
         }
     }
     lines.extend(past);

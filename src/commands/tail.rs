@@ -47,7 +47,7 @@ impl Wanted {
 
 /// Answers 130: nothing but a signal, or the end of what it listens to, ends it.
 pub async fn run(context: &Context, args: cli::Tail) -> Result<u8> {
-    let stack = context.load_or_example(&args.stack)?.stack;
+    let stack = context.load_or_running_example(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
     if let Some(route) = &args.route {
         stack.route(route).map_err(|what| Error::Usage(Failure::new("--route", what)))?;

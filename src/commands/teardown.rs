@@ -26,21 +26,31 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     let start = Instant::now();
     let stack = context.load_quietly(&args.stack)?.stack;
     let stages = context.stages(&stack, &args.stages)?;
+    let asks = !args.yes && !args.dry_run;
+    if asks && !can_ask(context) {
+        return Err(unconfirmed(&args));
+    }
     let aws = context.connect(&stack).await?;
     let named = stack.stages.iter().map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region))).collect();
     let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named } };
     let whole = args.stages.stages.is_empty();
     let what = match whole {
         true => format!("stack {}", stack.name),
-        false => format!("{} of stack {}", stages.iter().map(|stage| format!("stage {stage}")).collect::<Vec<_>>().join(", "), stack.name),
+        false => {
+            let named: Vec<String> = stack.in_order(&stages).into_iter().map(|stage| format!("stage {stage}")).collect();
+            format!("{} of stack {}", named.join(", "), stack.name)
+        }
     };
     let begun = Begun::new(&aws, observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true }).await?;
-    let asks = !args.yes && context.report.somebody_types();
-    // Where there is something to take away and nobody to ask, the lock is taken while the second wave is on its way.
-    let first = if begun.stands() && begun.lock.is_free() && !asks {
+    // Where there is something to delete and nothing to ask, the lock is taken while the second wave is on its way.
+    let first = if begun.stands() && begun.lock.is_free() && args.yes && !args.dry_run {
         None
     } else {
         let first = look.plan(&aws, &begun.account, begun.rest(&aws).await?).await?;
+        if args.dry_run && (context.report.json || !first.is_empty()) {
+            preview(context, &stack, &begun.account, &first);
+            return Ok(());
+        }
         if first.is_empty() {
             finish(context, &stack, &what, &begun.account, &first, &Applied::default(), start);
             return Ok(());
@@ -73,7 +83,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         if !plan.is_empty() && !plan.changes.iter().any(|change| change.key.id == group) {
             let line = json!({
                 "what": if applied.failed.is_empty() { "torn down" } else { "failed" }, "who": account.caller, "commit": commit(),
-                "stages": stages, "changes": json::changes(&plan, Some(&applied)), "routeto": env!("CARGO_PKG_VERSION"),
+                "stages": stack.in_order(&stages), "changes": json::changes(&plan, Some(&applied)), "routeto": env!("CARGO_PKG_VERSION"),
             });
             futures_util::join!(context.remember(&aws, &stack.name, &line), context.release());
         }
@@ -138,15 +148,39 @@ impl Look<'_> {
     }
 }
 
-/// Whether to go on: asked where somebody sits at a terminal. A CI job that says teardown means it.
-async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
-    if !context.report.terminal {
-        let failure = Failure::new("teardown", "stderr is no terminal, so the question whether to go on would be shown to nobody");
-        return Err(Error::Usage(failure.now("give --yes")));
+/// Whether a person is there to be asked. A job in CI, a script, or a pipe has nobody to say no.
+fn can_ask(context: &Context) -> bool {
+    context.report.stdin_terminal() && context.report.terminal
+}
+
+/// Nothing is deleted because nothing could be asked, with the two command lines that would do.
+fn unconfirmed(args: &cli::Teardown) -> Error {
+    let mut options: String = args.stages.stages.iter().map(|stage| format!(" --stage {stage}")).collect();
+    if args.delete_data {
+        options.push_str(" --delete-data");
     }
-    context.report.note(context.report.plan(plan).trim_end());
+    let command = args.stack.command("teardown");
+    let what = "nothing was deleted: it asks first, and stdin or stderr isn't a terminal (or CI is set)";
+    Error::Usage(
+        Failure::new("teardown", what)
+            .now(format!("`{command}{options} --yes` deletes without asking; `{command}{options} --dry-run` lists what that would be")),
+    )
+}
+
+/// `--dry-run`: the plan that would be asked about.
+fn preview(context: &Context, stack: &Stack, account: &Account, plan: &Plan) {
+    if context.report.json {
+        return context.report.result(&json::plan(&stack.name, &account.region, plan).to_string());
+    }
+    context.report.result(context.report.plan(stack, plan).trim_end());
+    context.report.note("dry run: nothing was changed");
+}
+
+/// Whether to go on.
+async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
+    context.report.note(context.report.plan(stack, plan).trim_end());
     let data = if delete_data { ", with everything stored in its buckets and queues" } else { "" };
-    let (report, question) = (context.report, format!("Remove this of stack {}{data}?", stack.name));
+    let (report, question) = (context.report, format!("Delete this of stack {}{data}?", stack.name));
     // Waiting for the answer must not keep Ctrl-C waiting.
     let answer = tokio::task::spawn_blocking(move || report.ask(&question)).await;
     let yes = answer.is_ok_and(|answer| answer);

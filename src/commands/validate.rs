@@ -1,4 +1,4 @@
-//! `routeto validate`: the stack file and its templates; asks nobody.
+//! `routeto validate`: the stack file and its templates, offline.
 
 use super::Context;
 use crate::{cli, error::Result, report::json::diagnostic, spec::Loaded};
@@ -21,11 +21,11 @@ pub fn run(context: &Context, args: cli::Validate) -> Result<()> {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         context.report.result(&format!(
             "{}: stack {} with {} and {}{}",
-            args.stack.stack.display(),
+            args.stack.path().display(),
             stack.name,
             count(stack.routes.len(), "route"),
             count(stack.stages.len(), "stage"),
-            if warnings.is_empty() { ", nothing to complain of".into() } else { format!(", {}", count(warnings.len(), "warning")) }
+            if warnings.is_empty() { ", no problems found".into() } else { format!(", {}", count(warnings.len(), "warning")) }
         ));
     }
     Ok(())

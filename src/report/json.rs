@@ -3,6 +3,7 @@
 use crate::{
     apply::Applied,
     diagnostic::{Diagnostic, Place, Severity},
+    error::{Error, Failure},
     plan::{Plan, Step, Verb},
 };
 use serde_json::{Map, Value, json};
@@ -41,6 +42,23 @@ pub fn diagnostic(diagnostic: &Diagnostic) -> Value {
     };
     let (line, column) = place.map(|Place { line, column }| (line, column)).unzip();
     json!({"severity": severity, "file": file.display().to_string(), "line": line, "column": column, "message": message, "help": help})
+}
+
+/// Why a command ended without doing its work: `{"version":1,"error":{"exit_code","text",…}}`. `text` is what a person reads; the same in parts is
+/// `failures`, `[{"place","what","help"}]`, or for a file of the user's `diagnostics`, as [`diagnostic`] has them.
+pub fn error(error: &Error) -> Value {
+    let mut object = json!({"exit_code": error.exit_code(), "text": error.to_string()});
+    match error {
+        Error::Stack(diagnostics) => object["diagnostics"] = diagnostics.iter().map(diagnostic).collect(),
+        Error::Usage(failure) | Error::Interrupted(failure) => object["failures"] = json!([self::failure(failure)]),
+        Error::Failed(failures) => object["failures"] = failures.iter().map(failure).collect(),
+    }
+    json!({"version": VERSION, "error": object})
+}
+
+fn failure(failure: &Failure) -> Value {
+    let Failure { place, what, now } = failure;
+    json!({"place": place, "what": what, "help": now})
 }
 
 /// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]}}`.

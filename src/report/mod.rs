@@ -13,7 +13,10 @@ use crate::{
 };
 use std::{
     io::{ErrorKind, IsTerminal, Write},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Why a result didn't reach stdout, if one didn't: a full disk, say. A closed pipe is the reader's choice and doesn't count.
@@ -22,6 +25,14 @@ static LOST: OnceLock<std::io::Error> = OnceLock::new();
 /// What kept a result from being written. A command whose result is lost has failed.
 pub fn lost_result() -> Option<&'static std::io::Error> {
     LOST.get()
+}
+
+/// Whether a result was printed.
+static RESULT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the command has printed its result, or the first of several.
+pub fn has_result() -> bool {
+    RESULT.load(Ordering::Relaxed)
 }
 
 /// A line on stderr, written at once: stderr has no buffer, so each piece of a formatted line would be a call of the kernel's.
@@ -91,6 +102,7 @@ impl Report {
 
     /// A result.
     pub fn result(&self, text: &str) {
+        RESULT.store(true, Ordering::Relaxed);
         let mut out = std::io::stdout().lock();
         let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
         if let Err(error) = written
@@ -142,8 +154,8 @@ impl Report {
         tell(&event.to_string());
     }
 
-    /// Whether a person sits at stdin.
-    pub fn somebody_types(&self) -> bool {
+    /// Stdin is a terminal at which a person types; a CI system may lend one.
+    pub fn stdin_terminal(&self) -> bool {
         std::io::stdin().is_terminal() && !in_ci()
     }
 

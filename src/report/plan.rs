@@ -4,16 +4,17 @@ use super::{Report, Style};
 use crate::{
     plan::{Action, Change, Difference, Plan, Step, Verb},
     resource::Kind,
+    spec::Stack,
 };
 use similar::{ChangeTag, TextDiff};
 use std::fmt::Write;
 
 impl Report {
-    /// The plan, as a person reads it.
-    pub fn plan(&self, plan: &Plan) -> String {
+    /// The plan, as a person reads it; stages in the stack file's order.
+    pub fn plan(&self, stack: &Stack, plan: &Plan) -> String {
         let mut text = String::new();
         let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| is_shown(change)).collect();
-        changes.sort_by_key(|change| (change.key.id.clone(), change.key.step));
+        changes.sort_by_cached_key(|change| (change.key.id.kind, stack.order_key(&change.key.id.name), change.key.step));
         for change in changes {
             let (sign, style) = sign(change);
             let _ = writeln!(text, "{} {}", self.paint(style, sign), self.paint(Style::Bold, &change.key.id.to_string()));

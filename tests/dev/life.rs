@@ -225,16 +225,27 @@ fn in_a_directory_without_a_stack_file_it_serves_an_example_and_says_so() {
     };
     let dev = crate::harness::Dev::of(command("dev --port 0 --host localhost --output json --show-token"));
     assert_eq!(dev.ready["stack"], "webhooks");
-    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("what is served is an example")));
+    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("this is a built-in example")));
     let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
     assert_eq!(post(&url, JSON, b"{}").status, 200);
     let tested = command("test --stage prod").output().unwrap();
     let said = String::from_utf8_lossy(&tested.stdout);
     assert!(tested.status.success() && said.contains("/callbacks/inbound"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
     assert_eq!(dev.stop(), Some(0));
-    // what changes an account wants a file
-    let deploy = command("deploy").output().unwrap();
-    assert_eq!(deploy.status.code(), Some(65), "{}", String::from_utf8_lossy(&deploy.stderr));
+    // Only `dev` has an example to fall back on, and only where no file is named.
+    for args in ["deploy", "validate", "test", "tail", "render --route /input", "teardown --yes"] {
+        let output = command(args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "routeto {args}: {stderr}");
+        assert!(stderr.starts_with("error: there is no stack file here\n"), "routeto {args}: {stderr}");
+    }
+    // A named file that is missing is a mistake, even under the default's name.
+    for args in ["dev --port 0 stacks/routeto.yaml", "dev --port 0 nothing", "test stacks/routeto.yaml"] {
+        let output = command(args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "routeto {args}: {stderr}");
+        assert!(stderr.contains("the stack file can't be read: No such file"), "routeto {args}: {stderr}");
+    }
 }
 
 #[test]

@@ -157,6 +157,11 @@ fn a_resource_of_our_name_without_our_tag_is_never_touched() {
     let before = stack.world();
     stack.routeto("deploy", "").fails(1, &[&role, "routeto:stack"]);
     assert_eq!(stack.world(), before);
+    // a status shows what stands and then fails: still one object on stdout
+    let status = stack.routeto("status", "--output json").status(1).check();
+    let said: Value = serde_json::from_str(&status.stdout).unwrap_or_else(|e| panic!("{e}: {status:?}"));
+    assert_eq!(said["deployed"], json!(false), "{said:#}");
+    assert!(status.stderr.contains(r#"{"event":"error""#), "{status:?}");
     // nor by a teardown
     let output = stack.routeto("teardown", "--yes --delete-data").output();
     assert!([0, 1].contains(&output.status), "{output:?}");
@@ -340,6 +345,70 @@ fn a_command_line_that_can_not_be_is_64() {
 }
 
 #[test]
+fn another_tools_word_for_a_command_never_leads_to_deploy() {
+    let dir = tempfile::tempdir().unwrap();
+    for (word, wanted) in [("destroy", "routeto teardown"), ("ls", "routeto status"), ("logs", "routeto tail"), ("version", "--version")] {
+        let said = Routeto::bare(dir.path()).args(word).fails(64, &[&format!("there is no command `{word}`"), wanted]);
+        assert!(!said.contains("routeto deploy"), "{said}");
+    }
+    Routeto::bare(dir.path()).args("rollback --stage prod --dry-run").fails(64, &["--dry-run", "`routeto status`"]);
+}
+
+/// The event on stderr and the object on stdout tell the same.
+#[test]
+fn an_error_is_the_one_object_on_stdout_where_json_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("stack.yaml"), YAML.replace("NAME", "places")).unwrap();
+    for (status, args, words) in [
+        // clap's own, ours instead of clap's, a file that isn't there, a stage that isn't there
+        (64, "plan --nope", "unexpected argument '--nope'"),
+        (64, "--output=json destroy", "there is no command `destroy`"),
+        (64, "set-token stack.yaml s3cret-t0ken --stage prod", "an argument is too many"),
+        (65, "plan nothing.yaml", "the stack file can't be read"),
+        (65, "validate", "there is no stack file here"),
+        (64, "plan stack.yaml --stage dev", "has no stage `dev`"),
+        (64, "teardown stack.yaml", "nothing was deleted"),
+        (1, "status stack.yaml --region us-east-1", "no usable AWS credentials"),
+    ] {
+        let output = Routeto::bare(dir.path()).args(args).args("--output json").secret("s3cret-t0ken").status(status).check();
+        let said: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("routeto {args}: {e}: {output:?}"));
+        let mut error = said["error"].clone();
+        assert_eq!((&said["version"], &error["exit_code"]), (&json!(1), &json!(status)), "routeto {args}: {said:#}");
+        assert!(error["text"].as_str().is_some_and(|text| text.contains(words)), "routeto {args}: {said:#}");
+        let parts = if status == 65 { "diagnostics" } else { "failures" };
+        assert!(error[parts].as_array().is_some_and(|parts| !parts.is_empty()), "routeto {args}: {said:#}");
+        error["event"] = json!("error");
+        let event: Value = serde_json::from_str(output.stderr.lines().last().unwrap_or_default()).unwrap();
+        assert_eq!(event, error, "routeto {args}: {output:?}");
+    }
+    let help = Routeto::bare(dir.path()).args("--output json --version").check();
+    assert!(help.stdout.starts_with("routeto "), "{help:?}");
+}
+
+#[test]
+fn render_tells_the_warnings_of_its_route_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    file(
+        "stack.yaml",
+        "stack: places\nroutes:\n\
+         \x20 /one: { token: none, sqs: { queue: 'one-${stage}' }, templates: { application/json: one.vtl, text/json: one.vtl } }\n\
+         \x20 /two: { token: none, sqs: { queue: 'two-${stage}' }, templates: { application/json: two.vtl } }\n\
+         stages: { prod: {} }\nbinary: [text/json]\n",
+    );
+    let event = |slip: &str| format!("{{\"app\": \"{slip}\", \"destination\": \"$destination\", \"body\": \"eA==\"}}");
+    file("one.vtl", &event("$context.one"));
+    file("two.vtl", &event("$context.two"));
+    let stderr = |args: &str| Routeto::bare(dir.path()).args(args).check().stderr;
+    let said = stderr("render stack.yaml --route /one --header content-type:application/json --body {}");
+    assert_eq!((said.matches("warning: ").count(), said.matches("$context.one;").count()), (1, 1), "{said}");
+    // A file that serves two content types is warned of once; `validate` tells all of it.
+    let said = stderr("validate stack.yaml");
+    let count = |words: &str| said.matches(words).count();
+    assert_eq!((count("$context.one;"), count("$context.two;"), count("from anybody")), (1, 1, 2), "{said}");
+}
+
+#[test]
 fn a_stack_file_that_is_not_there_says_which_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let output = Routeto::bare(dir.path()).args("validate nothing.yaml").output();
@@ -370,6 +439,8 @@ fn validate_tells_warnings_and_errors_as_objects_where_json_is_asked_for() {
     let output = Routeto::bare(dir.path()).args("--output json validate stack.yaml").output();
     let said: Value = serde_json::from_str(&output.stderr).unwrap();
     assert_eq!((output.status, &said["event"]), (65, &json!("error")), "{output:?}");
+    let object: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(object["error"]["diagnostics"], said["diagnostics"], "{output:?}");
     let wrong = json!({"severity": "error", "file": "stack.yaml", "line": 2, "column": 1, "message": "unknown key `rutes` in the stack file", "help": "did you mean `routes`?"});
     assert!(said["diagnostics"].as_array().unwrap().contains(&wrong), "{said:#}");
 }

@@ -1,6 +1,7 @@
 //! What a person sees: the plan, the status, and what only a terminal shows.
 
-use crate::support::{Stack, http};
+use crate::support::{Emulator, Proxy, Stack, http};
+use serde_json::{Value, json};
 
 const YAML: &str = r#"
 stack: NAME
@@ -73,6 +74,62 @@ fn on_a_terminal_teardown_asks_and_only_yes_is_yes() {
     }
     let gone = stack.routeto("teardown", "--delete-data").terminal(80).stdin("y\n").check();
     assert_eq!(stack.world().names(), [] as [String; 0], "{}", gone.stdout);
+}
+
+#[test]
+fn a_teardown_that_cannot_ask_deletes_nothing_and_a_dry_run_lists_what_would_go() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let deployed = stack.deploy();
+    deployed.store("prod", "/input", "application/json", b"{}");
+    let before = stack.world();
+    proxy.clear();
+    for options in ["", "--delete-data", "--stage prod --delete-data"] {
+        let said = stack.routeto("teardown", options).fails(64, &["nothing was deleted", "--dry-run"]);
+        let again = format!("`routeto teardown stack.yaml {options}").trim_end().to_owned() + " --yes`";
+        assert!(said.contains(&again), "{said}");
+    }
+    // Somebody may seem to type where a CI system lends a terminal, or with nothing but stdin on one.
+    stack.routeto("teardown", "").stdin("y\n").status(64).check();
+    stack.routeto("teardown", "").env("CI", "true").terminal(80).stdin("y\n").status(64).check();
+    assert_eq!(proxy.calls().len(), 0, "refused before anything is asked of AWS");
+
+    let text = |options: &str| stack.routeto("teardown", options).check().stdout.replace(&stack.name, "NAME");
+    assert_eq!(
+        text("--dry-run"),
+        "- log group /aws/lambda/NAME-prod\n- log group /routeto/NAME\n- role NAME-prod-us-east-1\n- function NAME-prod\n- api NAME\n\
+         - stage prod\n= bucket NAME-prod: kept, it holds objects\n6 to delete, 1 kept, 0 unchanged\n"
+    );
+    assert!(text("--dry-run --delete-data --yes").starts_with("- bucket NAME-prod\n"), "{}", text("--dry-run --delete-data"));
+    let said = stack.routeto("teardown", "--dry-run").json();
+    assert_eq!((&said["version"], &said["changes"]["deleted"].as_array().map(Vec::len)), (&json!(1), &Some(6)), "{said:#}");
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    assert_eq!(stack.world(), before);
+    stack.teardown();
+    assert_eq!(text("--dry-run"), "nothing of stack NAME stands in us-east-1\n");
+}
+
+#[test]
+fn stages_are_shown_in_the_files_order() {
+    let stack = Stack::new(&YAML.replace("  prod: {}", "  staging: {}\n  prod: {}\n  dev: {}"));
+    let tokens = |verb: &str, options: &str| stack.routeto(verb, options).env("ROUTETO_TOKEN_STAGING", "staging-Token_0123456789.~");
+    let order = |text: &str| {
+        let last = |line: &str| line.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned();
+        text.lines().map(last).filter(|word| ["staging", "prod", "dev"].contains(&word.as_str())).collect::<Vec<_>>()
+    };
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    const FILE: [&str; 3] = ["staging", "prod", "dev"];
+    // buckets, log groups, functions, stages; a role's name ends with the region
+    let kinds = |n: usize| FILE.repeat(n);
+    assert_eq!(order(&tokens("plan", "").check().stdout), kinds(4));
+    assert_eq!(keys(&tokens("deploy", "").json()["stages"]), FILE);
+    assert_eq!(order(&tokens("deploy", "").check().stdout), FILE);
+    let status = tokens("status", "").json();
+    assert_eq!(keys(&status["stages"]), FILE);
+    assert_eq!(status["history"][0]["stages"], json!(FILE), "{status:#}");
+    assert_eq!(order(tokens("status", "").check().stdout.split("history").next().unwrap()), FILE);
+    assert_eq!(order(&tokens("teardown", "--dry-run").check().stdout), kinds(4));
+    stack.teardown();
 }
 
 #[test]
