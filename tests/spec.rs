@@ -127,7 +127,26 @@ fn the_stacks_that_come_with_routeto_are_valid_without_a_variable_or_a_warning()
         assert_eq!(warnings, [], "{name}");
         assert_eq!(stack.routes.keys().collect::<Vec<_>>(), routes, "{name}");
         assert_eq!(stack.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), stages, "{name}");
+        has_room_for_bursts(&stack, name);
     }
+}
+
+/// GitHub never sends a webhook again that was throttled, and posts a burst for each push or workflow.
+fn has_room_for_bursts(stack: &spec::Stack, name: &str) {
+    for stage in &stack.stages {
+        let (rate, burst) = if stage.name == "dev" { (50.0, 100) } else { (500.0, 1000) };
+        assert_eq!(stage.throttle, Some(spec::Throttle { rate, burst }), "{name}, stage {}", stage.name);
+    }
+}
+
+#[test]
+fn the_stack_file_in_the_readme_is_valid() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").expect("README has a stack file");
+    let (yaml, _) = rest.split_once("```").expect("and its end");
+    let Loaded { stack, warnings } = Around::default().load("README.md", yaml.as_bytes()).expect("it is valid");
+    assert_eq!(warnings, []);
+    has_room_for_bursts(&stack, "README.md");
 }
 
 #[test]

@@ -80,4 +80,10 @@ fn the_stack_file_that_comes_with_routeto_is_served_as_it_is() {
     }
     assert_eq!(dev.keys("webhooks-123456789012-us-east-1-prod").unwrap().len(), 1);
     assert_eq!((dev.receive("sendgrid-events-dev").len(), dev.receive("inbound-mail-prod").len()), (1, 1));
+    // A burst of GitHub's, which never sends again what was throttled.
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let posts: Vec<_> = (0..80).map(|_| scope.spawn(|| dev.post("dev", "/input", JSON, b"{}").status)).collect();
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; 80]);
 }
