@@ -240,7 +240,7 @@ fn in_a_directory_without_a_stack_file_it_serves_an_example_and_says_so() {
         assert!(stderr.starts_with("error: there is no stack file here\n"), "routeto {args}: {stderr}");
     }
     // A named file that is missing is a mistake, even under the default's name.
-    for args in ["dev --port 0 stacks/routeto.yaml", "dev --port 0 nothing", "test stacks/routeto.yaml"] {
+    for args in ["test stacks/routeto.yaml", "dev --port 0 stacks/routeto.yaml", "dev --port 0 nothing"] {
         let output = command(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "routeto {args}: {stderr}");

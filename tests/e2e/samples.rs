@@ -15,6 +15,9 @@ routes:
   /mail:
     accept: [multipart/form-data]
     sqs: { queue: "NAME-mail-${stage}" }
+  /slack:
+    accept: [application/json, application/x-www-form-urlencoded]
+    s3: { bucket: "NAME-${account}-${stage}", prefix: slack/ }
 stages:
   dev: {}
 "#;
@@ -52,6 +55,9 @@ fn samples_go_through_a_deployed_stage_and_what_is_stored_is_read_back() {
             json!(["dev", "/input", "sendgrid-inbound", true, 200, object("SendGrid"), "read back: the very bytes"]),
             json!(["dev", "/lines", "sendgrid-events", true, 200, object("lines"), "read back: a line for each element"]),
             json!(["dev", "/mail", "sendgrid-inbound", true, 200, format!("{}-mail-dev", stack.name), queued]),
+            // What Slack posts is a form; for JSON another provider's sample stands.
+            json!(["dev", "/slack", "sendgrid-events", true, 200, object("slack"), "read back: the very bytes"]),
+            json!(["dev", "/slack", "slack", true, 200, object("slack"), "read back: the very bytes"]),
         ]
     );
     // It is there, as its provider sent it.
