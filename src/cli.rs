@@ -332,7 +332,8 @@ pub struct Test {
     /// Only this route; default: every route
     #[arg(long, value_name = "PATH")]
     pub route: Option<String>,
-    /// Whose sample; default: one for each content type that a route takes, of the provider in the route's name if it posts that type
+    /// Whose sample; default: one for each content type that a route takes, of the provider in the
+    /// route's name if it posts that type
     #[arg(long, value_enum, value_name = "NAME")]
     pub provider: Option<Provider>,
     /// What is deployed, even if a `routeto dev` of the stack runs in this directory
@@ -368,7 +369,8 @@ pub fn instead_of(word: &str) -> String {
             "`routeto status` shows the stages, their URLs and the history"
         }
         "log" | "logs" | "watch" | "follow" => {
-            "`routeto tail` prints each record as it is stored; the function's own log is /aws/lambda/<stack>-<stage> in CloudWatch"
+            "`routeto tail` prints each record as it is stored; \
+             the function's own log is /aws/lambda/<stack>-<stage> in CloudWatch"
         }
         "run" | "start" | "serve" | "server" | "local" | "listen" => "`routeto dev` serves the stack on this machine",
         "undo" | "revert" => "`routeto rollback --stage S` puts a stage back to what it was before",
@@ -377,7 +379,10 @@ pub fn instead_of(word: &str) -> String {
         "build" | "zip" | "compile" => "`routeto package` builds the function's zip",
         "send" | "post" | "ping" | "trigger" => "`routeto test` posts what providers post",
         "version" => "`routeto --version` prints it",
-        "init" | "new" => "there is no such step: write stacks/routeto.yaml (the README has one); `routeto dev` serves a built-in example",
+        "init" | "new" => {
+            "there is no such step: write stacks/routeto.yaml (the README has one); \
+             `routeto dev` serves a built-in example"
+        }
         _ => "",
     };
     if !tip.is_empty() {

@@ -131,7 +131,8 @@ fn the_stacks_that_come_with_routeto_are_valid_without_a_variable_or_a_warning()
     }
 }
 
-/// GitHub never sends a webhook again that was throttled, and posts a burst for each push or workflow.
+/// GitHub never sends a webhook again that was throttled, and posts a burst for each push or
+/// workflow.
 fn has_room_for_bursts(stack: &spec::Stack, name: &str) {
     for stage in &stack.stages {
         let (rate, burst) = if stage.name == "dev" { (50.0, 100) } else { (500.0, 1000) };
@@ -141,7 +142,8 @@ fn has_room_for_bursts(stack: &spec::Stack, name: &str) {
 
 #[test]
 fn the_stack_file_in_the_readme_is_valid() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let readme = readme.expect("README can be read");
     let (_, rest) = readme.split_once("```yaml\n").expect("README has a stack file");
     let (yaml, _) = rest.split_once("```").expect("and its end");
     let Loaded { stack, warnings } = Around::default().load("README.md", yaml.as_bytes()).expect("it is valid");

@@ -128,7 +128,8 @@ impl Context {
         self.load_from(arg, || no_stack_here(arg), crate::render::check)
     }
 
-    /// As [`Context::load_quietly`], for `dev`: where no file is named and none is there, the example.
+    /// As [`Context::load_quietly`], for `dev`: where no file is named and none is there, the
+    /// example.
     pub fn load_or_example(&self, arg: &StackArg) -> Result<Loaded> {
         self.load_from(arg, || Ok(EXAMPLE.to_vec()), crate::render::check)
     }
@@ -155,8 +156,8 @@ impl Context {
         Ok(self.told(Loaded { stack, warnings }))
     }
 
-    /// `without`: the text where no file is named and the default isn't there. `check`: what is to be
-    /// said of the templates.
+    /// `without`: the text where no file is named and the default isn't there. `check`: what is to
+    /// be said of the templates.
     fn load_from(
         &self,
         arg: &StackArg,
@@ -177,8 +178,8 @@ impl Context {
         Ok(loaded)
     }
 
-    /// The stages that `--stage` asks for, for looking names up. What is shown is in the file's order:
-    /// [`Stack::in_order`].
+    /// The stages that `--stage` asks for, for looking names up. What is shown is in the file's
+    /// order: [`Stack::in_order`].
     pub fn stages(&self, stack: &Stack, stages: &Stages) -> Result<BTreeSet<String>> {
         let selected = stack.select_stages(&stages.stages).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
         Ok(selected.into_iter().map(|stage| stage.name.clone()).collect())
@@ -383,7 +384,8 @@ fn stack_path(arg: &Path) -> PathBuf {
 fn no_stack_here(arg: &StackArg) -> Result<Vec<u8>> {
     let path = arg.path();
     let help = format!(
-        "routeto looked for {}; name another one, or create it (the README has one to begin with; `routeto dev` serves a built-in example)",
+        "routeto looked for {}; name another one, or create it (the README has one to begin with; \
+         `routeto dev` serves a built-in example)",
         path.display()
     );
     Err(Error::Stack(vec![Diagnostic {

@@ -42,7 +42,8 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         }
     };
     let begun = Begun::new(&aws, observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true }).await?;
-    // Where there is something to delete and nothing to ask, the lock is taken while the second wave is on its way.
+    // Where there is something to delete and nothing to ask, the lock is taken while the second
+    // wave is on its way.
     let first = if begun.stands() && begun.lock.is_free() && args.yes && !args.dry_run {
         None
     } else {
@@ -178,9 +179,10 @@ fn preview(context: &Context, stack: &Stack, account: &Account, plan: &Plan) {
 
 /// Whether to go on.
 async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: bool) -> Result<bool> {
-    context.report.note(context.report.plan(stack, plan).trim_end());
+    // The list is part of the question: `-q` leaves it in, too.
+    let list = context.report.plan(stack, plan);
     let data = if delete_data { ", with everything stored in its buckets and queues" } else { "" };
-    let (report, question) = (context.report, format!("Delete this of stack {}{data}?", stack.name));
+    let (report, question) = (context.report, format!("{list}Delete this of stack {}{data}?", stack.name));
     // Waiting for the answer must not keep Ctrl-C waiting.
     let answer = tokio::task::spawn_blocking(move || report.ask(&question)).await;
     let yes = answer.is_ok_and(|answer| answer);

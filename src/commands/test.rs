@@ -134,8 +134,8 @@ pub async fn run(context: &Context, args: cli::Test) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
 }
 
-/// Each stage with each route, as the provider that was asked for, or as one for each content type that the route takes:
-/// the one that the route is named after, where it posts that type.
+/// Each stage with each route, as the provider that was asked for, or as one for each content type
+/// that the route takes: the one that the route is named after, where it posts that type.
 fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<Vec<Case<'a>>> {
     let usage = |place: &str, what: String, now: &str| Error::Usage(Failure::new(place, what).now(now));
     let routes: Vec<&Route> = match &args.route {

@@ -1,6 +1,7 @@
 //! What is kept between runs, below one directory: `zips/` by what they were made from, `build/` for cargo, `toolchain.json`.
 //!
-//! The directory is routeto's alone and marked as such, since old files in it are removed: nothing is ever removed from one that isn't marked.
+//! The directory is routeto's alone and marked as such, since old files in it are removed: nothing
+//! is ever removed from one that isn't marked.
 //! Files appear whole or not at all. One build at a time; reading needs no lock.
 
 use super::{Cancel, Glibc, PLACE, interrupted};
@@ -26,12 +27,15 @@ const TEMPORARY: &str = ".routeto-";
 /// How many zips are kept: a few stacks' architectures, and the way back from a change or two.
 const ZIPS: usize = 12;
 
-/// The file that marks a cache, so that backups leave it out. Source: bford.info/cachedir, "Cache Directory Tagging Specification".
+/// The file that marks a cache, so that backups leave it out. Source: bford.info/cachedir, "Cache
+/// Directory Tagging Specification".
 const TAG: &str = "CACHEDIR.TAG";
-/// What a marked directory's file begins with. The second line says whose it is: a cache of another tool is not ours.
+/// What a marked directory's file begins with. The second line says whose it is: a cache of another
+/// tool is not ours.
 const MARK: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of routeto.\n";
 
-/// `routeto` in `ROUTETO_CACHE`, or in the user's own cache directory (`$XDG_CACHE_HOME`, `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
+/// `routeto` in `ROUTETO_CACHE`, or in the user's own cache directory (`$XDG_CACHE_HOME`,
+/// `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
 pub fn directory(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
     let unknown = |what: String| Failure::new("the cache directory", what).now("set ROUTETO_CACHE to a directory that can be written");
     if let Some(own) = environment.get(&OsString::from("ROUTETO_CACHE")).filter(|own| !own.is_empty()) {
@@ -95,8 +99,8 @@ impl Cache {
         fs::read_to_string(self.0.join(TAG)).is_ok_and(|text| text.starts_with(MARK))
     }
 
-    /// Whether an unmarked directory may become the cache: it is empty, or holds what a cache held before
-    /// there was a mark, the lock of its builds included, and nothing else.
+    /// Whether an unmarked directory may become the cache: it is empty, or holds what a cache held
+    /// before there was a mark, the lock of its builds included, and nothing else.
     fn could_be_ours(&self) -> io::Result<bool> {
         let names: Vec<OsString> = fs::read_dir(&self.0)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
         let known = |name: &OsString| ["zips", "build", "toolchain.json", "lock"].iter().any(|known| name == known);
@@ -343,7 +347,8 @@ mod tests {
 
     #[test]
     fn a_directory_with_other_files_is_never_taken_for_a_cache() {
-        // A checkout of a project called routeto, a cache of another tool, half of what a cache has.
+        // A checkout of a project called routeto, a cache of another tool, half of what a cache
+        // has.
         for names in [&["Cargo.toml", "zips"][..], &[TAG], &["zips", "build"], &["lock", "zips", "notes"]] {
             let scratch = tempfile::tempdir().unwrap();
             names.iter().for_each(|name| fs::write(scratch.path().join(name), b"Signature: 8a477f597d28d172789f06886806bc55").unwrap());

@@ -44,8 +44,9 @@ pub fn diagnostic(diagnostic: &Diagnostic) -> Value {
     json!({"severity": severity, "file": file.display().to_string(), "line": line, "column": column, "message": message, "help": help})
 }
 
-/// Why a command ended without doing its work: `{"version":1,"error":{"exit_code","text",…}}`. `text` is what a person reads; the same in parts is
-/// `failures`, `[{"place","what","help"}]`, or for a file of the user's `diagnostics`, as [`diagnostic`] has them.
+/// Why a command ended without doing its work: `{"version":1,"error":{"exit_code","text",…}}`.
+/// `text` is what a person reads; the same in parts is `failures`, `[{"place","what","help"}]`, or
+/// for a file of the user's `diagnostics`, as [`diagnostic`] has them.
 pub fn error(error: &Error) -> Value {
     let mut object = json!({"exit_code": error.exit_code(), "text": error.to_string()});
     match error {

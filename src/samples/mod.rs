@@ -48,8 +48,8 @@ impl Provider {
         [Provider::SendgridEvents, Provider::SendgridInbound, Provider::Twilio].into_iter().find(|provider| provider.media() == media)
     }
 
-    /// Whose sample goes to a route as a media type: the provider's that the route is named after, if
-    /// it posts that type, else the one that stands for the type.
+    /// Whose sample goes to a route as a media type: the provider's that the route is named after,
+    /// if it posts that type, else the one that stands for the type.
     pub fn for_route(path: &str, media: &str) -> Option<Provider> {
         let words = || path.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
         // `sendgrid` of `sendgrid-events`

@@ -309,7 +309,8 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
 
 /// Why there is no route for every content type. Source: Amazon API Gateway Developer Guide,
 /// "Integration passthrough behaviors": a template is chosen by content type, without one a body is
-/// handed on as text; and "Content type conversions": `*/*` as binary makes every answer binary, too.
+/// handed on as text; and "Content type conversions": `*/*` as binary makes every answer binary,
+/// too.
 const ONE_BY_ONE: &str = "list the content types that the provider sends, such as `[application/json, text/plain]`: \
                           API Gateway chooses the template by content type, and has no catch-all that keeps the bytes";
 

@@ -425,7 +425,8 @@ fn unknown_key_help(key: &str, section: &Section, name: &str) -> String {
         && let Some(service) = service(key)
     {
         return format!(
-            "a route stores in `s3` or `sqs`; to go on to {service}, let the queue's worker or the bucket's event notifications pass records on"
+            "a route stores in `s3` or `sqs`; to go on to {service}, let the queue's worker \
+             or the bucket's event notifications pass records on"
         );
     }
     if nearest(key, section.keys.iter().copied()).is_none() {
@@ -440,25 +441,27 @@ fn unknown_key_help(key: &str, section: &Section, name: &str) -> String {
 
 /// What to write for a placeholder that there isn't, in the value of this key.
 fn placeholder_help(name: &str, key: &str) -> String {
-    const KNOWN: &str = "there are `${stage}`, `${account}`, `${region}` and `${env.NAME}`, a variable of your shell when routeto runs";
+    const KNOWN: &str = "there are `${stage}`, `${account}`, `${region}` and `${env.NAME}`, \
+                         a variable of your shell when routeto runs";
     const TIMES: [&str; 15] =
         ["date", "time", "datetime", "timestamp", "now", "today", "year", "month", "day", "hour", "minute", "yyyy", "mm", "dd", "dt"];
     if TIMES.contains(&name.to_lowercase().as_str()) {
         let time = match key {
             "prefix" => {
-                "a prefix has no date: it is the same for every record, and the time is in the rest of the key, `<prefix><app>_<time>_<id>`"
+                "a prefix has no date: it is the same for every record, and the time is in the rest of the key, \
+                 `<prefix><app>_<time>_<id>`"
             }
             _ => "none is a date: a name is the same for every record",
         };
         return format!("{KNOWN}; {time}");
     }
-    match name.strip_prefix("env.").filter(|name| text::is_variable(name)) {
-        Some(variable) => return format!("did you mean `${{env.{variable}}}`?"),
-        None => {}
+    if let Some(variable) = name.strip_prefix("env.").filter(|name| text::is_variable(name)) {
+        return format!("did you mean `${{env.{variable}}}`?");
     }
     match nearest(name, ["stage", "account", "region"]) {
         Some(known) => format!("did you mean `${{{known}}}`?"),
-        // The environment's own names are written so; anything else is more likely no variable at all.
+        // The environment's own names are written so; anything else is more likely no variable at
+        // all.
         None if text::is_variable(name) && !name.contains(|c: char| c.is_ascii_lowercase()) => {
             format!("for a variable of the environment write `${{env.{name}}}`")
         }

@@ -58,8 +58,9 @@ fn placeholder(name: &str) -> Placeholder<'_> {
     }
 }
 
-/// A placeholder written as other tools write theirs, with its name: `$stage`, `$(stage)`, `{stage}`,
-/// `{{ stage }}`, `<stage>`. No name that AWS takes has such characters, so nothing is lost.
+/// A placeholder written as other tools write theirs, with its name: `$stage`, `$(stage)`,
+/// `{stage}`, `{{ stage }}`, `<stage>`. No name that AWS takes has such characters, so nothing is
+/// lost.
 pub(super) fn miswritten(text: &str) -> Option<(&str, &str)> {
     let name_end = |from: &str| from.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).unwrap_or(from.len());
     let enclosed = |open: &str, close: &str| {

@@ -114,7 +114,8 @@ fn syntax(mark: Marker, info: &str) -> Fault {
     } else if info.contains("tab") {
         "indent with spaces; YAML takes no tabs there"
     } else if info.contains("anchor") {
-        "an alias (`*name`) needs an anchor (`&name`) before it; put the value in quotes if the `*` is part of it"
+        "an alias (`*name`) needs an anchor (`&name`) before it; put the value in quotes if the `*` is part of it \
+         (no content type has one: `accept` lists each type)"
     } else {
         "look at the indentation, at a missing `:` or quote, and put a value that starts with one of `{ [ * & ! % @ |` in quotes"
     };

@@ -208,8 +208,8 @@ enum Taint {
     Raw,
     /// Escaped for JavaScript, not yet for JSON.
     JavaScript,
-    /// `$input.params()` as a whole. Its own keys are `path`, `querystring` and `header`, whatever the
-    /// caller sends; what is below them is the caller's.
+    /// `$input.params()` as a whole. Its own keys are `path`, `querystring` and `header`, whatever
+    /// the caller sends; what is below them is the caller's.
     Params,
 }
 

@@ -66,9 +66,10 @@ fn on_a_terminal_a_deploy_leaves_a_line_per_resource_within_eighty_columns() {
 fn on_a_terminal_teardown_asks_and_only_yes_is_yes() {
     let stack = Stack::new(YAML);
     let deployed = stack.deploy();
-    for answer in ["n\n", "\n", "nonsense\n"] {
-        let kept = stack.routeto("teardown", "").terminal(80).stdin(answer).output();
+    for (answer, options) in [("n\n", ""), ("\n", "-q"), ("nonsense\n", "")] {
+        let kept = stack.routeto("teardown", options).terminal(80).stdin(answer).output();
         let shown = plain(&kept.stdout);
+        assert!(shown.contains(&stack.fill("- function NAME-prod")), "it is asked about a list: {shown}");
         assert!(shown.contains('?') && shown.contains(&stack.name), "{shown}");
         assert_eq!(deployed.post("prod", "/input", "application/json", b"{}").status, 200, "{shown}");
     }
@@ -89,7 +90,8 @@ fn a_teardown_that_cannot_ask_deletes_nothing_and_a_dry_run_lists_what_would_go(
         let again = format!("`routeto teardown stack.yaml {options}").trim_end().to_owned() + " --yes`";
         assert!(said.contains(&again), "{said}");
     }
-    // Somebody may seem to type where a CI system lends a terminal, or with nothing but stdin on one.
+    // Somebody may seem to type where a CI system lends a terminal, or with nothing but stdin on
+    // one.
     stack.routeto("teardown", "").stdin("y\n").status(64).check();
     stack.routeto("teardown", "").env("CI", "true").terminal(80).stdin("y\n").status(64).check();
     assert_eq!(proxy.calls().len(), 0, "refused before anything is asked of AWS");
