@@ -21,7 +21,8 @@ pub mod rollback;
 pub mod samples;
 pub mod spec;
 pub mod token;
-pub mod vtl;
+
+pub use ::vtl;
 
 use clap::{CommandFactory, FromArgMatches};
 use error::{Error, Failure};

@@ -1,11 +1,10 @@
 //! How fast templates are parsed and rendered: a recipe's template with a body of 2 KB, as it is, through JSON, and parsed each time.
 
-#[path = "vtl/recipe.rs"]
 mod recipe;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use recipe::{RAW, json, request, ten_kilobytes};
-use routeto::vtl::{Limits, Template};
+use vtl::{Limits, Template};
 
 fn renders(c: &mut Criterion) {
     let request = request();

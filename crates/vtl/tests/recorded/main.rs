@@ -1,21 +1,20 @@
 //! The mapping template engine against recorded answers: of AWS itself, of Apache Velocity 1.7, and against what other projects believe.
 //!
-//! The cases are data, one JSON object a line, in `tests/vtl/`; each has its source.
+//! The cases are data, one JSON object a line, beside this file; each has its source.
 
-#[path = "vtl/cases.rs"]
 mod cases;
 
 use std::fmt::Write as _;
 
-use routeto::vtl::{
+use serde_json::Value;
+use vtl::{
     Data, Error, Limits, Pairs, Rendered, Request, Template,
     gateway::{self, Choice, ContentHandling, GatewayResponse, IntegrationResponse, Passthrough, Payload},
     render_batch,
 };
-use serde_json::Value;
 
 fn cases(file: &str) -> Vec<Value> {
-    let path = format!("{}/tests/vtl/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/recorded/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
 }
@@ -489,7 +488,7 @@ fn a_callers_value_inside_a_json_string_is_remarked_with_the_safe_form() {
 "b": "$util.escapeJavaScript($input.params('b')).replaceAll("\\'","'")", "c": "$util.escapeJavaScript($input.body)",
 #set($d = $input.path('$.d'))"d": "$d", "n": "$d.size()", "e": "$util.base64Encode($input.body)", "f": $input.json('$'), "s": "$context.stage", "i": "$context.requestId"}"##;
     let template = Template::parse(template).expect("it parses");
-    let shown: Vec<String> = routeto::vtl::lint(&template)
+    let shown: Vec<String> = vtl::lint(&template)
         .into_iter()
         .map(|lint| format!("{}:{} {:?} {} -> {}", lint.place.line, lint.place.column, lint.kind, lint.reference, lint.help))
         .collect();
@@ -511,7 +510,7 @@ fn what_is_unknown_of_api_gateway_is_told_once() {
         "#foreach($i in [1..3])#if($i == 2)#break#end$i#end#foreach($i in [1..3])#break#end $util.toJson($i) $util.toJson(1) $util.base64encode('x') #literal()$x#end $util.urlEncode('x')",
     )
     .expect("it parses");
-    let shown: Vec<String> = routeto::vtl::lint(&template)
+    let shown: Vec<String> = vtl::lint(&template)
         .into_iter()
         .map(|lint| format!("{}:{} {:?} {} -> {}", lint.place.line, lint.place.column, lint.kind, lint.message, lint.help))
         .collect();

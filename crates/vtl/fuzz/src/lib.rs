@@ -1,8 +1,6 @@
-//! The template engine alone, without the rest of the program, for the fuzz targets.
+//! What the fuzz targets share: limits, and a request with something of everything.
 
-#[allow(dead_code)]
-#[path = "../../src/vtl/mod.rs"]
-pub mod vtl;
+pub use vtl;
 
 use vtl::{Data, Limits, Request};
 

@@ -1,6 +1,6 @@
 //! What the benches render: a published recipe's template for 2 KB of events.
 
-use routeto::vtl::Request;
+use vtl::Request;
 
 /// The published recipe's template, with the body passed as it came.
 pub const RAW: &str = "{\n\"bucket\": \"$input.params('bucket')\",\n\"app\": \"$input.params('app')\",\n\"token\": \"$input.params('token')\",\n\"validToken\": \"$stageVariables.validToken\",\n\"body\": $input.body\n}\n";

@@ -1,11 +1,13 @@
 //! A render's peak memory, counted by the allocator: at most three times input and output together.
 
+#![allow(unsafe_code)]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use routeto::vtl::{Limits, Request, Template};
+use vtl::{Limits, Request, Template};
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);

@@ -8,13 +8,19 @@
 //! comes. It does not know what is done with the text.
 //!
 //! ```
-//! # use routeto::vtl::{Limits, Request, Template};
+//! # use vtl::{Limits, Request, Template};
 //! let template = Template::parse("{\"name\": \"$input.path('$.name')\"}").unwrap();
 //! let request = Request { body: Some(r#"{"name":"Ann"}"#.into()), ..Request::new() };
 //! assert_eq!(template.render(&request, &Limits::GATEWAY).unwrap().text, r#"{"name": "Ann"}"#);
 //! ```
 //!
 //! From text to text: `lexer` → `parser` → `ast` → `eval`, which asks `java` for methods; values are in `value`.
+
+#![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod ast;
 mod batch;

@@ -12,7 +12,7 @@ npm install --silent --prefix "$out" velocityjs@2.1.7
 python3 -m venv "$out/venv"
 "$out/venv/bin/pip" install --quiet --disable-pip-version-check airspeed==0.7.1
 {
-  cargo bench --quiet --manifest-path "$here/../vtl/Cargo.toml" --bench this_engine
+  cargo bench --quiet --manifest-path "$here/../../Cargo.toml" --bench this_engine
   java -cp "$out:$cp" Bench
   NODE_PATH=$out/node_modules node "$here/velocityjs.js"
   "$out/venv/bin/python" "$here/airspeed_bench.py"

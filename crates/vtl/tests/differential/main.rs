@@ -1,9 +1,8 @@
 //! The mapping template engine against Apache Velocity 1.7 itself, on random templates.
 //!
 //! `VTL_DIFFERENTIAL_COUNT` templates (20,000 if it isn't set) from the one `VTL_DIFFERENTIAL_SEED` (1 if it isn't set) are rendered by both. Every
-//! difference must be mended or stand in `tests/vtl/differences.md` with its reason.
+//! difference must be mended or stand in `differences.md` with its reason.
 
-#[path = "vtl/generator.rs"]
 mod generator;
 
 use std::{
@@ -11,8 +10,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use routeto::vtl::{Limits, render_batch};
 use serde_json::Value;
+use vtl::{Limits, render_batch};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -40,7 +39,7 @@ fn without_views(text: &str) -> String {
     text.replace("java.lang.Byte", "java.lang.Integer").replace("java.lang.Short", "java.lang.Integer")
 }
 
-/// The reason why two answers may differ, as `tests/vtl/differences.md` lists it.
+/// The reason why two answers may differ, as `differences.md` lists it.
 fn listed(template: &str, theirs: &Value, ours: &Value) -> bool {
     let class = |answer: &Value| answer["error"].as_str().unwrap_or("").to_owned();
     // The JVM's stack against this engine's limits; json-smart's access to the oracle's own class.
@@ -57,7 +56,7 @@ fn random_templates_render_as_velocity_renders_them() {
     let count = setting("VTL_DIFFERENTIAL_COUNT", 20_000);
     let seed = setting("VTL_DIFFERENTIAL_SEED", 1);
     let first = setting("VTL_DIFFERENTIAL_FIRST", 0);
-    let engine = format!("{}/tests/vtl/oracle/run.sh", env!("CARGO_MANIFEST_DIR"));
+    let engine = format!("{}/tests/oracle/run.sh", env!("CARGO_MANIFEST_DIR"));
     let mut child = Command::new(&engine).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the engine starts");
     let mut input = child.stdin.take().expect("its input is a pipe");
     let writer = std::thread::spawn(move || {

@@ -1,11 +1,11 @@
 //! Renders per second of this engine, measured as the other engines are: warmed up, then the least of five rounds, by processor time.
 
-#[path = "../vtl/recipe.rs"]
+#[path = "../engine/recipe.rs"]
 mod recipe;
 
 use recipe::{RAW, json, request};
-use routeto::vtl::{Limits, Template};
 use rustix::time::{ClockId, clock_gettime};
+use vtl::{Limits, Template};
 
 /// Nanoseconds.
 fn processor() -> f64 {

@@ -9,8 +9,8 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use routeto::vtl::{Limits, Request, Template, lint, lint_stage_variables};
 use serde_json::Value;
+use vtl::{Limits, Request, Template, lint, lint_stage_variables};
 
 use super::{pairs, render, same};
 
@@ -106,7 +106,7 @@ fn lints(template: &str, request: &Request) -> String {
 
 #[test]
 fn every_case_in_a_text_file_renders_as_it_says() {
-    let folder = format!("{}/tests/vtl/cases", env!("CARGO_MANIFEST_DIR"));
+    let folder = format!("{}/tests/cases", env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the cases").map(|entry| entry.expect("a file").path()).collect();
     paths.sort();
     let bless = std::env::var("BLESS").is_ok_and(|bless| bless == "1");
