@@ -443,10 +443,10 @@ fn the_functions_lock_is_in_step_with_the_workspaces() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let wanted = fs::read_to_string(scratch.path().join("Cargo.lock")).unwrap();
-    if std::env::var_os("ROUTETO_BLESS").is_some() {
+    if std::env::var_os("UPDATE_CASES").is_some() {
         fs::write(&kept, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&kept).unwrap(), wanted, "run: ROUTETO_BLESS=1 cargo test --test package in_step");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), wanted, "run: UPDATE_CASES=1 cargo test --test package in_step");
 }
 
 /// Cargo leaves another package's directory out of a package; links bring the function's files in under `embedded/`.

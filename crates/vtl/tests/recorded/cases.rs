@@ -5,7 +5,7 @@
 //! `whitespace-normalized` instead of to the character), and one of `expected`, `error` and `lints` (what is remarked on the template, stage
 //! variables included). `(json)` behind a part's name: its text is a
 //! JSON string, because a file of lines can't show it. `limits`, where a file's first line sets them: `gateway` or `engine`.
-//! With `BLESS=1` what came out is written into the files.
+//! With `UPDATE_CASES=1` what came out is written into the files.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -109,7 +109,7 @@ fn every_case_in_a_text_file_renders_as_it_says() {
     let folder = format!("{}/tests/cases", env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the cases").map(|entry| entry.expect("a file").path()).collect();
     paths.sort();
-    let bless = std::env::var("BLESS").is_ok_and(|bless| bless == "1");
+    let bless = std::env::var_os("UPDATE_CASES").is_some();
     let (mut wrong, mut seen) = (String::new(), Vec::new());
     for path in paths {
         let mut file = read(path);
