@@ -329,7 +329,7 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
     if says(&["--locked was passed", "cannot update the lock file", "because --locked"]) {
         return known(
             "the Cargo.lock that travels inside routeto doesn't fit the function's manifest",
-            "in a checkout: ROUTETO_BLESS=1 cargo test --test package; else report it",
+            "in a checkout: UPDATE_CASES=1 cargo test --test package; else report it",
         );
     }
     if says(&["is not supported by the following package", "requires rustc", "feature `edition2024` is required"]) {
