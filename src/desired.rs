@@ -106,20 +106,43 @@ pub fn tags(stack: &Stack) -> Tags {
     tags
 }
 
-/// The buckets and queues that the stack says exist already, for all its stages.
-pub fn existing(stack: &Stack, account: &Account) -> BTreeSet<Id> {
-    let mut ids = BTreeSet::new();
+/// How the stack file names a bucket or queue, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// routeto makes it.
+    Made,
+    /// `existing: true`.
+    Existing,
+    /// A route's `allow` lists it.
+    Allowed,
+}
+
+/// A bucket or queue that the stack file names: how, and the place of the route that does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub how: Use,
+    pub place: String,
+}
+
+/// Every bucket and queue that the stack's stages name. Of several routes that name one, the first with the strongest use.
+pub fn named(stack: &Stack, account: &Account) -> BTreeMap<Id, Named> {
+    let mut all: BTreeMap<Id, Named> = BTreeMap::new();
     for stage in &stack.stages {
         let at = At { stack, stage, account };
         for route in stack.routes.values() {
-            match &route.destination {
-                Destination::S3(s3) if s3.existing => ids.insert(Id::new(Kind::Bucket, at.resolve(&s3.bucket))),
-                Destination::Sqs(sqs) if sqs.existing => ids.insert(Id::new(Kind::Queue, at.resolve(&sqs.queue))),
-                _ => false,
-            };
+            for (id, how) in at.names(route) {
+                if all.get(&id).is_none_or(|known| how < known.how) {
+                    all.insert(id, Named { how, place: stack.place(route) });
+                }
+            }
         }
     }
-    ids
+    all
+}
+
+/// The buckets and queues that the stack uses and doesn't make, for all its stages: `existing: true`, and what `allow` lists.
+pub fn existing(stack: &Stack, account: &Account) -> BTreeSet<Id> {
+    named(stack, account).into_iter().filter(|(_, named)| named.how != Use::Made).map(|(id, _)| id).collect()
 }
 
 /// The API, which is the same for every stage: what differs is in the stage's variables.
@@ -237,6 +260,30 @@ impl At<'_> {
         pattern.resolve(&self.stage.name, &self.account.id, &self.account.region)
     }
 
+    /// The bucket that an entry of `allow` (`bucket[/path]`) is in.
+    fn allowed_bucket(&self, entry: &spec::Pattern) -> Id {
+        let place = self.resolve(entry);
+        Id::new(Kind::Bucket, place.split('/').next().unwrap_or_default())
+    }
+
+    /// The buckets and queues that a route names.
+    fn names(&self, route: &spec::Route) -> Vec<(Id, Use)> {
+        let how = |existing| if existing { Use::Existing } else { Use::Made };
+        match &route.destination {
+            Destination::S3(s3) => {
+                let own = (Id::new(Kind::Bucket, self.resolve(&s3.bucket)), how(s3.existing));
+                let allowed = s3.allow.iter().map(|entry| (self.allowed_bucket(entry), Use::Allowed));
+                std::iter::once(own).chain(allowed).collect()
+            }
+            Destination::Sqs(sqs) => {
+                let queue = |name| Id::new(Kind::Queue, self.resolve(name));
+                let own = (queue(&sqs.queue), how(sqs.existing));
+                let dead = sqs.dead_letter.iter().map(|dead| (queue(&dead.queue), Use::Made));
+                std::iter::once(own).chain(dead).collect()
+            }
+        }
+    }
+
     fn buckets(&self, tags: &Tags) -> Vec<Bucket> {
         let mut buckets: BTreeMap<String, Bucket> = BTreeMap::new();
         for route in self.stack.routes.values() {
@@ -312,11 +359,12 @@ impl At<'_> {
     fn policy(&self, existing: &BTreeMap<Id, Existing>) -> Policy {
         let Account { id, region, partition, .. } = self.account;
         let mut policy = Policy { account: None, ..Policy::default() };
-        let key = |kind, name: &str| match existing.get(&Id::new(kind, name)) {
+        let key = |id: &Id| match existing.get(id) {
             Some(Existing::Found { key }) => key.clone(),
             _ => None,
         };
         for route in self.stack.routes.values() {
+            policy.keys.extend(self.names(route).iter().filter_map(|(id, _)| key(id)));
             match &route.destination {
                 Destination::S3(s3) => {
                     let bucket = self.resolve(&s3.bucket);
@@ -324,13 +372,11 @@ impl At<'_> {
                     for allowed in &s3.allow {
                         policy.put_objects.insert(format!("arn:{partition}:s3:::{}/*", self.resolve(allowed).trim_end_matches('/')));
                     }
-                    policy.keys.extend(key(Kind::Bucket, &bucket));
                     policy.account = Some(id.clone());
                 }
                 Destination::Sqs(sqs) => {
                     let queue = self.resolve(&sqs.queue);
                     policy.send_messages.insert(format!("arn:{partition}:sqs:{region}:{id}:{queue}"));
-                    policy.keys.extend(key(Kind::Queue, &queue));
                 }
             }
         }

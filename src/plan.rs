@@ -3,13 +3,18 @@
 //! Every decision is made here; [`crate::apply`] only carries out. Planning reads nothing and asks nobody.
 
 use crate::{
+    desired::{Named, Use},
     error::Failure,
     observed::{Carried, Deployment, Existing, Observed, StageState, Version},
     openapi, policy,
     previous::Previous,
     resource::*,
+    spec::destination_variable,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// The changes, each with what it has to wait for, and what stays as it is.
 #[derive(Debug, Default, PartialEq)]
@@ -20,6 +25,28 @@ pub struct Plan {
     pub kept: Vec<Kept>,
     /// What a person should know beside the changes.
     pub notes: Vec<String>,
+    /// What stages in service won't answer any more.
+    pub lost: Vec<Lost>,
+}
+
+/// A route, or all of a stage, that is in service and that the plan takes away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Its path; the name of its stage variable, where the API that the stage serves isn't the present one. `None`: the whole stage.
+    pub route: Option<String>,
+    pub stages: Vec<String>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stages = self.stages.join(", ");
+        let many = if self.stages.len() == 1 { "" } else { "s" };
+        // Source: API Gateway answers 403 "Missing Authentication Token" to a path without a method, "Forbidden" without a stage.
+        match &self.route {
+            Some(route) => write!(f, "{route} goes: providers that post to it get 403 (stage{many} {stages})"),
+            None => write!(f, "stage{many} {stages} goes: providers that post to it get 403"),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -56,8 +83,12 @@ pub enum Step {
     Permission,
     /// Takes a snapshot of the API for the stages.
     Deployment,
+    /// Waits until what a role's policy gained holds everywhere: a stage in service moves only then.
+    Settle,
     /// Takes out of the role's policy what no stage uses any more.
     Trim,
+    /// Waits for the messages that are still on their way to queues that go.
+    Drain,
     /// Deletes old versions of the function, old deployments of the API.
     Prune,
     /// Writes down what a teardown takes away.
@@ -213,6 +244,12 @@ pub enum Action {
     },
     /// Goes with the API: no call.
     DeletedWithApi,
+    /// Nothing but time: AWS doesn't say when it is over.
+    Wait {
+        seconds: u32,
+        /// `for IAM: …`
+        why: String,
+    },
     /// A line in the history with what goes, as `kind name`: a later run finds in it what nothing else names any more.
     Journal {
         going: Vec<String>,
@@ -259,13 +296,14 @@ impl Change {
             | Action::Permit { .. }
             | Action::PruneVersions { .. }
             | Action::PruneDeployments { .. }
+            | Action::Wait { .. }
             | Action::Journal { .. } => None,
         }
     }
 
     /// It takes away what a stage's former state needs, so a deploy does it when the new state is known to work.
     pub fn takes_away(&self) -> bool {
-        matches!(self.key.step, Step::Trim | Step::Prune) || self.verb() == Some(Verb::Delete)
+        matches!(self.key.step, Step::Trim | Step::Drain | Step::Prune) || self.verb() == Some(Verb::Delete)
     }
 }
 
@@ -296,6 +334,15 @@ pub const KEPT: usize = 5;
 /// Characters of a role's inline policies together. Source: IAM and STS quotas.
 const ROLE_POLICY: usize = 10_240;
 
+/// Seconds until a change of a role's policy holds everywhere. IAM is eventually consistent and promises no time; a few seconds are usual. Source:
+/// IAM User Guide, "Changes that I make are not always immediately visible".
+const IAM_SETTLES: u32 = 10;
+
+/// Seconds in which a message may still come to a queue after its senders were stopped: an invocation that began before (25 s at most), API
+/// Gateway and IAM until they know, and SQS's own counts and attributes. Source: SQS API reference, DeleteQueue and SetQueueAttributes (60 s),
+/// GetQueueAttributes ("at least 1 minute after the producers stop sending messages").
+const QUEUE_DRAINS: u32 = 60;
+
 /// How deletions are done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -303,6 +350,8 @@ pub struct Options {
     pub delete_data: bool,
     /// What the stack file names: a later run finds it by its name.
     pub named: BTreeSet<Id>,
+    /// How and where the stack file names buckets and queues.
+    pub places: BTreeMap<Id, Named>,
 }
 
 /// The changes from observed to desired.
@@ -310,7 +359,7 @@ pub struct Options {
 /// # Errors
 /// A failure for every resource of a name of ours that isn't ours, and for every existing bucket or queue that can't be used: then nothing is planned.
 pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Result<Plan, Vec<Failure>> {
-    let obstacles = obstacles(desired, observed);
+    let obstacles = obstacles(desired, observed, &options.places);
     if !obstacles.is_empty() {
         return Err(obstacles);
     }
@@ -319,7 +368,12 @@ pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Resul
     Ok(planner.plan)
 }
 
-fn obstacles(desired: &Resources, observed: &Observed) -> Vec<Failure> {
+fn obstacles(desired: &Resources, observed: &Observed, places: &BTreeMap<Id, Named>) -> Vec<Failure> {
+    // A mistake in the stack file is told with the route's place in it.
+    let at = |id: &Id, what: &str| match places.get(id) {
+        Some(named) => Failure::new(&named.place, format!("{id}: {what}")),
+        None => Failure::new(id.to_string(), what),
+    };
     let mut failures = Vec::new();
     for (id, whose) in &observed.foreign {
         if desired.contains_key(id) {
@@ -328,19 +382,24 @@ fn obstacles(desired: &Resources, observed: &Observed) -> Vec<Failure> {
                 _ => "or remove or tag that one by hand",
             };
             failures.push(
-                Failure::new(id.to_string(), format!("a {} of this name is there already and isn't this stack's ({whose})", id.kind))
+                at(id, &format!("a {} of this name is there already and isn't this stack's ({whose})", id.kind))
                     .now(format!("choose another name, {or}; routeto never touches what doesn't carry its tag")),
             );
         }
     }
     for (id, existing) in &observed.existing {
+        let allowed = places.get(id).is_some_and(|named| named.how == Use::Allowed);
         match existing {
             Existing::Found { .. } => {}
-            Existing::Missing => failures.push(
-                Failure::new(id.to_string(), format!("the stack file says `existing: true`, but there is no such {}", id.kind))
-                    .now("correct its name, or leave `existing` out and it will be made"),
+            Existing::Missing if allowed => failures.push(
+                at(id, &format!("the route's `allow` names it, but there is no such {}", id.kind))
+                    .now("correct its name in `allow`, or create it first"),
             ),
-            Existing::Unusable { why, now } => failures.push(Failure::new(id.to_string(), why).now(now)),
+            Existing::Missing => failures.push(
+                at(id, &format!("the route says `existing: true`, but there is no such {}", id.kind))
+                    .now("correct its name, or leave `existing` out and routeto makes it"),
+            ),
+            Existing::Unusable { why, now } => failures.push(at(id, why).now(now)),
         }
     }
     failures
@@ -370,6 +429,14 @@ struct Planner<'a> {
     observed: &'a Observed,
     options: Options,
     plan: Plan,
+}
+
+/// Whether a policy allows a destination or a key that it didn't allow before.
+fn gains(before: Option<&Policy>, after: Option<&Policy>) -> bool {
+    let none = Policy::default();
+    let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+    let parts = |policy: &Policy| [policy.put_objects.clone(), policy.send_messages.clone(), policy.keys.clone()];
+    parts(before).iter().zip(parts(after)).any(|(before, after)| !after.is_subset(before))
 }
 
 /// Why a queue is kept.
@@ -404,6 +471,7 @@ impl Planner<'_> {
             }
         }
         self.deletions();
+        self.plan.lost = self.lost();
         // To look whether something is there changes nothing.
         let looks = |change: &&Change| {
             matches!(change.action, Action::AwaitVersion { .. } | Action::ConfirmQueue { .. }) && change.differences.is_empty()
@@ -706,7 +774,9 @@ impl Planner<'_> {
             }
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
         }
-        self.role(stage, changes.then(|| main_of(id)), previous.as_ref());
+        // Of a new stage nobody has the URL yet.
+        let in_service = seen.is_some() && moves;
+        self.role(stage, changes.then(|| main_of(id)), in_service, previous.as_ref());
         if !changes {
             return;
         }
@@ -721,7 +791,7 @@ impl Planner<'_> {
         }
         if let Some(config) = &stage.function {
             let of_function = [role_of(config), Id::new(Kind::LogGroup, &config.log_group)];
-            before.extend(of_function.iter().flat_map(|id| [main_of(id), step_of(id, Step::Rest)]));
+            before.extend(of_function.iter().flat_map(|id| [main_of(id), step_of(id, Step::Rest), step_of(id, Step::Settle)]));
         }
         // Every bucket and queue of this stage stands before the stage sends anything there, and what a queue gives up on has a place.
         let destinations: BTreeSet<Id> = stage.destinations.values().filter_map(|value| destination_id(value)).collect();
@@ -781,15 +851,19 @@ impl Planner<'_> {
     }
 
     /// While a stage moves its role may do what the old and the new one need; what is no longer used is taken out last. What the stage
-    /// was before stays allowed, so that one call brings it back.
-    fn role(&mut self, stage: &Stage, moving: Option<Key>, previous: Option<&Previous>) {
+    /// was before stays allowed, so that one call brings it back. A stage `in_service` moves when IAM has had time to know of what was added.
+    fn role(&mut self, stage: &Stage, moving: Option<Key>, in_service: bool, previous: Option<&Previous>) {
         let Some(config) = &stage.function else { return };
         let id = role_of(config);
         let Some(Resource::Role(role)) = self.desired.get(&id) else { return };
         let Some(Resource::Role(seen)) = self.seen(&id) else {
             self.push(main_of(&id), Action::CreateRole(role.clone()), self.diff(&id), []);
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
-            return self.push(step_of(&id, Step::Rest), action, vec![], [main_of(&id)]);
+            self.push(step_of(&id, Step::Rest), action, vec![], [main_of(&id)]);
+            if in_service {
+                self.settle(&id, step_of(&id, Step::Rest));
+            }
+            return;
         };
         let mut role = role.clone();
         if let (Some(wanted), Some(seen)) = (&role.policy, &seen.policy) {
@@ -811,14 +885,24 @@ impl Planner<'_> {
         let trims = union != wanted && moving.is_some();
         let before = Role { policy: Some(if trims { union } else { wanted }), ..role.clone() };
         let widens = policy && (!trims || before.policy != seen.policy);
+        let gains = in_service && widens && gains(seen.policy.as_ref(), before.policy.as_ref());
         if tags || trust || widens {
             self.push(main_of(&id), Action::UpdateRole { role: before, trust, policy: widens, tags }, differences.clone(), []);
+        }
+        if gains {
+            self.settle(&id, main_of(&id));
         }
         if let (true, Some(moving)) = (trims, moving) {
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
             let differences = if tags || trust || widens { vec![] } else { differences };
             self.push(step_of(&id, Step::Trim), action, differences, [moving]);
         }
+    }
+
+    /// Time for IAM after a change of a role's policy.
+    fn settle(&mut self, role: &Id, after: Key) {
+        let why = format!("for IAM: {role} may write to a new destination, and that takes a while to hold everywhere");
+        self.push(step_of(role, Step::Settle), Action::Wait { seconds: IAM_SETTLES, why }, vec![], [after]);
     }
 
     /// What the role's policy must go on allowing for the destinations that the stage had before; a bucket or queue that is gone, or goes
@@ -842,6 +926,89 @@ impl Planner<'_> {
         self.options.delete_data || self.observed.contents.get(id).copied().unwrap_or(0) == 0
     }
 
+    /// The wait between the end of whatever sends to the queues that go and the look whether they are empty; `shut`: what stops serving. None
+    /// where nothing could have sent there lately, or where the messages are to go as well.
+    fn drain(&mut self, gone: &[(Id, Resource)], shut: Vec<Key>) -> Option<Key> {
+        let going: Vec<&Id> = gone.iter().map(|(id, _)| id).filter(|id| id.kind == Kind::Queue && self.is_empty(id)).collect();
+        let first = going.first().filter(|_| !self.options.delete_data && going.iter().any(|id| self.may_be_sent_to(id)))?;
+        let key = step_of(first, Step::Drain);
+        let names: Vec<String> = going.iter().map(ToString::to_string).collect();
+        let why = format!("for messages that are still on their way to {}", names.join(", "));
+        // Roles lose the right to send, and queues give up on messages to others.
+        let stops = |change: &&Change| match &change.action {
+            Action::UpdateRole { policy, .. } => *policy,
+            Action::UpdateQueue { attributes, .. } | Action::ConfirmQueue { attributes, .. } => *attributes,
+            _ => false,
+        };
+        let stops: Vec<Key> = self.plan.changes.iter().filter(stops).map(|change| change.key.clone()).collect();
+        self.push(key.clone(), Action::Wait { seconds: QUEUE_DRAINS, why }, vec![], stops.into_iter().chain(shut));
+        Some(key)
+    }
+
+    /// A stage sends to this queue or did before its last move, a role may, or another queue gives up on messages to it. What a stage was before
+    /// that didn't fit into its variables may have sent anywhere.
+    fn may_be_sent_to(&self, id: &Id) -> bool {
+        let sends = |state: &StageState| {
+            let before = Previous::read(&state.variables).map(|previous| previous.values);
+            let unknown = matches!(before, Some(None));
+            let before = before.flatten().into_iter().flatten().filter_map(|(name, value)| Some((name, value?))).collect();
+            unknown || destinations_of(&state.variables).contains(id) || destinations_of(&before).contains(id)
+        };
+        let may = |resource: &Resource| match resource {
+            Resource::Role(role) => {
+                let arns = role.policy.iter().flat_map(|policy| &policy.send_messages);
+                arns.into_iter().any(|arn| arn.rsplit(':').next() == Some(&id.name))
+            }
+            Resource::Queue(queue) => queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == id.name),
+            _ => false,
+        };
+        self.observed.stages.values().any(sends) || self.observed.resources.values().any(may)
+    }
+
+    /// What stages in service answer now and won't after this plan, a line for a person each. A teardown is asked for by name.
+    fn lost(&self) -> Vec<Lost> {
+        let is_stage = |id: &Id| id.kind == Kind::Stage;
+        if !self.desired.keys().any(is_stage) {
+            return vec![];
+        }
+        let api = |resources: &Resources| {
+            resources.values().find_map(|resource| match resource {
+                Resource::Api(api) => Some(api.clone()),
+                _ => None,
+            })
+        };
+        let (Some(seen), Some(wanted)) = (api(&self.observed.resources), api(self.desired)) else { return vec![] };
+        let present = seen.digest();
+        let mut routes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut whole = vec![];
+        for stage in self.observed.resources.values() {
+            let Resource::Stage(stage) = stage else { continue };
+            let id = Id::new(Kind::Stage, &stage.name);
+            let Some(Resource::Stage(next)) = self.desired.get(&id) else {
+                whole.push(stage.name.clone());
+                continue;
+            };
+            let moves = |change: &Change| change.key.id == id && matches!(change.action, Action::UpdateStage { moves: true, .. });
+            if !self.plan.changes.iter().any(moves) {
+                continue;
+            }
+            for (variable, _) in &stage.destinations {
+                // The paths are the API's; a stage that serves an older one has only the names of its variables left to tell.
+                let path = seen.methods.keys().find(|path| destination_variable(path) == *variable);
+                let stays = match path {
+                    Some(path) if stage.api_digest == present => wanted.methods.contains_key(path),
+                    _ => next.destinations.contains_key(variable),
+                };
+                if !stays {
+                    routes.entry(path.unwrap_or(variable).clone()).or_default().push(stage.name.clone());
+                }
+            }
+        }
+        let routes = routes.into_iter().map(|(route, stages)| Lost { route: Some(route), stages });
+        let whole = whole.into_iter().map(|stage| Lost { route: None, stages: vec![stage] });
+        routes.chain(whole).collect()
+    }
+
     /// What carries our tag and isn't wanted any more.
     fn deletions(&mut self) {
         let gone: Vec<(Id, Resource)> = self
@@ -856,7 +1023,6 @@ impl Planner<'_> {
         let foreign_stages = self.observed.api.as_ref().map(|api| api.foreign_stages.clone()).unwrap_or_default();
         // Whatever serves requests is moved or shut before anything is taken from under it.
         let stages: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.id.kind == Kind::Stage).collect();
-        let trims: Vec<Key> = self.plan.changes.iter().map(|change| change.key.clone()).filter(|key| key.step == Step::Trim).collect();
         let shut: Vec<Key> = gone.iter().filter(|(id, _)| matches!(id.kind, Kind::Stage | Kind::Api)).map(|(id, _)| main_of(id)).collect();
         let keys =
             |kinds: &[Kind]| -> Vec<Key> { gone.iter().filter(|(id, _)| kinds.contains(&id.kind)).map(|(id, _)| main_of(id)).collect() };
@@ -864,6 +1030,7 @@ impl Planner<'_> {
         // so they go last, in this order.
         let data = keys(&[Kind::Bucket, Kind::Queue]);
         let functions = keys(&[Kind::Function]);
+        let drain = self.drain(&gone, stages.iter().chain(&shut).chain(&functions).cloned().collect());
         let roles = keys(&[Kind::Role]);
         // Where all goes, the history says so first and goes last, and nothing has to wait for its names to be kept.
         let history = gone.iter().find(|(id, _)| self.desired.is_empty() && id.kind == Kind::LogGroup && id.name.starts_with("/routeto/"));
@@ -897,15 +1064,16 @@ impl Planner<'_> {
                     } else if id.kind == Kind::Bucket {
                         self.push(main_of(id), Action::DeleteBucket { purge: self.options.delete_data }, differences, served);
                     } else {
-                        // The role sends nothing there any more, though API Gateway take a moment to move everywhere.
-                        let trimmed = trims.iter().cloned().chain(served);
-                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, trimmed);
+                        let drained = drain.iter().cloned().chain(served);
+                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, drained);
                     }
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),
                 Kind::Role => {
                     let after = match &journal {
-                        Some(journal) => served.chain([journal.clone()]).collect::<Vec<_>>(),
+                        // A run that goes on from here must know that a queue was sent to a moment ago: the role's policy tells.
+                        Some(journal) if drain.is_some() => served.chain([journal.clone()]).chain(data.iter().cloned()).collect::<Vec<_>>(),
+                        Some(journal) => served.chain([journal.clone()]).collect(),
                         None => data.iter().cloned().chain(served).chain(functions.clone()).collect(),
                     };
                     self.push(main_of(id), Action::DeleteRole, differences, after);

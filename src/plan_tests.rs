@@ -660,7 +660,7 @@ fn applied_means_an_empty_plan() {
 fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
     let observed = converged(&wanted(YAML));
     let named: BTreeSet<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Role).cloned().collect();
-    let plan = plan(&Resources::new(), &observed, Options { delete_data: true, named }).expect("no obstacles");
+    let plan = plan(&Resources::new(), &observed, Options { delete_data: true, named, ..Options::default() }).expect("no obstacles");
     let journal = plan.changes.iter().find(|change| change.key.step == Step::Journal).expect("a journal");
     let Action::Journal { going } = &journal.action else { panic!("{journal:?}") };
     let holds: BTreeSet<String> = observed

@@ -232,8 +232,11 @@ tags: { owner: \"${env.WHO}\" }
             spec::Stage { name: "dev".into(), throttle: None, variables: BTreeMap::new() },
         ],
         tags: [("owner".to_owned(), "ann".to_owned())].into(),
+        file: "a.yaml".into(),
+        lines: [("/Events/in.v1".to_owned(), 5), ("/q".to_owned(), 10)].into(),
     };
     assert_eq!(stack, expected);
+    assert_eq!(stack.place(&stack.routes["/q"]), "a.yaml:10 (route /q)");
 }
 
 #[test]

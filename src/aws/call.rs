@@ -84,6 +84,11 @@ impl CallError {
         ]) || (self.code.is_none() && self.status == Some(404))
     }
 
+    /// The caller may not do this.
+    pub fn refused(&self) -> bool {
+        self.is(&["AccessDenied", "AccessDeniedException"])
+    }
+
     /// The service's word for "slower". Sources: each service's API reference, "Common errors"; SQS answers 403 RequestThrottled.
     pub fn throttled(&self) -> bool {
         if self.quota() {

@@ -6,7 +6,7 @@ use super::{
     iam, lambda,
     lock::{Group, Lock},
     logs, millis, s3, sqs,
-    wait::Tell,
+    wait::{Tell, settle},
 };
 use crate::{
     apply::{Executor, Outcome, Outputs},
@@ -163,6 +163,7 @@ impl AwsExecutor<'_> {
             }
             Action::DeleteStage { api } => apigateway::delete_stage(aws, api, name, tell).map_ok(done).map_err(about).boxed(),
             Action::DeletedWithApi => ready(Ok(Outcome::Done)).boxed(),
+            Action::Wait { seconds, .. } => settle(*seconds).map(|()| Ok(Outcome::Done)).boxed(),
             Action::Journal { going } => async move {
                 let line = json!({"what": "tearing down", "who": account.caller, "going": going, "routeto": env!("CARGO_PKG_VERSION")});
                 logs::remember(aws, name, &line.to_string(), millis(SystemTime::now())).await.map(done).map_err(about)

@@ -22,6 +22,11 @@ const DESCRIPTION: &str = "of a routeto function";
 const YOUNG: i64 = 300;
 const TAGS_COME: Duration = Duration::from_secs(20);
 
+/// How long a role that was just made may be unknown. Source: IAM User Guide, "Changes that I make are not always immediately visible": it says
+/// no time; Terraform's provider retries for two minutes.
+const KNOWN: Duration = Duration::from_secs(120);
+const UNKNOWN: &str = "IAM doesn't know the role everywhere yet";
+
 /// The role as it stands. IAM is eventually consistent: one that was just made may show no tag yet, and is looked at again.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, CallError> {
     let looked = until(TAGS_COME, &*aws.tell, || async {
@@ -111,8 +116,14 @@ pub async fn create(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallEr
         // A reply that was lost, or another deploy: ours if the tag says so.
         Err(error) if error.is(&["EntityAlreadyExists", "EntityAlreadyExistsException"]) => {
             let stack = role.tags.get(STACK_TAG).map(String::as_str).unwrap_or_default();
-            match observe(aws, stack, &role.name).await? {
-                Seen::Ours(_) => update(aws, role, true, false, true, tell).await,
+            let looked = until(KNOWN, tell, || async {
+                let seen = observe(aws, stack, &role.name).await?;
+                Ok(if seen == Seen::Absent { Try::Again(UNKNOWN.into()) } else { Try::Done(seen) })
+            });
+            match looked.await {
+                Ok(Seen::Ours(_)) => update(aws, role, true, false, true, tell).await,
+                Err(Waited::Failed(other)) => Err(other),
+                // Another's, or still unknown: the role is there, as IAM said.
                 _ => Err(error),
             }
         }
@@ -132,10 +143,19 @@ where
     while_busy(call, LONG, tell, busy, attempt).await
 }
 
+/// As [`while_changing`], for what is written to a role that there is: one that was just made may be unknown to some of IAM for a while.
+async fn once_known<T, F>(call: &'static str, tell: Tell<'_>, attempt: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let unknown = |error: &CallError| error.not_found().then(|| UNKNOWN.into());
+    while_busy(call, KNOWN, tell, unknown, || while_changing(call, tell, &attempt)).await
+}
+
 async fn put_policy(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallError> {
     let Some(inline) = &role.policy else { return Ok(()) };
     let text = policy::document(inline);
-    while_changing("iam:PutRolePolicy", tell, || {
+    once_known("iam:PutRolePolicy", tell, || {
         let request = aws.iam.put_role_policy().role_name(&role.name).policy_name(policy::INLINE).policy_document(&text);
         called("iam:PutRolePolicy", request.send())
     })
@@ -145,14 +165,14 @@ async fn put_policy(aws: &Aws, role: &Role, tell: Tell<'_>) -> Result<(), CallEr
 
 pub async fn update(aws: &Aws, role: &Role, trust: bool, policy: bool, tags: bool, tell: Tell<'_>) -> Result<(), CallError> {
     if trust {
-        while_changing("iam:UpdateAssumeRolePolicy", tell, || {
+        once_known("iam:UpdateAssumeRolePolicy", tell, || {
             let request = aws.iam.update_assume_role_policy().role_name(&role.name).policy_document(&role.trust);
             called("iam:UpdateAssumeRolePolicy", request.send())
         })
         .await?;
     }
     if tags {
-        while_changing("iam:TagRole", tell, || {
+        once_known("iam:TagRole", tell, || {
             let request = aws.iam.tag_role().role_name(&role.name).set_tags(Some(tag_list(&role.tags)));
             called("iam:TagRole", request.send())
         })

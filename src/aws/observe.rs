@@ -124,8 +124,8 @@ impl Ahead {
         };
         let (api, buckets, queues, existing) = futures_util::try_join!(
             api,
-            self::buckets(aws, look, account, &buckets, heads),
-            self::queues(aws, account, &look.stack.name, &queues),
+            self::buckets(aws, look, account, &buckets, heads, Refused::Fails),
+            self::queues(aws, account, &look.stack.name, &queues, Refused::Fails),
             self::existing(aws, account, &existing),
         )?;
         Ok(Self { api, buckets, queues, existing })
@@ -497,6 +497,15 @@ fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
     buckets.chain(queues).collect()
 }
 
+/// What it means that the caller may not see whose a bucket or queue is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// The file names it as one to make: a permission is missing.
+    Fails,
+    /// It isn't in the file any more, and may be the user's own.
+    Hides,
+}
+
 /// The bucket with all its tags, and whether it is known to be empty.
 type SeenBuckets = Vec<(String, Seen<(Bucket, Tags, Option<bool>)>)>;
 type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
@@ -507,6 +516,7 @@ async fn buckets(
     account: &Account,
     names: &BTreeSet<String>,
     (heads, first): (&Heads, bool),
+    refused: Refused,
 ) -> Result<SeenBuckets, CallError> {
     try_join_all(names.iter().map(|name| async move {
         let head = heads.get(name).cloned();
@@ -518,7 +528,12 @@ async fn buckets(
         // Whoever may not look into it, or whose it isn't, is told elsewhere.
         let empty = async { if look.contents { s3::is_empty(aws, name).await.ok() } else { None } };
         let (seen, empty) = futures_util::join!(s3::observe(aws, account, &look.stack.name, name, head), empty);
-        let seen = match seen? {
+        let hides = |error: &CallError| refused == Refused::Hides && error.refused() && s3::WHOSE.contains(&error.call);
+        let seen = match seen {
+            Err(error) if hides(&error) => Seen::Foreign(s3::UNREAD.into()),
+            seen => seen?,
+        };
+        let seen = match seen {
             Seen::Absent => Seen::Absent,
             Seen::Ours((bucket, tags)) => Seen::Ours((bucket, tags, empty)),
             Seen::Untagged((bucket, tags)) => Seen::Untagged((bucket, tags, empty)),
@@ -529,8 +544,21 @@ async fn buckets(
     .await
 }
 
-async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>) -> Result<SeenQueues, CallError> {
-    try_join_all(names.iter().map(|name| async move { Ok((name.clone(), sqs::observe(aws, account, stack, name).await?)) })).await
+async fn queues(
+    aws: &Aws,
+    account: &Account,
+    stack: &str,
+    names: &BTreeSet<String>,
+    refused: Refused,
+) -> Result<SeenQueues, CallError> {
+    try_join_all(names.iter().map(|name| async move {
+        let seen = match sqs::observe(aws, account, stack, name).await {
+            Err(error) if refused == Refused::Hides && error.refused() => Seen::Foreign(sqs::UNREAD.into()),
+            seen => seen?,
+        };
+        Ok((name.clone(), seen))
+    }))
+    .await
 }
 
 async fn existing(aws: &Aws, account: &Account, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Existing>, CallError> {
@@ -647,12 +675,11 @@ async fn third(
             observed.functions.insert(function.name.clone(), state);
             insert(observed, Resource::Function(function));
         });
-        // Without our tag they are nobody's business here.
-        let theirs: BTreeSet<String> =
-            other_stages.iter().flat_map(|stage| [name::function(stack, stage), name::role(stack, stage, &aws.region)]).collect();
-        observed.foreign.retain(|id, _| !theirs.contains(&id.name));
+        forget_others(&mut observed.foreign, stack, &other_stages, &aws.region);
     }
-    // What any stage of the file names stays, whatever the command is about.
+    // What any stage of the file names stays, whatever the command is about. What the file says exists already is never ours to remove, and is
+    // not asked for more than deploying needs of it.
+    in_use.extend(desired::existing(look.stack, account));
     let (buckets, queues) = desired::made(look.stack, account, |_| true);
     in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
     in_use.extend(queues.into_iter().map(|name| Id::new(Kind::Queue, name)));
@@ -675,8 +702,8 @@ async fn third(
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
     };
     let (old_buckets, old_queues) = try_join(
-        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates), (&Heads::new(), false)),
-        self::queues(aws, account, stack, &names(Kind::Queue, &candidates)),
+        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates), (&Heads::new(), false), Refused::Hides),
+        self::queues(aws, account, stack, &names(Kind::Queue, &candidates), Refused::Hides),
     )
     .await?;
     // Buckets and queues of others' that a role may use (`allow`, `existing`) are not ours and not in the way.
@@ -688,11 +715,19 @@ async fn third(
         })
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
         .collect();
-    let dead = self::queues(aws, account, stack, &dead).await?;
+    let dead = self::queues(aws, account, stack, &dead, Refused::Hides).await?;
     place_buckets(observed, not_foreign(old_buckets));
     place_queues(observed, not_foreign(old_queues));
     place_queues(observed, not_foreign(dead));
     contents(aws, look, account, observed).await
+}
+
+/// A function or role of a stage that left the file, and that hasn't our tag, is in nobody's way. Things of another kind may have its name.
+fn forget_others(foreign: &mut BTreeMap<Id, String>, stack: &str, stages: &BTreeSet<String>, region: &str) {
+    for stage in stages {
+        foreign.remove(&Id::new(Kind::Function, name::function(stack, stage)));
+        foreign.remove(&Id::new(Kind::Role, name::role(stack, stage, region)));
+    }
 }
 
 fn adopted<T>((name, seen): (String, Seen<T>)) -> (String, Seen<T>) {
@@ -702,12 +737,17 @@ fn adopted<T>((name, seen): (String, Seen<T>)) -> (String, Seen<T>) {
     }
 }
 
+/// Whose a bucket or queue is can't be told, since the caller may not look.
+pub fn is_hidden(why: &str) -> bool {
+    [s3::HIDDEN, s3::UNREAD, sqs::UNREAD].contains(&why)
+}
+
 /// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them. That one may not be looked
 /// at is for a teardown to tell.
 fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
     let ours = |seen: &Seen<T>| match seen {
         Seen::Ours(_) | Seen::Absent => true,
-        Seen::Foreign(why) => why == s3::HIDDEN,
+        Seen::Foreign(why) => is_hidden(why),
         Seen::Untagged(_) => false,
     };
     all.into_iter().filter(|(_, seen)| ours(seen)).collect()
@@ -738,4 +778,20 @@ async fn fill(aws: &Aws, observed: &mut Observed, buckets: Vec<Id>) -> Result<()
     .await?;
     observed.contents.extend(empty.into_iter().map(|(id, empty)| (id, u64::from(!empty))));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_function_and_role_of_a_gone_stage_are_forgotten_not_what_else_has_their_names() {
+        let id = |kind| Id::new(kind, "hooks-old");
+        let role = Id::new(Kind::Role, "hooks-old-eu-west-1");
+        let kinds = [Kind::Bucket, Kind::Queue, Kind::Function];
+        let mut foreign: BTreeMap<Id, String> = kinds.map(|kind| (id(kind), "another's".to_owned())).into();
+        foreign.insert(role, "another's".into());
+        forget_others(&mut foreign, "hooks", &["old".to_owned()].into(), "eu-west-1");
+        assert_eq!(foreign.into_keys().collect::<Vec<_>>(), [id(Kind::Bucket), id(Kind::Queue)]);
+    }
 }

@@ -27,6 +27,12 @@ const RULE_PREFIX: &str = "routeto-";
 /// Why a bucket that mustn't be looked at can't be told to be ours.
 pub const HIDDEN: &str = "it belongs to another account, or s3:ListBucket on it is not allowed";
 
+/// Why a bucket whose tags mustn't be read can't be told to be ours.
+pub const UNREAD: &str = "s3:GetBucketTagging on it is not allowed, so whose it is isn't known";
+
+/// The calls that tell whose a bucket is.
+pub const WHOSE: [&str; 2] = ["s3:GetBucketTagging", "s3:ListBucketVersions"];
+
 /// What a bucket's name tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Head {
@@ -115,12 +121,15 @@ pub async fn observe(
     let tagged = tags.get(STACK_TAG).map(String::as_str) == Some(stack);
     if !tagged {
         // What a crash leaves where tags come in a second call: empty and without any tag.
-        let empty = match is_empty(aws, name).await {
-            // It was just deleted, and only some of S3 knew.
-            Err(error) if error.not_found() => return Ok(Seen::Absent),
-            empty => empty?,
+        let left = match tags.is_empty() {
+            false => false,
+            true => match is_empty(aws, name).await {
+                // It was just deleted, and only some of S3 knew.
+                Err(error) if error.not_found() => return Ok(Seen::Absent),
+                empty => empty?,
+            },
         };
-        if !tags.is_empty() || !empty {
+        if !left {
             let whose = match tags.get(STACK_TAG) {
                 Some(other) => format!("it belongs to the stack {other}"),
                 None => format!("it lacks the tag {STACK_TAG}={stack}"),
@@ -222,7 +231,8 @@ pub async fn get(aws: &Aws, bucket: &str, key: &str) -> Result<Vec<u8>, CallErro
     body.map(|bytes| bytes.to_vec()).map_err(cut)
 }
 
-/// A bucket that the user says exists: its region, its owner, its key.
+/// A bucket that the user says exists, or that `allow` lists: its region, its owner, its key. It is the user's own, so two permissions have to
+/// be enough: s3:ListBucket (HeadBucket) and s3:GetEncryptionConfiguration.
 pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existing, CallError> {
     let (head, encryption) = futures_util::join!(
         called("s3:ListBucket", aws.s3.head_bucket().bucket(name).expected_bucket_owner(&account.id).send()),
@@ -251,8 +261,17 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
             now: format!("name a bucket of this region, or deploy with --region {region}"),
         });
     }
-    let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
-        .and_then(|output| output.server_side_encryption_configuration);
+    let encryption = match absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"]) {
+        Ok(encryption) => encryption.and_then(|output| output.server_side_encryption_configuration),
+        // Without its key the role would lose the right to use it, and every record would be refused.
+        Err(error) if error.refused() => {
+            return Ok(Existing::Unusable {
+                why: "these credentials may not read its encryption, so its KMS key isn't known".into(),
+                now: "allow s3:GetEncryptionConfiguration on it (README, \"Permissions\")".into(),
+            });
+        }
+        Err(error) => return Err(error),
+    };
     let encryption = encryption_of(encryption.as_ref());
     Ok(found(account, ["aws:kms ", "aws:kms:dsse "].iter().find_map(|algorithm| encryption.strip_prefix(algorithm))))
 }

@@ -16,6 +16,9 @@ use aws_sdk_sqs::types::QueueAttributeName as Name;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
+/// Why a queue whose tags mustn't be read can't be told to be ours.
+pub const UNREAD: &str = "sqs:GetQueueAttributes and sqs:ListQueueTags on it are not allowed, so whose it is isn't known";
+
 /// A queue as it stands, and about how many messages it holds.
 pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Queue, u64)>, CallError> {
     let url = queue_url(account, name);

@@ -26,6 +26,14 @@ pub fn stay_speed() -> u32 {
     from_environment("ROUTETO_TEST_STAY_CLOCK")
 }
 
+/// The same for waits of a plan, which are only time: tests have many of them, and need none of the hurry elsewhere.
+fn settle_speed() -> u32 {
+    match std::env::var_os("ROUTETO_TEST_SETTLE_CLOCK") {
+        Some(_) => from_environment("ROUTETO_TEST_SETTLE_CLOCK"),
+        None => speed(),
+    }
+}
+
 fn from_environment(name: &str) -> u32 {
     match std::env::var(name) {
         Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),
@@ -138,6 +146,11 @@ where
     })
     .await
     .map_err(|waited| waited.of(*last.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Time for AWS to make a change known everywhere, where it doesn't say when it has.
+pub async fn settle(seconds: u32) {
+    sleep(Duration::from_secs(seconds.into()) / settle_speed()).await;
 }
 
 /// A pause by the world's clock: the lock's signs are seen by others.

@@ -155,6 +155,8 @@ impl Work<'_> {
         if !context.report.json {
             context.report.note(context.report.summary(&planned.plan).trim_end());
         }
+        // While it can still be stopped.
+        planned.plan.lost.iter().for_each(|lost| context.report.warning(&lost.to_string()));
         let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).boxed_local().await;
         let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();

@@ -212,7 +212,8 @@ impl Context {
         scope.stages.retain(|stage| stages.contains(&stage.name));
         let inputs = Inputs { account: &account, code_sha256: &artifact.code_sha256, existing: &observed.existing };
         let desired = desired::desired(&scope, &inputs);
-        let plan = plan(&desired, &observed, crate::plan::Options::default()).map_err(Error::Failed)?;
+        let options = crate::plan::Options { places: desired::named(&scope, &account), ..crate::plan::Options::default() };
+        let plan = plan(&desired, &observed, options).map_err(Error::Failed)?;
         Ok(Planned { account, observed, desired, plan })
     }
 

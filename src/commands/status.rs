@@ -37,7 +37,8 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     let mut desired = desired::desired(&scope, &Inputs { account: &account, code_sha256: "", existing: &observed.existing });
     take_code(&mut desired, &observed);
     // What is in the way of a deploy is told after what stands: that is when one looks.
-    let (drift, in_the_way) = match plan(&desired, &observed, Options::default()) {
+    let options = Options { places: desired::named(&scope, &account), ..Options::default() };
+    let (drift, in_the_way) = match plan(&desired, &observed, options) {
         Ok(drift) => (Some(drift), vec![]),
         Err(failures) => (None, failures),
     };

@@ -7,7 +7,6 @@ use crate::{
         Aws,
         execute::AwsExecutor,
         observe::{self, Begun},
-        s3::HIDDEN,
     },
     cli,
     desired::{self, name},
@@ -32,7 +31,7 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     }
     let aws = context.connect(&stack).await?;
     let named = stack.stages.iter().map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region))).collect();
-    let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named } };
+    let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named, ..Options::default() } };
     let whole = args.stages.stages.is_empty();
     let what = match whole {
         true => format!("stack {}", stack.name),
@@ -111,12 +110,18 @@ impl Look<'_> {
         let foreign = std::mem::take(&mut observed.foreign);
         observed.existing.clear();
         // But a bucket of the file's that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
-        let hidden: Vec<Id> = foreign.into_iter().filter(|(id, why)| id.kind == Kind::Bucket && why == HIDDEN).map(|(id, _)| id).collect();
+        let hidden: Vec<(Id, String)> = foreign
+            .into_iter()
+            .filter(|(id, why)| matches!(id.kind, Kind::Bucket | Kind::Queue) && observe::is_hidden(why))
+            .collect();
         let (made, _) = desired::made(self.stack, account, |_| true);
-        let stored_in =
-            |id: &&Id| made.contains(&id.name) && observed.stages.values().any(|stage| destinations_of(&stage.variables).contains(*id));
+        let stored_in = |id: &&Id| {
+            let of_file = id.kind == Kind::Bucket && made.contains(&id.name);
+            of_file && observed.stages.values().any(|stage| destinations_of(&stage.variables).contains(*id))
+        };
         let failures: Vec<Failure> = hidden
             .iter()
+            .map(|(id, _)| id)
             .filter(stored_in)
             .map(|id| {
                 let what = "the stack stores in it, and HeadBucket answers 403: whether it is the stack's to remove can't be told";
@@ -129,7 +134,7 @@ impl Look<'_> {
             return Err(Error::Failed(failures));
         }
         let mut plan = plan(&self.desired(&observed), &observed, self.options.clone()).map_err(Error::Failed)?;
-        plan.kept.extend(hidden.into_iter().map(|id| Kept { id, why: HIDDEN.into() }));
+        plan.kept.extend(hidden.into_iter().map(|(id, why)| Kept { id, why }));
         Ok(plan)
     }
 
@@ -216,7 +221,7 @@ fn finish(context: &Context, stack: &Stack, what: &str, account: &Account, plan:
     }
     let (buckets, queues) = desired::made(stack, account, |_| true);
     let data: Vec<&Id> =
-        kept.iter().filter(|(id, why)| crate::report::plan::holds_data(id.kind) && why != HIDDEN).map(|(id, _)| id).collect();
+        kept.iter().filter(|(id, why)| crate::report::plan::holds_data(id.kind) && !observe::is_hidden(why)).map(|(id, _)| id).collect();
     let named = |id: &Id| if id.kind == Kind::Bucket { buckets.contains(&id.name) } else { queues.contains(&id.name) };
     if data.iter().any(|id| named(id)) {
         lines.push("to remove what is kept, with all that it holds: the same command with --delete-data".into());

@@ -62,7 +62,12 @@ fn failure(failure: &Failure) -> Value {
     json!({"place": place, "what": what, "help": now})
 }
 
-/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]}}`.
+/// What a plan takes away that is in service: `[{"route":"/input","stages":["prod"]}]`; `route` is null where the whole stage goes.
+pub fn lost(plan: &Plan) -> Value {
+    plan.lost.iter().map(|lost| json!({"route": lost.route, "stages": lost.stages})).collect()
+}
+
+/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]},"lost":[…]}`.
 pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
     let mut differences: Map<String, Value> = Map::new();
     for change in &plan.changes {
@@ -76,5 +81,5 @@ pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
             }
         }
     }
-    json!({"version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences})
+    json!({"version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences, "lost": lost(plan)})
 }

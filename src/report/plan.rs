@@ -37,6 +37,9 @@ impl Report {
                 let _ = writeln!(text, "  {}", self.paint(Style::Dim, &format!("{id}: unchanged")));
             }
         }
+        for lost in &plan.lost {
+            let _ = writeln!(text, "{}", self.paint(Style::Changed, &format!("warning: {lost}")));
+        }
         for note in &plan.notes {
             let _ = writeln!(text, "note: {note}");
         }
@@ -148,7 +151,7 @@ fn belongs(attribute: &str, method: &str) -> bool {
 /// Steps that only serve another resource's change stay out of sight.
 fn is_shown(change: &Change) -> bool {
     match change.action {
-        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } => false,
+        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } | Action::Wait { .. } => false,
         Action::Permit { .. } | Action::ConfirmQueue { .. } => !change.differences.is_empty(),
         _ => !matches!(change.key.step, Step::Trim | Step::Rest) || !change.differences.is_empty(),
     }

@@ -126,6 +126,7 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (Action::AwaitVersion { .. }, _) => ("waiting for", "ready"),
         (Action::CreateDeployment { .. }, _) => ("deploying", "deployed"),
         (Action::Journal { .. }, _) => ("writing down", "written"),
+        (Action::Wait { .. }, _) => ("waiting for", "waited for"),
         (Action::ConfirmQueue { .. }, None) => ("making sure of", "there"),
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
@@ -139,6 +140,17 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
 
 impl Watch for Progress {
     fn started(&self, change: &Change) {
+        if let Action::Wait { seconds, why } = &change.action {
+            let text = format!("waiting {seconds} s {why}");
+            if self.interactive() {
+                self.bars().insert(change.key.clone(), self.spinner(text));
+            } else if self.report.json {
+                self.event("waiting", change, json!({"reason": text}));
+            } else if !self.report.quiet {
+                self.line(&format!("  {text}"));
+            }
+            return;
+        }
         let text = format!("{} {}", doing(change).0, change.key.id);
         if self.interactive() {
             let bar = self.spinner(text);
@@ -168,7 +180,8 @@ impl Watch for Progress {
         }
         // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none, nor what a
         // role or a log group gets that was just made.
-        if matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. }) || change.key.step == Step::Rest {
+        let silent = matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. } | Action::Wait { .. });
+        if silent || change.key.step == Step::Rest {
             if let Some(bar) = self.bars().remove(&change.key) {
                 bar.finish_and_clear();
             }

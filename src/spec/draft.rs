@@ -4,7 +4,10 @@ use super::{
     DeadLetter, Destination, FunctionSettings, Pattern, Route, S3Destination, S3Format, SqsDestination, SqsFormat, Stack, Stage, Template,
     Throttle, TokenRule, text::Text, yaml::Span,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Spanned<T> {
@@ -90,7 +93,7 @@ pub(super) struct StageDraft {
 
 impl StackDraft {
     /// `None` if a part that must be there could not be read; then an error was told.
-    pub fn finish(&self) -> Option<Stack> {
+    pub fn finish(&self, file: &Path) -> Option<Stack> {
         Some(Stack {
             name: self.name.as_ref()?.value.clone(),
             region: self.region.clone(),
@@ -99,6 +102,8 @@ impl StackDraft {
             binary: self.binary.iter().map(|media_type| media_type.value.clone()).collect(),
             stages: self.stages.iter().map(StageDraft::finish).collect(),
             tags: self.tags.clone(),
+            file: file.to_owned(),
+            lines: self.routes.iter().map(|r| (r.path.value.clone(), r.path.span.place.line)).collect(),
         })
     }
 }

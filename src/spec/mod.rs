@@ -13,6 +13,7 @@ mod text;
 mod yaml;
 
 pub use routeto_function::{S3Format, SqsFormat, TokenRule};
+pub use names::destination_variable;
 pub use suggest::{did_you_mean, nearest};
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
@@ -20,7 +21,7 @@ use reader::Reader;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Bytes. A larger file is refused before it is read any further; the largest stack that AWS takes is a tenth of it.
@@ -73,7 +74,7 @@ pub fn load(source: &Source<'_>, world: &World<'_>) -> Result<Loaded, Vec<Diagno
     if failed {
         return Err(diagnostics);
     }
-    let stack = draft.and_then(|draft| draft.finish()).expect("whatever could not be read was told as an error");
+    let stack = draft.and_then(|draft| draft.finish(source.path)).expect("whatever could not be read was told as an error");
     Ok(Loaded { stack, warnings: diagnostics })
 }
 
@@ -142,6 +143,10 @@ pub struct Stack {
     /// Keyed by the stage's name, in the order of the file.
     pub stages: Vec<Stage>,
     pub tags: BTreeMap<String, String>,
+    /// The file as the user named it.
+    pub file: PathBuf,
+    /// The line of each route, by its path.
+    pub lines: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -209,6 +214,12 @@ impl Stack {
             return Err(format!("stack `{}` has no stage `{}`; {tip}", self.name, shown(unknown)));
         }
         Ok(self.stages.iter().filter(|stage| wanted.is_empty() || wanted.contains(&stage.name)).collect())
+    }
+
+    /// Where a route stands in the file: `stacks/routeto.yaml:12 (route /input)`.
+    pub fn place(&self, route: &Route) -> String {
+        let line = self.lines.get(&route.path).map_or(String::new(), |line| format!(":{line}"));
+        format!("{}{line} (route {})", self.file.display(), route.path)
     }
 
     /// The route that `--route` asks for. The error is the text of a usage error.

@@ -375,7 +375,7 @@ pub(super) fn path(path: &str) -> Result<(), Problem> {
 }
 
 /// The stage variable that carries a route's destination: `destination_` and the path, `_` for whatever isn't a letter or digit.
-pub(super) fn destination_variable(path: &str) -> String {
+pub fn destination_variable(path: &str) -> String {
     let name: String = path.trim_start_matches('/').chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     format!("{DESTINATION}{name}")
 }

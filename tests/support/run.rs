@@ -51,6 +51,8 @@ impl Routeto {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", REGION)
             .env("ROUTETO_INVOKE_URL", emulator.invoke_url())
+            // the emulator knows at once what AWS is given time for
+            .env("ROUTETO_TEST_SETTLE_CLOCK", "100")
     }
 
     /// In this directory, with nothing of AWS's at all.
