@@ -335,7 +335,7 @@ pub const KEPT: usize = 5;
 const ROLE_POLICY: usize = 10_240;
 
 /// Seconds until a change of a role's policy holds everywhere. IAM is eventually consistent and promises no time; a few seconds are usual. Source:
-/// IAM User Guide, "Changes that I make are not always immediately visible".
+/// IAM User Guide, troubleshoot_general, "Changes that I make are not always immediately visible".
 const IAM_SETTLES: u32 = 10;
 
 /// Seconds in which a message may still come to a queue after its senders were stopped: an invocation that began before (25 s at most), API

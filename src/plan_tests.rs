@@ -294,10 +294,61 @@ UpdateBucket bucket hooks-dev
   expire after, other/
 UpdateRole role hooks-dev-us-east-1
   policy
-UpdateStage stage dev < bucket hooks-dev, role hooks-dev-us-east-1
+Wait Settle of role hooks-dev-us-east-1 < role hooks-dev-us-east-1
+UpdateStage stage dev < bucket hooks-dev, role hooks-dev-us-east-1, Settle of role hooks-dev-us-east-1
   variable destination_input
 "
     );
+}
+
+/// How long a plan waits for nothing but time, and what waits for that.
+fn waits(plan: &Plan, step: Step) -> Vec<(u32, Vec<String>)> {
+    let wait = |change: &Change| match change.action {
+        Action::Wait { seconds, .. } if change.key.step == step => Some(seconds),
+        _ => None,
+    };
+    let waiting = |key: &Key| -> Vec<String> {
+        plan.changes.iter().filter(|change| change.after.contains(key)).map(|change| change.key.id.to_string()).collect()
+    };
+    plan.changes.iter().filter_map(|change| Some((wait(change)?, waiting(&change.key)))).collect()
+}
+
+#[test]
+fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_else() {
+    let old = wanted(YAML);
+    let settles = |desired: &Resources, observed: &Observed| waits(&planned(desired, observed), Step::Settle);
+    let prod = || vec![(10, vec!["stage prod".to_owned()])];
+
+    let both = settles(&wanted(&YAML.replace("prefix: in/", "prefix: other/")), &converged(&old));
+    assert_eq!(both, [(10, vec!["stage dev".to_owned()]), (10, vec!["stage prod".to_owned()])]);
+    let queue = wanted(&YAML.replace("queue: 'mail-${stage}'", "queue: 'post-${stage}'"));
+    assert_eq!(settles(&queue, &converged(&old)).len(), 2);
+    // a key alone
+    let mut keyed = wanted(&YAML.replace("rate: 5", "rate: 6"));
+    role_policy(&mut keyed, "prod").keys.insert("arn:aws:kms:us-east-1:123456789012:key/k".into());
+    assert_eq!(settles(&keyed, &converged(&old)), [] as [(u32, Vec<String>); 0], "nothing moves");
+    let mut moved_too = wanted(&YAML.replace("team: payments", "team: other"));
+    role_policy(&mut moved_too, "prod").keys.insert("arn:aws:kms:us-east-1:123456789012:key/k".into());
+    assert_eq!(settles(&moved_too, &converged(&old)), prod());
+    // a role that somebody deleted, and a stage that moves
+    let mut without = converged(&old);
+    without.resources.remove(&Id::new(Kind::Role, "hooks-prod-us-east-1"));
+    assert_eq!(settles(&wanted(&YAML.replace("team: payments", "team: other")), &without), prod());
+
+    // nothing was added: other code, another variable, a destination less, a new stage, a new stack
+    let code = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
+    let fewer = YAML.split("  /mail:").next().unwrap_or_default().to_owned() + "stages:" + YAML.split("stages:").nth(1).unwrap_or_default();
+    let one = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
+    for (desired, observed) in [
+        (&code, converged(&old)),
+        (&wanted(&YAML.replace("team: payments", "team: other")), converged(&old)),
+        (&wanted(&fewer), converged(&old)),
+        (&old, converged(&one)),
+        (&old, Observed::default()),
+    ] {
+        let plan = planned(desired, &observed);
+        assert_eq!((waits(&plan, Step::Settle), plan.is_empty()), (vec![], false), "{}", shown(&plan));
+    }
 }
 
 fn role_policy<'a>(resources: &'a mut Resources, stage: &str) -> &'a mut Policy {
@@ -565,12 +616,13 @@ fn a_teardown_shuts_the_stages_first_and_deletes_what_holds_the_names_last() {
     assert_eq!(
         shown(&planned(&Resources::new(), &observed)),
         "\
+Wait Drain of queue dead-dev < function hooks-dev, api hooks, stage dev
 Journal Journal of log group /routeto/hooks
-DeleteQueue queue dead-dev < api hooks, stage dev
-DeleteQueue queue mail-dev < api hooks, stage dev
+DeleteQueue queue dead-dev < Drain of queue dead-dev, api hooks, stage dev
+DeleteQueue queue mail-dev < Drain of queue dead-dev, api hooks, stage dev
 DeleteLogGroup log group /aws/lambda/hooks-dev < Journal of log group /routeto/hooks, api hooks, stage dev
 DeleteLogGroup log group /routeto/hooks < queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, Journal of log group /routeto/hooks, role hooks-dev-us-east-1, function hooks-dev, api hooks, stage dev
-DeleteRole role hooks-dev-us-east-1 < Journal of log group /routeto/hooks, api hooks, stage dev
+DeleteRole role hooks-dev-us-east-1 < queue dead-dev, queue mail-dev, Journal of log group /routeto/hooks, api hooks, stage dev
 DeleteFunction function hooks-dev < api hooks, stage dev
 DeleteApi api hooks
 DeletedWithApi stage dev < api hooks
@@ -591,10 +643,123 @@ fn a_route_that_left_the_file_takes_its_queue_with_it_once_the_stage_has_moved()
     );
     let new = wanted(&yaml);
     let said = shown(&planned(&new, &converged(&old)));
-    // the stage doesn't send there any more, and its role may not
+    // the stage doesn't send there any more, and its role may not; what was on its way then has time to come
     let after = "Trim of role hooks-dev-us-east-1, Trim of role hooks-prod-us-east-1, stage dev, stage prod";
-    assert!(said.contains(&format!("DeleteQueue queue mail-prod < {after}")), "{said}");
+    assert!(said.contains(&format!("Wait Drain of queue dead-dev < {after}\n")), "{said}");
+    assert!(said.contains("DeleteQueue queue mail-prod < Drain of queue dead-dev, "), "{said}");
     assert!(said.contains("UpdateStage stage prod"), "{said}");
+}
+
+#[test]
+fn a_queue_is_deleted_a_minute_after_whatever_may_send_there_was_stopped() {
+    let old = wanted(YAML);
+    let queues = |plan: &Plan| {
+        let waits = waits(plan, Step::Drain);
+        let of = |waiting: &[String]| waiting.iter().filter(|id| id.starts_with("queue ")).cloned().collect::<Vec<_>>();
+        waits.iter().map(|(seconds, waiting)| format!("{seconds} s: {}", of(waiting).join(", "))).collect::<Vec<_>>()
+    };
+    let all = ["60 s: queue dead-dev, queue dead-prod, queue mail-dev, queue mail-prod"];
+    // what is to go with its messages needs no look
+    let teardown = |delete_data| Options { delete_data, ..Options::default() };
+    let gone = |data| plan(&Resources::new(), &converged(&old), teardown(data)).expect("no obstacles");
+    assert_eq!((queues(&gone(false)), queues(&gone(true))), (all.map(str::to_owned).to_vec(), vec![]));
+    let drain = gone(false).changes.into_iter().find(|change| change.key.step == Step::Drain).expect("it waits");
+    assert!(drain.takes_away(), "only after the probe");
+    for stopped in ["function hooks-dev", "function hooks-prod", "api hooks", "stage prod"] {
+        assert!(drain.after.iter().any(|key| key.id.to_string() == stopped), "{stopped}: {drain:?}");
+    }
+
+    // only the dead letters go: SQS takes a minute to know that the queue gives up on none
+    let without = YAML.replace(", dead_letter: { queue: 'dead-${stage}', after: 5 }", "");
+    let dead = planned(&wanted(&without), &converged(&old));
+    assert_eq!(queues(&dead), ["60 s: queue dead-dev, queue dead-prod"]);
+    let drain = dead.changes.iter().find(|change| change.key.step == Step::Drain).expect("it waits");
+    assert!(drain.after.iter().any(|key| key.id.to_string() == "queue mail-prod"), "{drain:?}");
+
+    // a deploy that was cut off after the stages' move: what they were before tells
+    let yaml = YAML.replace("queue: 'mail-${stage}'", "queue: 'post-${stage}'");
+    let new = wanted(&yaml);
+    let mut cut_off = moved(&converged(&old), &new, "dev");
+    for (id, queue) in &old {
+        if id.kind == Kind::Queue {
+            cut_off.resources.entry(id.clone()).or_insert_with(|| queue.clone());
+        }
+    }
+    assert_eq!(queues(&planned(&new, &cut_off)), ["60 s: queue mail-dev, queue mail-prod"]);
+    // one that an earlier deploy kept, and that nothing names any more
+    let mut kept = converged(&new);
+    let id = Id::new(Kind::Queue, "mail-dev");
+    let mut queue = old[&id].clone();
+    if let Resource::Queue(queue) = &mut queue {
+        queue.redrive = None;
+    }
+    kept.resources.insert(id, queue);
+    let plan = planned(&new, &kept);
+    assert_eq!((queues(&plan), shown(&plan).contains("DeleteQueue queue mail-dev")), (vec![], true));
+}
+
+#[test]
+fn a_route_in_service_that_goes_is_told_and_so_is_a_whole_stage() {
+    let old = wanted(YAML);
+    let lost =
+        |desired: &Resources, observed: &Observed| planned(desired, observed).lost.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let renamed = YAML.replace("  /input:", "  /events:");
+    let said = "/input goes: providers that post to it get 403 (stages dev, prod)";
+    assert_eq!(lost(&wanted(&renamed), &converged(&old)), [said]);
+    // same variable, another path
+    let dotted = wanted(&YAML.replace("  /input:", "  /in/put:"));
+    let said = "/in/put goes: providers that post to it get 403 (stages dev, prod)";
+    assert_eq!(lost(&wanted(&YAML.replace("  /input:", "  /in.put:")), &converged(&dotted)), [said]);
+
+    // a deploy of one stage, then the other's, which serves an older API by then
+    let only = |yaml: &str, stage: &str| {
+        let mut file = stack(yaml);
+        file.stages.retain(|known| known.name == stage);
+        desired(&file, &Inputs { account: &account(), code_sha256: "code1=", existing: &BTreeMap::new() })
+    };
+    let mut one = converged(&old);
+    one.resources.remove(&Id::new(Kind::Stage, "prod"));
+    assert_eq!(lost(&only(&renamed, "dev"), &one), ["/input goes: providers that post to it get 403 (stage dev)"]);
+    let mut behind = converged(&old);
+    behind.resources.extend(wanted(&renamed).into_iter().filter(|(id, _)| id.kind == Kind::Api));
+    behind.resources.remove(&Id::new(Kind::Stage, "dev"));
+    assert_eq!(lost(&only(&renamed, "prod"), &behind), ["destination_input goes: providers that post to it get 403 (stage prod)"]);
+
+    let fewer = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
+    assert_eq!(lost(&fewer, &converged(&old)), ["stage prod goes: providers that post to it get 403"]);
+    // one more route, other settings, a teardown: nothing that isn't known
+    let more = YAML.replace("  /mail:", "  /more:\n    s3: { bucket: 'hooks-${stage}', prefix: more/ }\n  /mail:");
+    assert_eq!(lost(&wanted(&more), &converged(&old)), [] as [String; 0]);
+    assert_eq!(lost(&wanted(&YAML.replace("prefix: in/", "prefix: other/")), &converged(&old)), [] as [String; 0]);
+    assert_eq!(lost(&Resources::new(), &converged(&old)), [] as [String; 0]);
+}
+
+#[test]
+fn an_allowed_bucket_is_looked_at_like_an_existing_one_and_its_key_is_granted() {
+    let yaml = YAML.replace("prefix: in/, expire_after: 400", "allow: [acme-archive/teamA, 'hooks-${stage}/more']");
+    let id = Id::new(Kind::Bucket, "acme-archive");
+    assert_eq!(crate::desired::existing(&stack(&yaml), &account()), [id.clone()].into(), "not what the stack makes itself");
+    let key = "arn:aws:kms:us-east-1:123456789012:key/k".to_owned();
+    let existing = BTreeMap::from([(id.clone(), Existing::Found { key: Some(key.clone()) })]);
+    let mut resources = desired(&stack(&yaml), &Inputs { account: &account(), code_sha256: "code1=", existing: &existing });
+    assert_eq!(role_policy(&mut resources, "prod").keys, [key].into());
+
+    let places = crate::desired::named(&stack(&yaml), &account());
+    let said = |existing: Existing| {
+        let observed = Observed { existing: BTreeMap::from([(id.clone(), existing)]), ..Observed::default() };
+        let failures = plan(&resources, &observed, Options { places: places.clone(), ..Options::default() }).err().unwrap_or_default();
+        failures.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(said(Existing::Found { key: None }), [] as [String; 0]);
+    assert_eq!(
+        said(Existing::Missing),
+        ["hooks.yaml:4 (route /input): bucket acme-archive: the route's `allow` names it, but there is no such bucket\n  \
+          = help: correct its name in `allow`, or create it first"]
+    );
+    assert_eq!(
+        said(Existing::Unusable { why: "the bucket is not in us-east-1".into(), now: "name another".into() }),
+        ["hooks.yaml:4 (route /input): bucket acme-archive: the bucket is not in us-east-1\n  = help: name another"]
+    );
 }
 
 #[test]

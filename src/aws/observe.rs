@@ -544,13 +544,7 @@ async fn buckets(
     .await
 }
 
-async fn queues(
-    aws: &Aws,
-    account: &Account,
-    stack: &str,
-    names: &BTreeSet<String>,
-    refused: Refused,
-) -> Result<SeenQueues, CallError> {
+async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>, refused: Refused) -> Result<SeenQueues, CallError> {
     try_join_all(names.iter().map(|name| async move {
         let seen = match sqs::observe(aws, account, stack, name).await {
             Err(error) if refused == Refused::Hides && error.refused() => Seen::Foreign(sqs::UNREAD.into()),

@@ -110,10 +110,8 @@ impl Look<'_> {
         let foreign = std::mem::take(&mut observed.foreign);
         observed.existing.clear();
         // But a bucket of the file's that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
-        let hidden: Vec<(Id, String)> = foreign
-            .into_iter()
-            .filter(|(id, why)| matches!(id.kind, Kind::Bucket | Kind::Queue) && observe::is_hidden(why))
-            .collect();
+        let hidden: Vec<(Id, String)> =
+            foreign.into_iter().filter(|(id, why)| matches!(id.kind, Kind::Bucket | Kind::Queue) && observe::is_hidden(why)).collect();
         let (made, _) = desired::made(self.stack, account, |_| true);
         let stored_in = |id: &&Id| {
             let of_file = id.kind == Kind::Bucket && made.contains(&id.name);

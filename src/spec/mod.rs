@@ -12,8 +12,8 @@ mod suggest;
 mod text;
 mod yaml;
 
-pub use routeto_function::{S3Format, SqsFormat, TokenRule};
 pub use names::destination_variable;
+pub use routeto_function::{S3Format, SqsFormat, TokenRule};
 pub use suggest::{did_you_mean, nearest};
 
 use crate::diagnostic::{Diagnostic, Place, Severity};

@@ -97,6 +97,25 @@ fn now() -> String {
 }
 
 #[test]
+fn a_role_that_some_of_iam_does_not_know_yet() {
+    let unknown = || answer(404, "NoSuchEntity", "The role with name r cannot be found.");
+    let told = "IAM doesn't know the role everywhere yet";
+    waited_out(Which::During("iam:PutRolePolicy", seconds(40)), unknown(), told);
+    // its making got no answer, the second try says that it is there, and who looks is told that it isn't
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Operation("iam:CreateRole", 1), What::CutAfter);
+    proxy.fault(Which::AfterFirst { change: "iam:CreateRole", read: "iam:GetRole", times: 8 }, unknown());
+    proxy.fault(Which::First("iam:TagRole", 4), unknown());
+    // counted in calls, and on a slower clock: a busy machine would miss a time
+    self::told(&deploy(&stack, &proxy).env("ROUTETO_TEST_CLOCK", "2").check(), told);
+    let faulty = proxy.calls().into_iter().filter(|call| call.faulty && call.service == "iam").count();
+    assert_eq!(faulty, 1 + 8 + 4, "{:?}", proxy.calls());
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
+}
+
+#[test]
 fn a_function_that_some_of_lambda_does_not_know_yet() {
     let unknown = || answer(404, "ResourceNotFoundException", "Function not found: arn:aws:lambda:us-east-1:000000000000:function:f:1");
     for operation in ["lambda:AddPermission", "lambda:GetFunctionConfiguration"] {

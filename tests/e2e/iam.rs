@@ -1,7 +1,8 @@
 //! The policy that README gives the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
 
-use crate::support::{Emulator, Proxy, Stack, aws, root, stack};
+use crate::support::{Emulator, Proxy, Stack, aws, proxy, root, stack};
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// README's policy: its only block of JSON that has a Statement.
@@ -57,14 +58,14 @@ const YAML: &str = r#"
 stack: NAME
 routes:
   /input:
-    s3: { bucket: "NAME-${stage}", prefix: in/, expire_after: 400 }
+    s3: { bucket: "NAME-${stage}", prefix: in/, expire_after: 400, allow: [archive-NAME] }
   /there:
-    s3: { bucket: NAME-there, existing: true }
+    s3: { bucket: acme-NAME, existing: true }
   /events:
     accept: [application/json, text/plain]
     sqs: { queue: "NAME-${stage}", dead_letter: { queue: "NAME-dead-${stage}", after: 5 } }
   /there-too:
-    sqs: { queue: "NAME-there-${stage}", existing: true }
+    sqs: { queue: "acme-NAME-${stage}", existing: true }
 stages:
   dev: { throttle: { rate: 5, burst: 10 } }
   prod: { throttle: { rate: 100, burst: 200 } }
@@ -76,8 +77,9 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     let policy = policy();
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
-    let there = format!("{}-there", stack.name);
-    aws::create_bucket(&there);
+    // named otherwise than what the stack makes: what that permits doesn't reach them
+    let (there, archive) = (format!("acme-{}", stack.name), format!("archive-{}", stack.name));
+    [&there, &archive].into_iter().for_each(|bucket| aws::create_bucket(bucket));
     for stage in ["dev", "prod"] {
         aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": format!("{there}-{stage}") }));
     }
@@ -86,12 +88,18 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     assert!(readme.contains(
         "Replace account and region,\n`webhooks` by your stack's name, and under `Buckets` and `Queues` by what the names of yours begin with"
     ));
+    assert!(readme.contains("`Existing` names the buckets and queues of your own"));
     let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
+    let text = text.replace("acme-archive", &archive).replace("acme-events", &there).replace("acme-mail", &format!("{there}-*"));
     let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());
+    let gone = Cell::new(false);
     let run = |verb: &str, options: &str| {
         let routeto = stack.routeto(verb, options).env("AWS_ACCESS_KEY_ID", &key);
         let output = routeto.clone().output();
-        let refused: Vec<String> = proxy.calls().iter().filter(|call| call.status == Some(403)).map(|call| format!("{call:?}")).collect();
+        // What left the file may be the stack's to remove or the user's own: to be refused an answer is one.
+        let own = |call: &proxy::Call| gone.get() && (call.resource().contains(&there) || call.resource().contains(&archive));
+        let refused = |call: &&proxy::Call| call.status == Some(403) && !own(call);
+        let refused: Vec<String> = proxy.calls().iter().filter(refused).map(|call| format!("{call:?}")).collect();
         assert!(output.status == 0 && refused.is_empty(), "routeto {verb}: {}\nrefused: {refused:#?}", output.stderr);
         output
     };
@@ -118,6 +126,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     );
     run("deploy", "--function-zip other.zip");
     // a route, a destination and a stage go
+    gone.set(true);
     stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
     run("deploy", "");
     run("set-token", "--stage prod --now --show-token");
@@ -154,13 +163,16 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     );
     aws::call("iam", "attach_role_policy", serde_json::json!({"RoleName": role, "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}));
     run("teardown", "--yes --delete-data");
-    let left: Vec<String> = stack.world().names();
-    assert_eq!(left, [format!("bucket {there}"), format!("queue {there}-dev"), format!("queue {there}-prod")]);
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+    // those of the user's own stand as they did
+    assert!([&there, &archive].iter().all(|bucket| aws::keys(bucket).is_some()));
+    assert!(["dev", "prod"].iter().all(|stage| aws::queue_url(&format!("{there}-{stage}")).is_some()));
 
+    let calls: Vec<_> = proxy.calls().into_iter().filter(|call| call.status != Some(403)).collect();
     // what only a deploy ten minutes after another does: `together.rs` has it in less
     let later = "logs:DeleteLogStream".to_owned();
     let used: BTreeSet<String> =
-        proxy.calls().iter().flat_map(|call| actions(&call.service, &call.operation, &call.method)).chain([later]).collect();
+        calls.iter().flat_map(|call| actions(&call.service, &call.operation, &call.method)).chain([later]).collect();
     let given: BTreeSet<String> = policy["Statement"].as_array().unwrap().iter().flat_map(|statement| many(&statement["Action"])).collect();
     let too_many: Vec<&String> = given.difference(&used).collect();
     // sts:GetCallerIdentity needs no permission; a policy may have it all the same

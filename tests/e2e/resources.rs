@@ -6,7 +6,8 @@ use crate::support::{
     world::{World, differences},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const JSON: &str = "application/json";
 
@@ -206,6 +207,66 @@ fn an_existing_bucket_that_is_not_there_is_an_error_before_anything_is_made() {
     stack.routeto("deploy", "").fails(1, &[&format!("{}-gone", stack.name)]);
     assert_eq!(stack.world().names(), [] as [String; 0]);
     assert_eq!(proxy.mutations(), [] as [String; 0]);
+}
+
+#[test]
+fn an_allowed_bucket_is_looked_at_before_anything_is_made_and_its_key_is_granted() {
+    let proxy = Proxy::start(Emulator::shared());
+    let yaml = |allowed: &str| with_route(&format!("    s3: {{ bucket: \"NAME-${{stage}}\", allow: [{allowed}/in] }}"));
+    let stack = Stack::through(&proxy, &yaml("NAME-archive"));
+    let archive = format!("{}-archive", stack.name);
+    stack.routeto("plan", "").fails(1, &["stack.yaml:3 (route /input)", &format!("bucket {archive}"), "`allow`", "no such bucket"]);
+    stack.routeto("deploy", "").fails(1, &[&archive]);
+    aws::call_in(
+        "eu-west-1",
+        "s3",
+        "create_bucket",
+        json!({
+            "Bucket": format!("{archive}-far"), "CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"},
+        }),
+    );
+    stack.rewrite(&yaml("NAME-archive-far"));
+    stack.routeto("deploy", "").fails(1, &["stack.yaml:3 (route /input)", "the bucket is in eu-west-1, the stack in us-east-1"]);
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+
+    stack.rewrite(&yaml("NAME-archive"));
+    aws::create_bucket(&archive);
+    let key = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555";
+    let default = json!({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key});
+    aws::call(
+        "s3",
+        "put_bucket_encryption",
+        json!({
+            "Bucket": archive, "ServerSideEncryptionConfiguration": {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]},
+        }),
+    );
+    // who may not read that would take the right to use the key away from a stage in service
+    proxy.fault(Which::Every("s3:GetBucketEncryption"), What::Answer { status: 403, code: "AccessDenied", message: "no" });
+    stack.routeto("deploy", "").fails(1, &["(route /input)", &archive, "KMS key isn't known", "allow s3:GetEncryptionConfiguration"]);
+    assert_eq!(proxy.mutations(), [] as [String; 0]);
+    proxy.heal();
+    stack.deploy();
+    let role = format!("{}-prod-us-east-1", stack.name);
+    let policy = stack.world().role(&role)["inline"]["routeto"].to_string();
+    assert!(policy.contains(key) && policy.contains("kms:GenerateDataKey"), "{policy}");
+    // two calls tell all that is to be known of a bucket of the user's, however often it is deployed
+    proxy.clear();
+    stack.deploy();
+    let calls = proxy.calls();
+    let asked: std::collections::BTreeSet<String> =
+        calls.iter().filter(|call| call.resource().ends_with(&archive)).map(|call| call.name()).collect();
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["s3:GetBucketEncryption", "s3:HeadBucket"]);
+    stack.teardown();
+}
+
+#[test]
+fn a_bucket_that_was_made_and_that_the_file_now_says_exists_is_not_removed() {
+    let stack = Stack::new(&with_route("    s3: { bucket: \"NAME-${stage}\" }"));
+    stack.deploy();
+    stack.rewrite(&with_route("    s3: { bucket: \"NAME-${stage}\", existing: true }"));
+    stack.deploy();
+    stack.teardown();
+    assert_eq!(stack.world().names(), [format!("bucket {}-prod", stack.name)]);
 }
 
 #[test]
@@ -512,9 +573,17 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
     stack.deploy();
     let clean = World::of(&stack.name);
     stack.rewrite(&ONE.replace("/input:", "/other:").replace("routes:", "function: { memory: 512 }\nroutes:"));
-    stack.deploy();
+    // a route in service goes: told before, by plan and by deploy
+    let lost = "warning: /input goes: providers that post to it get 403 (stage prod)";
+    let plan = stack.routeto("plan", "").check();
+    assert!(plan.stdout.lines().any(|line| line == lost), "{plan:?}");
+    assert_eq!(stack.routeto("plan", "").json()["lost"], json!([{"route": "/input", "stages": ["prod"]}]));
+    let said = stack.routeto("deploy", "").check().stderr;
+    let line = |wanted: &str| said.lines().position(|line| line.contains(wanted)).unwrap_or_else(|| panic!("{wanted}: {said}"));
+    assert!(line(lost) < line("✓"), "{said}");
     stack.rewrite(ONE);
-    stack.deploy();
+    let quiet = stack.routeto("deploy", "-q").check().stderr;
+    assert_eq!(quiet, "warning: /other goes: providers that post to it get 403 (stage prod)\n");
     let mut back = stack.world();
     // versions and what points at them are counted on, and that is all
     let mut first = clean.clone();
@@ -536,7 +605,8 @@ fn a_stack_ends_in_the_same_state_whatever_it_was_before() {
 #[test]
 fn a_queue_that_got_a_message_while_the_teardown_was_under_way_is_kept() {
     let proxy = Proxy::start(Emulator::shared());
-    let stack = Stack::through(&proxy, &with_route("    sqs: { queue: \"NAME-${stage}\" }"));
+    let second = "\n  /none:\n    sqs: { queue: \"NAME-none-${stage}\" }";
+    let stack = Stack::through(&proxy, &with_route(&format!("    sqs: {{ queue: \"NAME-${{stage}}\" }}{second}")));
     stack.deploy();
     let queue = format!("{}-prod", stack.name);
     let gate = Gate::new();
@@ -549,7 +619,59 @@ fn a_queue_that_got_a_message_while_the_teardown_was_under_way_is_kept() {
     let output = running.wait();
     assert!(output.status == 0 && output.stdout.contains(&format!("kept: queue {queue}, it holds a message")), "{output:?}");
     assert_eq!(aws::depth(&queue), 1);
+    assert!(output.stderr.contains("waiting 60 s for messages that are still on their way to queue "), "{output:?}");
+    // the function went before the wait; the role, which tells that a queue may have been sent to, after it
+    let calls = proxy.calls();
+    let at = |name: &str| calls.iter().position(|call| call.name() == name).unwrap_or_else(|| panic!("{name}: {calls:?}"));
+    let times = [at("lambda:DeleteFunction"), at("sqs:DeleteQueue"), at("iam:DeleteRole")];
+    assert!(times.is_sorted(), "{calls:?}");
     stack.routeto("teardown", "--yes --delete-data").check();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
+#[test]
+fn a_queue_that_leaves_the_file_is_looked_at_a_minute_after_nothing_may_send_there_any_more() {
+    let proxy = Proxy::start(Emulator::shared());
+    let queues = "\n  /late:\n    sqs: { queue: \"NAME-late-${stage}\" }\n  /none:\n    sqs: { queue: \"NAME-none-${stage}\" }";
+    let input = "    s3: { bucket: \"NAME-${stage}\" }";
+    let stack = Stack::through(&proxy, &with_route(&format!("{input}{queues}")));
+    stack.deploy();
+    let [late, none] = ["late", "none"].map(|queue| format!("{}-{queue}-prod", stack.name));
+    let url = aws::queue_url(&late).unwrap();
+    stack.rewrite(&with_route(input));
+    proxy.clear();
+    // ten times as fast: the minute is six seconds
+    let running = stack.routeto("deploy", "").env("ROUTETO_TEST_SETTLE_CLOCK", "10").spawn();
+    let first = |name: &str| {
+        let calls = proxy.calls();
+        calls.iter().position(|call| call.name() == name && call.end.is_some()).map(|at| (at, calls[at].clone()))
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let (trim, trimmed) = loop {
+        if let Some(found) = first("iam:PutRolePolicy") {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "{:?}", proxy.calls());
+        sleep(Duration::from_millis(20));
+    };
+    // what the stage sent before it moved comes late
+    aws::call("sqs", "send_message", json!({"QueueUrl": url, "MessageBody": "{}"}));
+    let output = running.wait();
+    assert_eq!(output.status, 0, "{output:?}");
+    let policy = trimmed.form("PolicyDocument").unwrap();
+    assert!(!policy.contains("SendMessage"), "{policy}");
+    let (moved, _) = first("apigateway:UpdateStage").unwrap();
+    assert!(moved < trim, "{:?}", proxy.calls());
+    let (_, deleted) = first("sqs:DeleteQueue").unwrap();
+    assert!(deleted.resource().ends_with(&none) && deleted.at - trimmed.end.unwrap() >= Duration::from_secs(6), "{output:?}");
+    let told = format!("waiting 60 s for messages that are still on their way to queue {late}, queue {none}");
+    assert!(output.stderr.contains(&told), "{output:?}");
+    assert!(output.stdout.contains(&format!("kept: queue {late}, it holds a message")), "{output:?}");
+    assert_eq!((aws::depth(&late), aws::queue_url(&none)), (1, None));
+    // the deploy before sent to a queue that is gone, and to one that the role may not send to any more
+    stack.routeto("rollback", "--stage prod").status(1).check();
+    stack.routeto("plan", "--exit-code").check();
+    stack.teardown();
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 

@@ -139,3 +139,29 @@ fn code_api_and_destinations_of_a_stage_change_in_one_call() {
     assert_eq!(made.len(), 1);
     assert!(made[0]["stageName"].is_null(), "{}", made[0]);
 }
+
+#[test]
+fn a_stage_in_service_moves_to_a_new_destination_when_iam_has_had_ten_seconds() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    // five times as fast: ten seconds are two
+    let deploy = || {
+        proxy.clear();
+        stack.routeto("deploy", "--stage prod").env("ROUTETO_TEST_SETTLE_CLOCK", "5").check()
+    };
+    let told = "waiting 10 s for IAM: role ";
+    assert!(!deploy().stderr.contains(told), "nobody has the URL of a new stage");
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
+    let output = deploy();
+    assert!(output.stderr.contains(told), "{output:?}");
+    let calls = proxy.calls();
+    let of = |name: &str| calls.iter().find(|call| call.name() == name).unwrap_or_else(|| panic!("{name}: {calls:?}"));
+    let (granted, moved) = (of("iam:PutRolePolicy").end.unwrap(), of("apigateway:UpdateStage").at);
+    assert!(moved > granted && moved - granted >= Duration::from_secs(2), "{calls:?}");
+    // it moves, and its role gets nothing
+    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("/input:", "/input:\n    accept: [text/plain]"));
+    let output = deploy();
+    assert!(!output.stderr.contains("for IAM"), "{output:?}");
+    assert!(proxy.calls().iter().any(|call| call.name() == "apigateway:UpdateStage"));
+    stack.teardown();
+}
