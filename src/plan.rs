@@ -992,7 +992,7 @@ impl Planner<'_> {
             if !self.plan.changes.iter().any(moves) {
                 continue;
             }
-            for (variable, _) in &stage.destinations {
+            for variable in stage.destinations.keys() {
                 // The paths are the API's; a stage that serves an older one has only the names of its variables left to tell.
                 let path = seen.methods.keys().find(|path| destination_variable(path) == *variable);
                 let stays = match path {
