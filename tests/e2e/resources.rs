@@ -201,10 +201,12 @@ stages:
 fn an_existing_bucket_that_is_not_there_is_an_error_before_anything_is_made() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, &with_route("    s3: { bucket: NAME-gone, existing: true }"));
-    stack.routeto("deploy", "").fails(1, &[&format!("{}-gone", stack.name)]);
+    // as for every other mistake in the file: where it stands
+    let words = ["stack.yaml:3 (route /input)", &format!("{}-gone", stack.name), "`existing: true`", "leave `existing` out"];
+    stack.routeto("deploy", "").fails(1, &words);
     assert_eq!(stack.world().names(), [] as [String; 0]);
     stack.rewrite(&with_route("    sqs: { queue: NAME-gone, existing: true }"));
-    stack.routeto("deploy", "").fails(1, &[&format!("{}-gone", stack.name)]);
+    stack.routeto("deploy", "").fails(1, &words);
     assert_eq!(stack.world().names(), [] as [String; 0]);
     assert_eq!(proxy.mutations(), [] as [String; 0]);
 }
