@@ -44,7 +44,7 @@ impl fmt::Display for Lost {
         // Source: API Gateway answers 403 "Missing Authentication Token" to a path without a method, "Forbidden" without a stage.
         match &self.route {
             Some(route) => write!(f, "{route} goes: providers that post to it get 403 (stage{many} {stages})"),
-            None => write!(f, "stage{many} {stages} goes: providers that post to it get 403"),
+            None => write!(f, "stage {stages} goes: providers that post to it get 403"),
         }
     }
 }
@@ -901,7 +901,7 @@ impl Planner<'_> {
 
     /// Time for IAM after a change of a role's policy.
     fn settle(&mut self, role: &Id, after: Key) {
-        let why = format!("for IAM: {role} may write to a new destination, and that takes a while to hold everywhere");
+        let why = format!("for IAM: {role} got new rights, and they take a while to hold everywhere");
         self.push(step_of(role, Step::Settle), Action::Wait { seconds: IAM_SETTLES, why }, vec![], [after]);
     }
 
