@@ -432,9 +432,7 @@ struct Planner<'a> {
 }
 
 /// Whether a policy allows a destination or a key that it didn't allow before.
-fn gains(before: Option<&Policy>, after: Option<&Policy>) -> bool {
-    let none = Policy::default();
-    let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+fn gains(before: &Policy, after: &Policy) -> bool {
     let parts = |policy: &Policy| [policy.put_objects.clone(), policy.send_messages.clone(), policy.keys.clone()];
     parts(before).iter().zip(parts(after)).any(|(before, after)| !after.is_subset(before))
 }
@@ -472,9 +470,10 @@ impl Planner<'_> {
         }
         self.deletions();
         self.plan.lost = self.lost();
-        // To look whether something is there changes nothing.
+        // To look whether something is there changes nothing, and neither does to wait.
         let looks = |change: &&Change| {
-            matches!(change.action, Action::AwaitVersion { .. } | Action::ConfirmQueue { .. }) && change.differences.is_empty()
+            let looks = matches!(change.action, Action::AwaitVersion { .. } | Action::ConfirmQueue { .. } | Action::Wait { .. });
+            looks && change.differences.is_empty()
         };
         let changed: BTreeSet<&Id> = self.plan.changes.iter().filter(|change| !looks(change)).map(|change| &change.key.id).collect();
         self.plan.unchanged =
@@ -861,10 +860,13 @@ impl Planner<'_> {
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
             self.push(step_of(&id, Step::Rest), action, vec![], [main_of(&id)]);
             if in_service {
-                self.settle(&id, step_of(&id, Step::Rest));
+                self.settle(&id, [step_of(&id, Step::Rest)]);
             }
             return;
         };
+        // A deploy that was cut off may have granted it a moment ago: what counts is what the stage is known to have used.
+        let used = seen.policy.as_ref().map(|policy| self.used(stage, policy)).unwrap_or_default();
+        let gains = in_service && role.policy.as_ref().is_some_and(|wanted| gains(&used, wanted));
         let mut role = role.clone();
         if let (Some(wanted), Some(seen)) = (&role.policy, &seen.policy) {
             let kept = self.retained(previous, seen).fold(wanted.clone(), |policy, part| policy.union(&part));
@@ -875,6 +877,9 @@ impl Planner<'_> {
         let role = &role;
         let differences = differences(self.seen(&id), Some(&Resource::Role(role.clone())));
         if differences.is_empty() {
+            if gains {
+                self.settle(&id, []);
+            }
             return;
         }
         let tags = differences.iter().any(|difference| difference.attribute.starts_with("tag "));
@@ -885,12 +890,12 @@ impl Planner<'_> {
         let trims = union != wanted && moving.is_some();
         let before = Role { policy: Some(if trims { union } else { wanted }), ..role.clone() };
         let widens = policy && (!trims || before.policy != seen.policy);
-        let gains = in_service && widens && gains(seen.policy.as_ref(), before.policy.as_ref());
         if tags || trust || widens {
             self.push(main_of(&id), Action::UpdateRole { role: before, trust, policy: widens, tags }, differences.clone(), []);
         }
         if gains {
-            self.settle(&id, main_of(&id));
+            let granted = self.planned([main_of(&id)]);
+            self.settle(&id, granted);
         }
         if let (true, Some(moving)) = (trims, moving) {
             let action = Action::UpdateRole { role: role.clone(), trust: false, policy: true, tags: false };
@@ -900,9 +905,21 @@ impl Planner<'_> {
     }
 
     /// Time for IAM after a change of a role's policy.
-    fn settle(&mut self, role: &Id, after: Key) {
+    fn settle(&mut self, role: &Id, granted: impl IntoIterator<Item = Key>) {
         let why = format!("for IAM: {role} got new rights, and they take a while to hold everywhere");
-        self.push(step_of(role, Step::Settle), Action::Wait { seconds: IAM_SETTLES, why }, vec![], [after]);
+        self.push(step_of(role, Step::Settle), Action::Wait { seconds: IAM_SETTLES, why }, vec![], granted);
+    }
+
+    /// What a role's policy allows of what its stage sends to now, or did before its last move; all its keys.
+    fn used(&self, stage: &Stage, policy: &Policy) -> Policy {
+        let now = match self.seen(&Id::new(Kind::Stage, &stage.name)) {
+            Some(Resource::Stage(seen)) => seen.destinations.values().cloned().collect(),
+            _ => vec![],
+        };
+        let state = self.observed.stages.get(&stage.name);
+        let before = state.and_then(|state| Previous::read(&state.variables)?.values).unwrap_or_default();
+        let parts = now.into_iter().chain(before.into_values().flatten()).filter_map(|value| policy::covering(policy, &value));
+        parts.fold(Policy { keys: policy.keys.clone(), ..Policy::default() }, |all, part| all.union(&part))
     }
 
     /// What the role's policy must go on allowing for the destinations that the stage had before; a bucket or queue that is gone, or goes

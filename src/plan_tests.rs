@@ -335,6 +335,17 @@ fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_
     without.resources.remove(&Id::new(Kind::Role, "hooks-prod-us-east-1"));
     assert_eq!(settles(&wanted(&YAML.replace("team: payments", "team: other")), &without), prod());
 
+    // granted by a deploy that was cut off, it may be a moment ago
+    let mut granted = converged(&old);
+    role_policy(&mut granted.resources, "prod").put_objects.insert("arn:aws:s3:::hooks-prod/other/*".into());
+    let yaml = YAML.replace("prefix: in/", "prefix: other/");
+    let cut_off = planned(&wanted(&yaml), &granted);
+    assert_eq!(waits(&cut_off, Step::Settle).len(), 2, "{}", shown(&cut_off));
+    // back to what it was before, which stayed allowed
+    let there = moved(&converged(&old), &wanted(&yaml), "prod");
+    let back = planned(&old, &there);
+    assert!(shown(&back).contains("UpdateStage stage prod < bucket hooks-prod\n"), "{}", shown(&back));
+
     // nothing was added: other code, another variable, a destination less, a new stage, a new stack
     let code = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
     let fewer = YAML.split("  /mail:").next().unwrap_or_default().to_owned() + "stages:" + YAML.split("stages:").nth(1).unwrap_or_default();
