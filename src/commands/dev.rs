@@ -143,7 +143,7 @@ fn live(home: &Home, given: &BTreeMap<String, Secret>, stack: Stack, account: &A
     let stages: Vec<&str> = stack.stages.iter().map(|stage| stage.name.as_str()).collect();
     let tokens = home.tokens(&stages, given)?;
     let gateway = Gateway::new(&stack, account, &tokens).map_err(Error::Stack)?;
-    Ok(Live { stack, gateway, tokens })
+    Ok(Live::new(stack, gateway, tokens))
 }
 
 async fn bind(host: IpAddr, port: u16, option: &str) -> Result<TcpListener, Failure> {

@@ -11,7 +11,7 @@ pub struct Exchange {
     pub id: u64,
     /// Of arrival; milliseconds since the epoch.
     pub time: u64,
-    /// The first part of the path, whether there is such a stage or not.
+    /// Empty where the path begins with no stage of the stack's.
     pub stage: String,
     /// The route of the stack file; `None` where none has this path and method.
     pub route: Option<String>,
@@ -28,8 +28,11 @@ pub struct Exchange {
     pub function: Option<FunctionSaid>,
     /// `None` where nothing was stored.
     pub record: Option<Stored>,
-    /// Why the gateway answered by itself or changed the answer, in plain words; a template's error is its whole frame.
+    /// Why the gateway answered by itself or changed the answer, or what is wrong with the token, in plain words; a template's error is its whole frame.
     pub why: Option<String>,
+    /// Which request the page sent again with this; `None` where it came from elsewhere.
+    #[serde(default)]
+    pub again: Option<Again>,
 }
 
 impl Exchange {
@@ -46,7 +49,7 @@ impl Exchange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     pub method: String,
-    /// Without the stage and the query, as sent: `/input`.
+    /// Without the stage and the query: `/input`. The whole path where there is no such stage.
     pub path: String,
     /// In order, percent-decoded, without `token`.
     pub query: Vec<(String, String)>,
@@ -57,6 +60,15 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     #[serde(with = "as_base64")]
     pub body: Vec<u8>,
+}
+
+/// A request that the page sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The exchange's id that it was.
+    pub of: u64,
+    /// Whether it went through "edit and send".
+    pub edited: bool,
 }
 
 /// How the query's `token` compared to the stage's.

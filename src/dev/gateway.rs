@@ -294,7 +294,12 @@ impl Gateway {
             return Err(early(plain(413, &format!("HTTP content length exceeded {LARGEST_BODY} bytes.")), "the body is over 10 MB"));
         };
         let Some(stage) = self.stages.get(&target.stage) else {
-            return Err(early(gateway_error(GatewayResponse::InvalidApiKey, ids), "there is no such stage"));
+            let whole = format!("/{}{}", target.stage, target.path);
+            let why = match (self.find(method, &whole), self.stages.keys().next()) {
+                (Some(route), Some(stage)) => format!("there is no such stage: did you mean /{stage}{}?", route.path),
+                _ => "there is no such stage".into(),
+            };
+            return Err(early(gateway_error(GatewayResponse::InvalidApiKey, ids), &why));
         };
         let Some(route) = self.find(method, &target.path) else {
             let why = match self.find("POST", &target.path) {

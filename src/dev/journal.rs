@@ -6,10 +6,14 @@
 //!
 //! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
 
-use super::exchange::{Exchange, Stored};
+use super::{
+    exchange::{Again, Exchange, Stored},
+    search::Search,
+};
 use crate::error::Failure;
 use serde::{Deserialize, Serialize};
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
@@ -33,6 +37,8 @@ const ENDING: &str = "journal";
 const BACKLOG: usize = 256;
 /// Characters of a path, a query, a preview in a summary.
 const LONGEST: usize = 160;
+/// Bytes of records that one [`Journal::search`] reads, but for the last.
+const SEARCH_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of nearly every record's first line.
 const LONGEST_HEAD: usize = 2048;
 
@@ -61,6 +67,20 @@ pub struct Summary {
     /// What else it is looked for by: the id that the answer has, the record's key or message id, why it was refused.
     #[serde(default)]
     pub more: Vec<String>,
+    /// Which request the page sent again with this.
+    #[serde(default)]
+    pub again: Option<Again>,
+}
+
+/// What one step of a search found.
+#[derive(Debug, PartialEq)]
+pub struct Found {
+    /// Newest first.
+    pub ids: Vec<u64>,
+    /// Where the next step goes on: before this `seq`. `None`: all was searched.
+    pub before: Option<u64>,
+    /// The last `seq` given out when this step began.
+    pub last: u64,
 }
 
 /// What subscribers hear.
@@ -150,6 +170,11 @@ impl Journal {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The greatest id that was given out; 0 for none.
+    pub fn last_id(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) - 1
+    }
+
     /// Writes an exchange down and tells those who listen.
     ///
     /// # Errors
@@ -206,19 +231,69 @@ impl Journal {
             (entry.file, entry.at, entry.length)
         };
         let path = path(&self.directory, file);
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(at))?;
-            let mut json = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-            file.read_exact(&mut json)?;
-            Ok(json)
-        };
-        match read() {
+        match File::open(&path).and_then(|mut file| read_at(&mut file, at, length)) {
             Ok(json) => Ok(Some(json)),
             // Removed since we looked, as the oldest are.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::new(path.display().to_string(), format!("request {id} can't be read: {error}"))),
         }
+    }
+
+    /// Searches the records between two `seq`s, both not included, newest first. Reads so much and
+    /// no more: the caller goes on where it ended. One exchange at a time is in memory.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn search(&self, search: &Search, after: u64, before: u64) -> Result<Found, Failure> {
+        self.search_some(search, after, before, SEARCH_BYTES)
+    }
+
+    fn search_some(&self, search: &Search, after: u64, before: u64, most: u64) -> Result<Found, Failure> {
+        let (mut records, last) = {
+            let state = self.state();
+            let within = |entry: &&Entry| entry.summary.seq > after && entry.summary.seq < before;
+            let entries = state.entries.values().filter(within);
+            let records: Vec<_> = entries.map(|entry| (entry.summary.clone(), entry.file, entry.at, entry.length)).collect();
+            (records, state.seq)
+        };
+        records.sort_unstable_by_key(|(summary, ..)| Reverse(summary.seq));
+        let mut found = Found { ids: vec![], before: None, last };
+        let mut bytes = 0;
+        let mut open: Option<(u64, File)> = None;
+        for (summary, number, at, length) in records {
+            if search.is_in_summary(&summary) {
+                found.ids.push(summary.id);
+                continue;
+            }
+            if bytes >= most {
+                found.before = Some(summary.seq + 1);
+                break;
+            }
+            bytes += length;
+            let path = path(&self.directory, number);
+            let mut read = || -> io::Result<Vec<u8>> {
+                let file = match open.take() {
+                    Some((known, file)) if known == number => file,
+                    _ => File::open(&path)?,
+                };
+                read_at(&mut open.insert((number, file)).1, at, length)
+            };
+            let json = match read() {
+                Ok(json) => json,
+                // Removed since we looked, as the oldest are.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(Failure::new(path.display().to_string(), format!("it can't be searched: {error}")));
+                }
+            };
+            // One that isn't whole is told when it is opened.
+            let Ok(exchange) = serde_json::from_slice(&json) else { continue };
+            drop(json);
+            if search.is_in(&summary, exchange) {
+                found.ids.push(summary.id);
+            }
+        }
+        Ok(found)
     }
 
     /// An exchange.
@@ -331,6 +406,13 @@ impl State {
     }
 }
 
+fn read_at(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut json = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact(&mut json)?;
+    Ok(json)
+}
+
 fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:012}.{ENDING}"))
 }
@@ -396,6 +478,7 @@ fn summary(exchange: &Exchange) -> Summary {
         }),
         preview: preview(&request.body, content_type.starts_with("multipart/")),
         more: more(exchange),
+        again: exchange.again,
     }
 }
 

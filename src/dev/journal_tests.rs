@@ -24,6 +24,7 @@ fn exchange(id: u64, body: &[u8]) -> Exchange {
         function: Some(FunctionSaid { id: format!("id-{id}"), answer: "{}".into(), failed: false, log: "{}".into() }),
         record: Some(Stored::S3 { bucket: "b".into(), key: format!("k{id}"), bytes: body.len() as u64 }),
         why: None,
+        again: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn a_record_is_summed_up_read_back_and_there_after_a_restart_and_ids_go_on() {
         stored: Some("s3".into()),
         preview: "{ \"a\": 1.50 }".into(),
         more: vec!["b".into(), "k1".into()],
+        again: None,
     };
     let Ok(News::Recorded(told)) = news.try_recv() else { panic!("told") };
     assert_eq!(*told, summary);
@@ -222,4 +224,43 @@ fn the_preview_of_a_form_is_what_its_fields_hold_not_its_boundary() {
     .concat();
     assert_eq!(preview(&body, true), "from=Ann é text=two lines attachment1=");
     assert_eq!(preview(b"no form at all", true), "no form at all");
+}
+
+fn words(text: &str) -> Search {
+    Search::parse(text).expect("few words")
+}
+
+#[test]
+fn a_search_reads_all_that_is_kept_newest_first_a_part_at_a_time_and_what_came_since() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(directory.path()).expect("open");
+    let all = |text: &str, after: u64| {
+        let (mut ids, mut before, mut steps) = (vec![], Some(u64::MAX), 0);
+        while let Some(from) = before {
+            let found = journal.search_some(&words(text), after, from, 48 * 1024).expect("searched");
+            ids.extend(found.ids);
+            before = found.before;
+            steps += 1;
+        }
+        (ids, steps)
+    };
+    let padding = "x".repeat(20 * 1024);
+    for n in 1..=8 {
+        let body = format!("{padding} needle-{}", n % 2);
+        journal.record(&exchange(journal.next_id(), body.as_bytes())).expect("recorded");
+    }
+    // Two of 27 KB in base64 are a step.
+    assert_eq!(all("NEEDLE-1", 0), (vec![7, 5, 3, 1], 4));
+    assert_eq!(all("needle-0", 4), (vec![8, 6], 2));
+    // What the list shows needs no body.
+    assert_eq!(all("application/JSON #3 shop", 0).0, [3]);
+    let found = journal.search_some(&words("#3"), 0, u64::MAX, 48 * 1024).expect("searched");
+    assert_eq!((found.ids, found.before, found.last), (vec![], Some(7), 8));
+    assert_eq!(journal.search(&words("needle-0"), 0, 8).expect("searched").ids, [6, 4, 2]);
+    assert_eq!(all("nothing-like-it", 0).0, [] as [u64; 0]);
+    // A file that went meanwhile is no failure.
+    for file in files(directory.path()) {
+        fs::remove_file(file).expect("removed");
+    }
+    assert_eq!(all("needle", 0).0, [] as [u64; 0]);
 }

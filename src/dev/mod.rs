@@ -5,8 +5,10 @@
 //! - [`home`]: `.routeto/`, its lock and its tokens.
 //! - [`inspector`]: the page at `/_routeto`.
 //! - [`journal`]: the last thousand exchanges, on disk.
+//! - [`mask`]: takes tokens out of what is kept and shown.
 //! - [`news`]: the records of a running `dev`, for another process.
 //! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
+//! - [`search`]: looks for words in exchanges.
 //! - [`server`]: HTTP around the gateway.
 //! - [`store`]: the local S3 and SQS that records go to.
 //! - [`tape`]: header names as they were sent.
@@ -16,8 +18,10 @@ pub mod gateway;
 pub mod home;
 pub mod inspector;
 pub mod journal;
+mod mask;
 pub mod news;
 pub mod running;
+pub mod search;
 pub mod server;
 pub mod store;
 mod tape;

@@ -4,10 +4,11 @@
 
 use super::{
     PIECE_PATIENCE,
-    exchange::{Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
+    exchange::{Again, Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
     gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
     inspector::{Backend, Outgoing, Overview, RouteInfo},
     journal::Journal,
+    mask::{Mask, Secrets},
     now,
     store::noting,
     tape::{self, Tape, Taped},
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     error::Failure,
     observed::Secret,
+    render::decode_path,
     report::Report,
     spec::{Destination, Stack, TokenRule},
 };
@@ -29,11 +31,9 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use memchr::memmem;
 use routeto_function::{Handled, Invocation, Sinks, handle};
 use serde_json::json;
 use std::{
-    cmp::Reverse,
     collections::BTreeMap,
     future::pending,
     net::SocketAddr,
@@ -73,6 +73,16 @@ pub struct Live {
     pub gateway: Gateway,
     /// Of the stages, in clear.
     pub tokens: BTreeMap<String, Secret>,
+    /// The same, and what the stages compare them with.
+    secrets: Secrets,
+}
+
+impl Live {
+    pub fn new(stack: Stack, gateway: Gateway, tokens: BTreeMap<String, Secret>) -> Live {
+        let valid = stack.stages.iter().filter_map(|stage| gateway.valid_token(&stage.name));
+        let secrets = Secrets::new(tokens.values().chain(valid).map(|secret| secret.0.as_str()));
+        Live { stack, gateway, tokens, secrets }
+    }
 }
 
 /// Where the function puts records.
@@ -132,6 +142,8 @@ pub struct Arrived {
     /// `None`: more than the gateway takes.
     pub body: Option<Vec<u8>>,
     pub peer: SocketAddr,
+    /// Which request the page sends again with it.
+    pub again: Option<Again>,
 }
 
 /// What belongs to one connection.
@@ -228,6 +240,7 @@ impl Server {
             headers,
             body,
             peer,
+            again: None,
         };
         let without_body = head.method == http::Method::HEAD;
         let (send, reply) = oneshot::channel();
@@ -370,13 +383,20 @@ impl Backend for Server {
     }
 
     async fn send(&self, request: Outgoing) -> Result<u64, Failure> {
-        let Outgoing { stage, method, path, mut query, headers, body, with_token } = request;
+        let Outgoing { stage, method, path, mut query, headers, body, with_token, again } = request;
         if let (true, Some(token)) = (with_token, self.live().tokens.get(&stage)) {
             query.push(("token".into(), token.0.clone()));
         }
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         let mark = if query.is_empty() { "" } else { "?" };
-        let target = format!("/{}/{}{mark}{}", encode(&stage), path.trim_start_matches('/').replace('?', "%3F"), query.join("&"));
+        let path = path.replace('?', "%3F");
+        // Without a stage the path is the whole one.
+        let path = match stage.as_str() {
+            "" if path.starts_with('/') => path,
+            "" => format!("/{path}"),
+            stage => format!("/{}/{}", encode(stage), path.trim_start_matches('/')),
+        };
+        let target = format!("{path}{mark}{}", query.join("&"));
         let arrived = Arrived {
             method,
             target,
@@ -384,6 +404,7 @@ impl Backend for Server {
             headers,
             body: (body.len() <= LARGEST_BODY).then(|| body.to_vec()),
             peer: SocketAddr::from(([127, 0, 0, 1], 0)),
+            again,
         };
         self.take(arrived, None).await.ok_or_else(|| Failure::new("send", "the request can't be answered now"))
     }
@@ -439,8 +460,9 @@ struct When {
 fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Made) -> Exchange {
     let When { id, time, millis } = *when;
     let Reply { status, headers, body } = made.reply;
-    let sent = target.parameter("token").unwrap_or_default().to_owned();
-    let token = match live.gateway.valid_token(&target.stage) {
+    let sent = target.parameter("token").unwrap_or_default();
+    let valid = live.gateway.valid_token(&target.stage);
+    let token = match valid {
         _ if sent.trim().is_empty() => TokenSent::Missing,
         Some(valid) => match routeto_function::token::check(sent.as_bytes(), valid.0.as_bytes(), time / 1000) {
             routeto_function::token::Verdict::Right => TokenSent::Right,
@@ -449,16 +471,23 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
         },
         None => TokenSent::Wrong,
     };
-    let mask = Mask::new(live, &target.stage, &sent);
-    let hidden = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (mask.text(name), mask.text(value))).collect();
+    let why = made.why.or_else(|| (status == 401).then(|| unauthorized(live, &target.stage, sent)).flatten());
+    let (path, query) = arrived.target.split_once('?').unwrap_or((&arrived.target, ""));
+    let mask = Mask::new(&live.secrets, query);
+    let text = |text: String| mask.text(text);
+    let hidden = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+    let (stage, path) = match valid {
+        Some(_) => (target.stage, target.path),
+        None => (String::new(), decode_path(path)),
+    };
     Exchange {
         id,
         time,
-        stage: mask.text(target.stage),
+        stage,
         route: made.route,
         request: Sent {
-            method: arrived.method,
-            path: mask.text(target.path),
+            method: text(arrived.method),
+            path: text(path),
             query: hidden(target.query.into_iter().filter(|(name, _)| name != "token").collect()),
             token,
             version: arrived.version.into(),
@@ -467,49 +496,30 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
         },
         status,
         millis,
-        response: Answer { headers: hidden(headers), body },
+        response: Answer { headers: hidden(headers), body: mask.bytes(body) },
         template: made.template,
-        event: made.event.map(|event| mask.text(event)),
-        function: made.function,
-        record: made.stored,
-        why: made.why.map(|why| mask.text(why)),
+        event: made.event.map(text),
+        function: made.function.map(|said| FunctionSaid { answer: text(said.answer), log: text(said.log), ..said }),
+        record: made.stored.map(|stored| match stored {
+            Stored::S3 { bucket, key, bytes } => Stored::S3 { bucket: text(bucket), key: text(key), bytes },
+            queued @ Stored::Sqs { .. } => queued,
+        }),
+        why: why.map(text),
+        again: arrived.again,
     }
 }
 
-/// Takes tokens out of what is kept and shown: every stage's own, the hash of this stage's, and whatever was sent for one.
-struct Mask(Vec<String>);
-
-/// Stands where a token stood.
-const MASKED: &str = "…";
-/// Shorter ones are no token of anybody's: they would blot out half of the text.
-const SHORTEST_SECRET: usize = 8;
-
-impl Mask {
-    fn new(live: &Live, stage: &str, sent: &str) -> Mask {
-        // As it came, and as it stands in JSON.
-        let quoted = serde_json::to_string(sent).unwrap_or_default();
-        let mut secrets: Vec<&str> = live.tokens.values().map(|token| token.0.as_str()).collect();
-        secrets.extend(live.gateway.valid_token(stage).map(|valid| valid.0.as_str()));
-        if sent.len() >= SHORTEST_SECRET {
-            secrets.extend([quoted.trim_matches('"'), sent]);
-        }
-        Mask::of(secrets)
+/// What is wrong with a token that the stage refused, and what to do. `None`: it is the stage's own.
+fn unauthorized(live: &Live, stage: &str, sent: &str) -> Option<String> {
+    let now = "use the URL that `routeto dev --show-token` prints when it starts";
+    if sent.trim().is_empty() {
+        return Some(format!("no token was sent to stage {stage}: {now}"));
     }
-
-    fn of(mut secrets: Vec<&str>) -> Mask {
-        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
-        // The longest first: what is left of one that holds another would give the rest of it away.
-        secrets.sort_unstable_by_key(|secret| (Reverse(secret.len()), *secret));
-        secrets.dedup();
-        Mask(secrets.into_iter().map(str::to_owned).collect())
-    }
-
-    fn text(&self, text: String) -> String {
-        // Most texts have none of them, which memmem finds sooner than str does.
-        self.0.iter().fold(text, |text, secret| match memmem::find(text.as_bytes(), secret.as_bytes()) {
-            Some(first) => text[..first].to_owned() + &text[first..].replace(secret, MASKED),
-            None => text,
-        })
+    let of = live.tokens.iter().find(|(_, token)| token.0 == sent).map(|(of, _)| of.as_str());
+    match of {
+        Some(of) if of == stage => None,
+        Some(of) => Some(format!("this is the token of stage {of}, and the request went to stage {stage}: {now}")),
+        None => Some(format!("the token isn't stage {stage}'s: {now}")),
     }
 }
 
@@ -695,17 +705,4 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, h
         }
     })
     .await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_holds_another_leaves_nothing_of_it() {
-        let mask = Mask::of(vec!["first-Token", "first-Token_and-more", "short", "first-Token"]);
-        let text = "?token=first-Token_and-more&other=first-Token, short; üfirst-Tokenü";
-        assert_eq!(mask.text(text.to_owned()), "?token=…&other=…, short; ü…ü");
-        assert_eq!(mask.text("nothing".to_owned()), "nothing");
-    }
 }

@@ -17,6 +17,7 @@ impl Report {
             Stored::Sqs { queue, message_id, .. } if message_id.is_empty() => format!("sqs {queue}"),
             Stored::Sqs { queue, message_id, .. } => format!("sqs {queue} {message_id}"),
         });
+        let stage = Some(stage.as_str()).filter(|stage| !stage.is_empty());
         if self.json {
             return self.event(&json!({
                 "event": "request", "id": id, "time": time, "stage": stage, "route": route, "method": request.method, "path": request.path,
@@ -40,7 +41,7 @@ impl Report {
         let line = format!(
             "{clock} {} {:<5} {method}{} {millis:.1} ms {}{}",
             self.paint(style, &status.to_string()),
-            plain(stage),
+            plain(stage.unwrap_or("-")),
             plain(&request.path),
             size(request.body.len()),
             plain_whole(&what)

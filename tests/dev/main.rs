@@ -13,3 +13,4 @@ mod http2;
 mod life;
 mod recipes;
 mod reload;
+mod secrets;

@@ -46,7 +46,7 @@ fn the_page_and_what_it_loads_come_with_a_policy_that_runs_nothing_else() {
     }
     assert_eq!(get(&server, "/_routeto/nothing", &[]).0, 404);
     assert_eq!(get(&server, "/_routeto/api/send", &[]).0, 405);
-    assert_eq!(get(&server, "/_routeto/api/requests/7", &[]), (404, json!({"error": "request 7 is no longer kept"}).to_string()));
+    assert_eq!(get(&server, "/_routeto/api/requests/7", &[]), (404, json!({"error": "there is no request 7: none came yet"}).to_string()));
 }
 
 #[test]
@@ -208,4 +208,68 @@ fn a_stream_that_was_cut_goes_on_from_the_last_event_that_was_seen() {
     server.fake.journal.close();
     let mut rest = String::new();
     while slow.read_line(&mut rest).unwrap() > 0 {}
+}
+
+#[test]
+fn a_search_is_answered_in_steps_with_what_bodies_and_headers_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let ask = |query: &str| {
+        let (status, text) = get(&server, &format!("/_routeto/api/search?{query}"), &[]);
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let found = |ids: &[u64], before: Option<u64>, last: u64| (200, json!({"ids": ids, "before": before, "last": last}));
+    assert_eq!(ask("q=anything"), found(&[], None, 0));
+    let headers = |name: &str| vec![(name.to_owned(), "72D3162e-cc78".to_owned())];
+    let pad = "x".repeat(1000);
+    server.fake.walk("dev", "POST", "/input", vec![], headers("X-GitHub-Delivery"), format!("{pad} setup_intent").into());
+    server.fake.walk("dev", "POST", "/input", vec![], vec![], format!("{pad} caf\u{e9}").into());
+    server.fake.walk("dev", "POST", "/input", vec![], headers("X-Other"), format!("{pad} setup_intent").into());
+    assert_eq!(ask("q=SETUP_intent"), found(&[3, 1], None, 3));
+    assert_eq!(ask("q=72d3162e+setup_INTENT+%20"), found(&[3, 1], None, 3));
+    assert_eq!(ask("q=x-github-delivery"), found(&[1], None, 3));
+    assert_eq!(ask("q=CAF%C3%89"), found(&[2], None, 3));
+    assert_eq!(ask("q=setup_intent&after=1"), found(&[3], None, 3));
+    assert_eq!(ask("q=setup_intent&before=3"), found(&[1], None, 3));
+    assert_eq!(ask("q=nowhere"), found(&[], None, 3));
+    // An answer reads so much and no more; the next one goes on from there.
+    for _ in 0..4 {
+        server.fake.walk("dev", "POST", "/input", vec![], vec![], vec![b'y'; 5 * 1024 * 1024].into());
+    }
+    let (mut before, mut ids, mut steps) = (u64::MAX, vec![], 0);
+    loop {
+        let (_, answer) = ask(&format!("q=setup_intent&before={before}"));
+        ids.extend(answer["ids"].as_array().unwrap().iter().filter_map(Value::as_u64));
+        steps += 1;
+        match answer["before"].as_u64() {
+            Some(next) => before = next,
+            None => break,
+        }
+    }
+    assert_eq!((ids, steps), (vec![3, 1], 3));
+    let error = |what: &str| (400, json!({"error": what}));
+    assert_eq!(ask("q=x&after=-1"), error("`after` and `before` are numbers"));
+    assert_eq!(ask(&format!("q={}", "w+".repeat(101))), error("search for at most 100 words"));
+    assert_eq!(get(&server, "/_routeto/api/search?q=x", &[("host", "evil.example")]).0, 421);
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_gone_only_if_it_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let error = |what: &str| (404, json!({"error": what}).to_string());
+    let get = |path: &str| get(&server, &format!("/_routeto/api/requests/{path}"), &[]);
+    assert_eq!(get("9999"), error("there is no request 9999: none came yet"));
+    server.fake.walk("dev", "POST", "/input", vec![], vec![], "".into());
+    for path in ["9999", "9999/record"] {
+        assert_eq!(get(path), error("there is no request 9999: the last one is 1"), "{path}");
+    }
+    assert_eq!(get("0"), error("there is no request 0: the last one is 1"));
+    assert_eq!(get("1/record"), error("request 1 stored nothing"));
+    for _ in 0..1000 {
+        server.fake.walk("dev", "POST", "/input", vec![], vec![], "".into());
+    }
+    for path in ["1", "1/record"] {
+        assert_eq!(get(path), error("request 1 is no longer kept"), "{path}");
+    }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use routeto::{
     dev::{
-        exchange::{self, Exchange, FunctionSaid, Stored, TemplateUsed, TokenSent},
+        exchange::{self, Again, Exchange, FunctionSaid, Stored, TemplateUsed, TokenSent},
         inspector::{self, Backend, Outgoing, Overview, RouteInfo},
         journal::Journal,
     },
@@ -69,6 +69,11 @@ async fn receive(State(fake): State<Arc<Fake>>, ConnectInfo(_): ConnectInfo<Sock
     let mut path = parts.uri.path().splitn(3, '/').skip(1);
     let stage = path.next().unwrap_or_default().to_owned();
     let path = format!("/{}", path.next().unwrap_or_default());
+    // As dev has it: without such a stage the path is the whole one.
+    let (stage, path) = match stage.as_str() {
+        "dev" | "prod" => (stage, path),
+        _ => (String::new(), parts.uri.path().to_owned()),
+    };
     let decode = |text: &str| percent(text);
     let query = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     let query = query.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decode(name), decode(value))).collect();
@@ -104,6 +109,20 @@ impl Fake {
         headers: Vec<(String, String)>,
         body: Bytes,
     ) -> (u64, (u16, Vec<u8>)) {
+        self.take(stage, method, path, query, headers, body, None)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &self,
+        stage: &str,
+        method: &str,
+        path: &str,
+        query: Vec<(String, String)>,
+        headers: Vec<(String, String)>,
+        body: Bytes,
+        again: Option<Again>,
+    ) -> (u64, (u16, Vec<u8>)) {
         let id = self.journal.next_id();
         let token = match query.iter().find(|(name, _)| name == "token") {
             None => TokenSent::Missing,
@@ -118,7 +137,7 @@ impl Fake {
         let (status, why) = match (&route, token) {
             (None, _) => (403, Some(format!("no route of the stack is {method} {path}"))),
             (_, TokenSent::Missing) => (400, Some("the request validator found no token".to_owned())),
-            (_, TokenSent::Wrong) => (401, None),
+            (_, TokenSent::Wrong) => (401, Some(format!("the token isn't stage {stage}'s"))),
             (_, TokenSent::Right) if headers.iter().any(|(name, _)| name == "x-fail") => (503, None),
             (_, TokenSent::Right) => (200, None),
         };
@@ -179,6 +198,7 @@ impl Fake {
             }),
             record,
             why,
+            again,
         };
         self.journal.record(&exchange).unwrap();
         (id, (status, answer.into_bytes()))
@@ -226,7 +246,8 @@ impl Backend for Fake {
         if request.method.is_empty() {
             return Err(Failure::new("request", "it has no method"));
         }
-        Ok(self.walk(&request.stage, &request.method, &request.path, query, request.headers, request.body).0)
+        let Outgoing { stage, method, path, headers, body, again, .. } = request;
+        Ok(self.take(&stage, &method, &path, query, headers, body, again).0)
     }
 
     async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {

@@ -1993,7 +1993,7 @@ pub(crate) fn escape_javascript(text: &str) -> Option<String> {
 }
 
 /// Java's `URLEncoder.encode` with UTF-8.
-fn url_encode(text: &str) -> String {
+pub(crate) fn url_encode(text: &str) -> String {
     let text = text::leave(text.to_owned());
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {

@@ -41,6 +41,7 @@ mod text;
 mod token;
 mod value;
 
+pub(crate) use self::java::{escape_javascript, url_encode};
 use self::{
     ast::{Region, Span, Tree},
     eval::{Eval, Flow},

@@ -10,8 +10,10 @@ mod guard;
 pub use guard::no_websites;
 
 use super::{
-    exchange::{Exchange, Stored},
+    exchange::{Again, Exchange, Stored},
     journal::{Journal, News, Summary},
+    mask::MASKED,
+    search::{MOST_WORDS, Search},
 };
 use crate::{error::Failure, observed::Secret};
 use async_trait::async_trait;
@@ -19,7 +21,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -31,7 +33,10 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{
+    sync::{Semaphore, broadcast},
+    time::timeout,
+};
 
 /// Where the page is; the server gives us this path and all below it.
 pub const ROOT: &str = "/_routeto";
@@ -85,6 +90,7 @@ pub struct RouteInfo {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outgoing {
+    /// Empty: the path is the whole one.
     pub stage: String,
     pub method: String,
     /// Without the stage: `/input`. May be anything that a person types.
@@ -96,6 +102,9 @@ pub struct Outgoing {
     pub body: Bytes,
     /// Whether the server is to add the stage's token to the query.
     pub with_token: bool,
+    /// Which request is sent again with it.
+    #[serde(default)]
+    pub again: Option<Again>,
 }
 
 fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
@@ -106,6 +115,8 @@ fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Byte
 struct Inspector {
     journal: Arc<Journal>,
     backend: Arc<dyn Backend>,
+    /// One search at a time: however many pages are open, one exchange is in memory for them.
+    searching: Arc<Semaphore>,
 }
 
 type Shared = State<Arc<Inspector>>;
@@ -125,11 +136,12 @@ pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, bound: IpAddr) -
         .route("/api/requests", get(requests))
         .route("/api/requests/{id}", get(request))
         .route("/api/requests/{id}/record", get(record))
+        .route("/api/search", get(search))
         .route("/api/send", post(send))
         .route("/api/token", post(token))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto"))
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method"))
-        .with_state(Arc::new(Inspector { journal, backend }))
+        .with_state(Arc::new(Inspector { journal, backend, searching: Arc::new(Semaphore::new(1)) }))
         .layer(middleware::from_fn(guard));
     // The slash at the end makes no difference; nested routers don't see it that way.
     let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard));
@@ -162,9 +174,34 @@ async fn requests(State(inspector): Shared) -> Response {
 }
 
 async fn request(State(inspector): Shared, Path(id): Path<u64>) -> Response {
-    match read(inspector, move |journal| journal.json(id)).await {
+    match read(inspector.clone(), move |journal| journal.json(id)).await {
         Ok(Some(json)) => answer(StatusCode::OK, "application/json", json),
-        Ok(None) => gone(id),
+        Ok(None) => gone(&inspector.journal, id),
+        Err(error) => failed(&error),
+    }
+}
+
+/// `q`: words. `after` and `before`: a `seq` each, between which is searched. Answers the ids that
+/// were found, newest first, and in `before` where the page goes on: one answer is a bounded piece
+/// of work.
+async fn search(State(inspector): Shared, uri: Uri) -> Response {
+    let pairs = crate::render::parse_query(uri.query().unwrap_or_default());
+    let value = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let number = |name: &str, default: u64| value(name).map_or(Ok(default), str::parse);
+    let (Ok(after), Ok(before)) = (number("after", 0), number("before", u64::MAX)) else {
+        return failure(StatusCode::BAD_REQUEST, "`after` and `before` are numbers");
+    };
+    let Some(search) = Search::parse(value("q").unwrap_or_default()) else {
+        return failure(StatusCode::BAD_REQUEST, &format!("search for at most {MOST_WORDS} words"));
+    };
+    let permit = inspector.searching.clone().acquire_owned().await;
+    let found = read(inspector, move |journal| {
+        let _permit = permit;
+        journal.search(&search, after, before).map(Some)
+    });
+    match found.await {
+        Ok(Some(found)) => to_json(&json!({"ids": found.ids, "before": found.before, "last": found.last})),
+        Ok(None) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the search ended early"),
         Err(error) => failed(&error),
     }
 }
@@ -174,10 +211,17 @@ async fn record(State(inspector): Shared, Path(id): Path<u64>) -> Response {
         Ok(exchange) => exchange,
         Err(error) => return failed(&error),
     };
-    let Some(stored) = exchange.and_then(|exchange| exchange.record) else { return gone(id) };
+    let Some(exchange) = exchange else { return gone(&inspector.journal, id) };
+    let Some(stored) = exchange.record else {
+        return failure(StatusCode::NOT_FOUND, &format!("request {id} stored nothing"));
+    };
+    let masked = matches!(&stored, Stored::S3 { bucket, key, .. } if bucket.contains(MASKED) || key.contains(MASKED));
     match inspector.backend.stored(&stored).await {
         // Never as what its sender called it: the page decides how to show it.
         Ok(Some(bytes)) => answer(StatusCode::OK, "application/octet-stream", bytes),
+        Ok(None) if masked => {
+            failure(StatusCode::GONE, "a token is part of the record's name, which isn't kept for that: the record can't be found")
+        }
         Ok(None) => failure(StatusCode::GONE, "the record is no longer there: it was deleted, by a worker say"),
         Err(error) => failed(&error),
     }
@@ -319,8 +363,14 @@ fn to_json<T: Serialize>(value: &T) -> Response {
     }
 }
 
-fn gone(id: u64) -> Response {
-    failure(StatusCode::NOT_FOUND, &format!("request {id} is no longer kept"))
+fn gone(journal: &Journal, id: u64) -> Response {
+    let last = journal.last_id();
+    let what = match id {
+        _ if last == 0 => format!("there is no request {id}: none came yet"),
+        _ if id == 0 || id > last => format!("there is no request {id}: the last one is {last}"),
+        _ => format!("request {id} is no longer kept"),
+    };
+    failure(StatusCode::NOT_FOUND, &what)
 }
 
 fn failed(error: &Failure) -> Response {
