@@ -9,6 +9,12 @@ const SPARE = 8;
 // Characters of a text, and bytes of a dump, that are laid out at first, and with each "more".
 const TEXT_STEP = 60_000;
 const HEX_STEP = 4096;
+// Headers, fields and parts that are laid out at first; more when asked, each time twice as many.
+const LIST_STEP = 100;
+// Levels of JSON that are indented: a body of brackets alone has a hundred thousand.
+const DEEPEST = 40;
+// Milliseconds without a key, or since the last answer, before bodies and headers are searched.
+const SEARCH_PAUSE = 200;
 
 const $ = id => document.getElementById(id);
 const list = $("list"), rowsBox = $("rows"), detail = $("detail");
@@ -125,6 +131,10 @@ const state = {
   filter: { text: "", status: "", stage: "", route: "" },
 };
 
+// What the rows don't show, the server looks for: bodies, headers, all that is kept.
+// `whole`: all that is kept was searched once; `more`: something came since.
+const search = { text: "", found: new Set(), last: 0, running: false, whole: true, more: false, timer: 0, error: "" };
+
 function matches(summary) {
   const { text, status, stage, route } = state.filter;
   if (status && statusClass(summary.status) !== status) return false;
@@ -132,13 +142,54 @@ function matches(summary) {
   if (route && (summary.route ?? "") !== route) return false;
   if (!text) return true;
   summary.haystack ??= `#${summary.id} ${summary.status} ${summary.method} ${summary.stage} ${summary.path} ${summary.route ?? ""} ${summary.content_type} ${summary.stored ?? ""} ${summary.preview} ${(summary.more ?? []).join(" ")}`.toLowerCase();
-  return text.split(/\s+/).every(word => summary.haystack.includes(word));
+  return text.split(/\s+/).every(word => summary.haystack.includes(word)) || search.found.has(summary.id);
+}
+
+// Begins a search of all that is kept; an empty text ends it.
+function seek(text) {
+  if (text === search.text) return;
+  clearTimeout(search.timer);
+  Object.assign(search, { text, found: new Set(), last: 0, running: false, whole: text === "", more: false, error: "" });
+  seekMore();
+}
+
+// A search goes on with what came since.
+function seekMore() {
+  if (!search.text) return;
+  if (search.running) { search.more = true; return; }
+  search.running = true;
+  search.timer = setTimeout(searchNow, SEARCH_PAUSE);
+}
+
+async function searchNow() {
+  const { text, found, last: after } = search;
+  const others = () => search.found !== found;
+  let before = null, last = null;
+  try {
+    do {
+      const answer = await apiJson(`search?q=${encode(text)}&after=${after}${before === null ? "" : `&before=${before}`}`);
+      if (others()) return;
+      last ??= answer.last;
+      before = answer.before;
+      for (const id of answer.ids) found.add(id);
+      if (answer.ids.length) refilter();
+    } while (before !== null);
+    Object.assign(search, { last, whole: true, error: "" });
+  } catch (error) {
+    if (others()) return;
+    search.error = error.message;
+  }
+  const { more } = search;
+  Object.assign(search, { running: false, more: false });
+  if (more) seekMore();
+  schedule();
 }
 
 function take(summaries) {
   if (state.paused) {
     // After a new start of dev the whole list comes again.
-    state.waiting.push(...summaries.filter(summary => !state.byId.has(summary.id)));
+    const there = new Set(state.waiting.map(summary => summary.id));
+    state.waiting.push(...summaries.filter(summary => !state.byId.has(summary.id) && !there.has(summary.id)));
     if (state.waiting.length > 2 * MOST) state.waiting = state.waiting.slice(-MOST);
     return schedule();
   }
@@ -157,6 +208,7 @@ function take(summaries) {
   if (list.scrollTop > 0) pushed += fresh;
   options();
   refilter();
+  seekMore();
 }
 
 function refilter() {
@@ -193,6 +245,9 @@ function makeRow() {
   return row;
 }
 
+const requests = count => `${count.toLocaleString("en")} ${count === 1 ? "request" : "requests"}`;
+const sentAgain = ({ of, edited }) => edited ? `sent from #${of}, edited` : `sent again from #${of}`;
+
 function put(node, text) { if (node.textContent !== text) node.textContent = text; }
 
 function fill(row, summary, at) {
@@ -208,8 +263,9 @@ function fill(row, summary, at) {
   put(time, clock(summary.time));
   put(code, String(summary.status));
   code.dataset.class = statusClass(summary.status);
-  put(stage, summary.stage);
-  put(route.firstChild, (summary.method === "POST" ? "" : summary.method + " ") + (summary.route ?? summary.path));
+  put(stage, summary.stage || "–");
+  put(route.firstChild, (summary.again ? "↻ " : "") + (summary.method === "POST" ? "" : summary.method + " ") + (summary.route ?? summary.path));
+  route.title = summary.again ? sentAgain(summary.again) : "";
   put(route.lastChild, summary.preview);
   put(ms, duration(summary.millis));
   ms.dataset.unit = " ms";
@@ -231,7 +287,9 @@ function draw() {
   if (state.selected !== null && $(`row-${state.selected}`)) list.setAttribute("aria-activedescendant", `row-${state.selected}`);
   else list.removeAttribute("aria-activedescendant");
   const all = state.all.length;
-  put($("count"), all === count ? `${all} ${all === 1 ? "request" : "requests"}` : `${count} of ${all} requests`);
+  const found = all === count ? requests(all) : `${count.toLocaleString("en")} of ${requests(all)}`;
+  const also = search.error ? ` · bodies and headers not searched: ${search.error}` : search.whole ? "" : " · searching";
+  put($("count"), found + also);
   empty();
   connection();
 }
@@ -270,7 +328,11 @@ function connect() {
     // The list after the stream: nothing falls between the two, and ids tell what is there twice.
     await Promise.all([overview(), all()]);
   }));
-  source.addEventListener("requests", event => take(JSON.parse(event.data)));
+  source.addEventListener("requests", event => {
+    const summaries = JSON.parse(event.data);
+    heard?.push(...summaries);
+    take(summaries);
+  });
   source.addEventListener("changed", told(overview));
   source.addEventListener("error", () => {
     link = "off";
@@ -279,12 +341,24 @@ function connect() {
   });
 }
 
+// What the stream told since the list was asked for.
+let heard = [];
 async function all() {
-  const { requests } = await apiJson("requests");
-  const paused = state.paused;
-  // What is on disk is what there is: a journal that was removed is forgotten here, too.
-  if (!paused) { state.all = []; state.byId.clear(); }
-  take(requests);
+  const mine = heard = [];
+  const { requests, last } = await apiJson("requests");
+  // The stream was opened again meanwhile, and the list is asked for again.
+  if (heard !== mine) return;
+  heard = null;
+  // What is on disk is what there is: a journal that was removed is forgotten here, too. What came
+  // after the list was made is not on it.
+  if (!state.paused) {
+    state.all = [];
+    state.byId.clear();
+    const { text } = search;
+    seek("");
+    seek(text);
+  }
+  take([...requests, ...mine.filter(summary => summary.seq > last)]);
   loaded = true;
   schedule();
 }
@@ -322,11 +396,15 @@ function empty() {
   list.hidden = !box.hidden;
   const hint = detail.querySelector(".nothing > p.hint");
   if (hint) hint.hidden = nothing;
-  const now = filtered ? "filtered" : nothing ? JSON.stringify(state.overview) : "";
+  const sought = `${search.whole} ${search.error} ${state.all.length}`;
+  const now = filtered ? sought : nothing ? JSON.stringify(state.overview) : "";
   if (now === emptyOf) return;
   emptyOf = now;
   if (filtered) {
-    box.replaceChildren(el("h2", {}, "Nothing matches"), el("p", {}, `None of the ${state.all.length} requests is like that.`),
+    const [title, text] = search.error ? ["Search failed", `Bodies and headers weren't searched: ${search.error}`]
+      : !search.whole ? ["Searching", `Looking through ${requests(state.all.length)}.`]
+        : ["Nothing matches", `No match in ${requests(state.all.length)}.`];
+    box.replaceChildren(el("h2", {}, title), el("p", {}, text),
       el("div", { className: "actions" }, button("Clear the filter", clearFilter)));
   } else if (nothing) {
     const { stages, routes, url } = state.overview, route = routes[0], stage = stages[0];
@@ -361,7 +439,7 @@ function target({ stage, path, query, token }) {
   if (token) pairs.push(`token=${token}`);
   // A path is as it was sent; what a person typed may need escapes.
   const clean = path.replace(/[^\x21-\x7e]|[?#"<>\\^`{|}]/gu, character => encode(character));
-  return `/${stage}${clean}${pairs.length ? "?" + pairs.join("&") : ""}`;
+  return `${stage && "/" + stage}${clean}${pairs.length ? "?" + pairs.join("&") : ""}`;
 }
 
 function curl({ url, stage, method, path, query, headers, body, token }) {
@@ -397,7 +475,7 @@ function pretty(text) {
   const out = [];
   let depth = 0, at = text.charCodeAt(0) === 0xfeff ? 1 : 0, key = false;
   const stack = [];
-  const line = () => out.push(["", "\n" + "  ".repeat(depth)]);
+  const line = () => out.push(["", "\n" + "  ".repeat(Math.min(depth, DEEPEST))]);
   const token = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[[\]{},:]/gy;
   while (at < text.length) {
     token.lastIndex = at;
@@ -484,14 +562,31 @@ function hex(bytes) {
   return box;
 }
 
-function pairs(list, none) {
+// A long list, the first of it, and more when asked. `into`: where the elements go.
+function lazily(list, into, make, what) {
+  let at = 0, step = LIST_STEP;
+  const more = () => {
+    into.append(...list.slice(at, at + step).flatMap(make));
+    at += step;
+    if (step < 3200) step *= 2;
+    return list.length - at;
+  };
+  if (more() <= 0) return into;
+  const label = () => `Show ${Math.min(step, list.length - at).toLocaleString("en")} more of ${list.length.toLocaleString("en")} ${what}`;
+  const button_ = button(label(), () => { if (more() > 0) put(button_, label()); else button_.remove(); }, { className: "more" });
+  return [into, button_];
+}
+
+function pairs(list, none, what = "headers", read = pair => pair) {
   if (list.length === 0) return el("div", { className: "empty-value" }, none);
-  return el("dl", { className: "pairs" }, list.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  const line = item => { const [name, value] = read(item); return [el("dt", {}, name), el("dd", {}, value)]; };
+  return lazily(list, el("dl", { className: "pairs" }), line, what);
 }
 
 function form(text) {
   const decode = part => { try { return decodeURIComponent(part.replaceAll("+", " ")); } catch { return part; } };
-  return text.split("&").filter(Boolean).map(part => { const [name, ...value] = part.split("="); return [decode(name), decode(value.join("="))]; });
+  const field = part => { const [name, ...value] = part.split("="); return [decode(name), decode(value.join("="))]; };
+  return pairs(text.split("&").filter(Boolean), "empty", "fields", field);
 }
 
 function find(bytes, wanted, from) {
@@ -507,17 +602,19 @@ const ascii = text => Uint8Array.from(text, character => character.charCodeAt(0)
 function multipart(bytes, contentType) {
   const boundary = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
   if (!boundary) return null;
-  const line = ascii(`--${boundary[1] ?? boundary[2]}`), parts = [];
+  const line = ascii(`--${boundary[1] ?? boundary[2]}`), delimiter = ascii("\n" + latin1(line)), parts = [];
   let at = find(bytes, line, 0);
   if (at < 0) return null;
-  while (parts.length < 500) {
+  for (;;) {
     at += line.length;
     if (bytes[at] === 45 && bytes[at + 1] === 45) return parts;
     const start = bytes.indexOf(10, at) + 1;
-    const next = find(bytes, ascii("\n" + latin1(line)), at);
+    const next = find(bytes, delimiter, at);
     if (start === 0 || next < 0) return parts.length ? parts : null;
     const end = bytes[next - 1] === 13 ? next - 1 : next;
-    const blank = [find(bytes, ascii("\r\n\r\n"), start - 2), find(bytes, ascii("\n\n"), start - 1)].filter(found => found >= 0);
+    // Within the part: what it lacks isn't looked for in all that follows.
+    const part = bytes.subarray(start - 2, end);
+    const blank = [find(part, ascii("\r\n\r\n"), 0), find(part, ascii("\n\n"), 1)].filter(found => found >= 0).map(found => found + start - 2);
     const split = blank.length ? Math.min(...blank) : -1;
     const body = split < 0 || split > end ? bytes.subarray(start, end) : bytes.subarray(split + (bytes[split] === 13 ? 4 : 2), Math.max(end, split));
     const raw = bytes.subarray(start, split < 0 || split > end ? start : split);
@@ -563,11 +660,11 @@ function ways(bytes, contentType) {
   const type = contentType.split(";")[0].trim().toLowerCase(), found = [];
   const text = textOf(bytes);
   const parts = type.startsWith("multipart/") ? multipart(bytes, contentType) : null;
-  if (parts) found.push(["Parts", () => el("div", { className: "box" }, parts.map(partOf))]);
+  if (parts) found.push(["Parts", () => el("div", { className: "box" }, lazily(parts, el("div"), part => [partOf(part)], "parts"))]);
   if (IMAGES.test(type)) found.push(["Image", () => el("div", { className: "box" }, el("div", { className: "part" }, image(bytes, type, "the body")))]);
   const json = text !== null && bytes.length ? pretty(text) : null;
   if (json) found.push(["JSON", () => pieces(json.map(piece => [...piece]))]);
-  if (text !== null && type === "application/x-www-form-urlencoded") found.unshift(["Form", () => el("div", { className: "box" }, pairs(form(text), "empty"))]);
+  if (text !== null && type === "application/x-www-form-urlencoded") found.unshift(["Form", () => el("div", { className: "box" }, form(text))]);
   const readable = text !== null && !/[\x00-\x08\x0e-\x1f]/.test(text);
   if (readable) found.push([json ? "Raw" : "Text", () => plainText(text)]);
   found.push(["Hex", () => hex(bytes)]);
@@ -651,7 +748,7 @@ function step(id, title, note, ...content) {
 }
 
 const tag = (text, kind) => el("span", { className: "tag", "data-step": kind }, text);
-const TOKENS = { right: ["token right", "good"], wrong: ["token wrong", "bad"], missing: ["no token", "warn"] };
+const TOKENS = { right: ["valid token", "good"], wrong: ["invalid token", "bad"], missing: ["no token", "warn"] };
 
 function show(exchange) {
   const { request, response, template, event, record } = exchange;
@@ -674,7 +771,10 @@ function show(exchange) {
       el("div", { className: "line" }, el("h2", {}, line), el("span", { className: "status", "data-class": statusClass(summary.status) }, String(exchange.status))),
       el("div", { className: "facts" },
         el("span", {}, clock(exchange.time, true)), el("span", {}, `${duration(exchange.millis)} ms`), el("span", {}, size(exchange.body.length)),
-        el("span", {}, `stage ${exchange.stage}`), el("span", {}, exchange.route === null ? "no such route" : `route ${exchange.route}`), el("span", {}, `#${exchange.id}`)),
+        el("span", {}, exchange.stage ? `stage ${exchange.stage}` : "no such stage"),
+        exchange.stage ? el("span", {}, exchange.route === null ? "no such route" : `route ${exchange.route}`) : null,
+        exchange.again ? el("span", { className: "again" }, button(sentAgain(exchange.again), () => open(exchange.again.of), { className: "quiet" })) : null,
+        el("span", {}, `#${exchange.id}`)),
       el("div", { className: "actions" },
         button("Send again", again, { id: "again", className: "primary", "aria-keyshortcuts": "r" }),
         button("Edit and send", edit, { id: "edit-send", "aria-keyshortcuts": "e" }),
@@ -728,7 +828,7 @@ function recordPane(exchange) {
     try {
       const bytes = new Uint8Array(await (await api(`requests/${exchange.id}/record`)).arrayBuffer());
       const same = bytes.length === exchange.body.length && bytes.every((byte, at) => byte === exchange.body[at]);
-      const note = same ? tag("the very bytes that were sent", "good") : null;
+      const note = same ? tag("identical to the request body", "good") : null;
       const type = same ? header(exchange.request.headers, "content-type") : textOf(bytes) !== null ? "application/json" : "";
       const pane = bodyPane("Stored", bytes, type, `record-${exchange.id}`, note);
       loaded_.replaceWith(pane);
@@ -752,7 +852,8 @@ function outgoing(exchange) {
   const { request } = exchange;
   // A token that was wrong isn't kept; another wrong one stands for it.
   const query = request.token === "wrong" ? [...request.query, ["token", "wrong"]] : request.query;
-  return { stage: exchange.stage, method: request.method, path: request.path, query, headers: own(request.headers), with_token: request.token === "right" };
+  const again = { of: exchange.id, edited: false };
+  return { stage: exchange.stage, method: request.method, path: request.path, query, headers: own(request.headers), with_token: request.token === "right", again };
 }
 async function deliver(request, body) {
   const { id } = await apiJson("send", { ...request, body: base64Of(body) });
@@ -770,6 +871,7 @@ const asCurl = told(async () => {
 
 function entries(list, label) {
   const box = el("div", { className: "entries" });
+  let seen = 0;
   const add = (name = "", value = "") => {
     const row = el("div", { className: "entry" },
       el("input", { "aria-label": `${label}: name`, spellcheck: "false" }), el("input", { "aria-label": `${label}: value`, spellcheck: "false" }),
@@ -779,9 +881,11 @@ function entries(list, label) {
     box.append(row);
     return row;
   };
-  list.forEach(([name, value]) => add(name, value));
-  const field = el("fieldset", {}, el("legend", {}, label === "Query" ? "Query parameters" : "Headers"), box, button("Add", () => add().children[0].focus()));
-  return { field, read: () => [...box.children].map(row => [row.children[0].value, row.children[1].value]).filter(([name]) => name !== "") };
+  const what = label === "Query" ? "query parameters" : "headers";
+  const shown = lazily(list, box, ([name, value]) => { add(name, value); seen++; return []; }, what);
+  const field = el("fieldset", {}, el("legend", {}, what[0].toUpperCase() + what.slice(1)), shown, button("Add", () => add().children[0].focus()));
+  // Those that aren't laid out are sent as they are.
+  return { field, read: () => [...[...box.children].map(row => [row.children[0].value, row.children[1].value]), ...list.slice(seen)].filter(([name]) => name !== "") };
 }
 
 function edit() {
@@ -824,7 +928,7 @@ function edit() {
       if (area.value === start) body = exchange.body;
       else if (asText) body = new TextEncoder().encode(crlf ? area.value.replaceAll("\n", "\r\n") : area.value);
       else try { body = bytesOf(area.value.replace(/\s+/g, "")); } catch { throw new Error("the body isn't base64"); }
-      const { id } = await apiJson("send", { stage: stage.value, method: method.value, path: path.value, query: query.read(), headers: headers.read(), with_token: token.checked, body: base64Of(body) });
+      const { id } = await apiJson("send", { stage: stage.value, method: method.value, path: path.value, query: query.read(), headers: headers.read(), with_token: token.checked, again: { ...request.again, edited: true }, body: base64Of(body) });
       $("edit").close();
       toast(`Sent as #${id}`);
       await open(id);
@@ -861,6 +965,7 @@ function clearFilter() {
 }
 function refresh() {
   state.filter = { text: $("text").value.trim().toLowerCase(), status: $("status").value, stage: $("stage").value, route: $("route").value };
+  seek(state.filter.text);
   list.scrollTop = 0;
   refilter();
 }
