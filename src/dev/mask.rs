@@ -10,7 +10,10 @@ use crate::{
     vtl::{escape_javascript, url_encode},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use memchr::{memchr3, memmem};
+use memchr::{
+    memchr3,
+    memmem::{self, Finder},
+};
 use std::{collections::BTreeSet, ops::Range};
 
 /// Stands where a token stood.
@@ -26,11 +29,11 @@ const LAYERS: usize = 16;
 #[derive(Default)]
 pub struct Secrets {
     /// As they are found in a text itself.
-    literal: BTreeSet<String>,
+    literal: Vec<Finder<'static>>,
     /// As they are found in its plain form.
-    plain: BTreeSet<Vec<u8>>,
+    plain: Vec<Finder<'static>>,
     /// Short ones, which count only where they stand as the token.
-    named: BTreeSet<String>,
+    named: Vec<String>,
     /// Bytes of the longest spelling of one in `plain`.
     longest: usize,
 }
@@ -48,7 +51,7 @@ impl Mask<'_> {
         for pair in query.split('&') {
             let (_, raw) = pair.split_once('=').unwrap_or((pair, ""));
             for (name, value) in render::parse_query(pair) {
-                let is_new = !(raw == value && known.literal.contains(raw));
+                let is_new = !(raw == value && known.has(raw));
                 if name == "token" && !value.trim().is_empty() && is_new {
                     sent.add(&value, raw);
                 }
@@ -100,6 +103,10 @@ impl Secrets {
         secrets
     }
 
+    fn has(&self, secret: &str) -> bool {
+        self.literal.iter().any(|known| known.needle() == secret.as_bytes())
+    }
+
     /// `value` stood as `raw` in the request line.
     fn add(&mut self, value: &str, raw: &str) {
         let json = serde_json::to_string(value).unwrap_or_default();
@@ -109,26 +116,31 @@ impl Secrets {
         let event = java.replace("\\'", "'");
         let spelled = [value, raw, json.unwrap_or_default(), &java, &event, &url_encode(value)];
         if value.len() < SHORTEST {
-            self.named.extend(spelled.map(str::to_owned));
+            self.named.extend(BTreeSet::from(spelled).into_iter().map(str::to_owned));
             return;
         }
-        let long = |secret: &&[u8]| secret.len() >= SHORTEST;
-        for secret in [value, raw] {
-            let mut plain_ones = vec![plain(secret.as_bytes()).0];
+        let mut literal: BTreeSet<Vec<u8>> = spelled.into_iter().map(|text| text.as_bytes().to_vec()).collect();
+        let mut in_plain = BTreeSet::new();
+        for secret in BTreeSet::from([value, raw]) {
+            in_plain.insert(plain(secret.as_bytes()).0);
             // Where in the encoded bytes it begins decides what becomes of it: three ways. The
             // digits at its edges are its neighbours', too, and left out.
             for lead in 0..3 {
                 let encoded = BASE64_STANDARD.encode([&b"\0\0"[..lead], secret.as_bytes()].concat());
                 let whole = (lead + secret.len()) * 8 / 6;
-                let piece = &encoded[(lead * 8).div_ceil(6)..whole];
-                plain_ones.push(plain(piece.as_bytes()).0);
-                self.literal.extend(Some(piece).filter(|piece| piece.len() >= SHORTEST).map(str::to_owned));
+                let piece = &encoded.as_bytes()[(lead * 8).div_ceil(6)..whole];
+                in_plain.insert(plain(piece).0);
+                literal.insert(piece.to_vec());
             }
-            self.plain.extend(plain_ones.into_iter().filter(|secret| long(&secret.as_slice())));
         }
-        self.literal.extend(spelled.into_iter().filter(|text| long(&text.as_bytes())).map(str::to_owned));
+        let finders = |secrets: BTreeSet<Vec<u8>>| {
+            let long = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST);
+            long.map(|secret| Finder::new(&secret).into_owned())
+        };
+        self.literal.extend(finders(literal));
+        self.plain.extend(finders(in_plain));
         // Six bytes of `\u00e9` and some layers: more than any spelling has for a byte.
-        let longest = self.plain.iter().map(Vec::len).max().unwrap_or_default();
+        let longest = self.plain.iter().map(|secret| secret.needle().len()).max().unwrap_or_default();
         self.longest = longest.saturating_mul(6 + LAYERS);
     }
 
@@ -141,8 +153,11 @@ impl Secrets {
 
     fn literals(&self, text: &str, found: &mut Vec<Range<usize>>) {
         for secret in &self.literal {
-            let starts = memmem::find_iter(text.as_bytes(), secret.as_bytes());
-            found.extend(starts.map(|start| start..start + secret.len()));
+            let length = secret.needle().len();
+            // Most texts are a header, and shorter than that.
+            if length <= text.len() {
+                found.extend(secret.find_iter(text.as_bytes()).map(|start| start..start + length));
+            }
         }
         for secret in &self.named {
             for start in memmem::find_iter(text.as_bytes(), secret.as_bytes()) {
@@ -171,8 +186,9 @@ impl Secrets {
             let part = &bytes[from..bytes.len().min(from + window + self.longest)];
             let (plain, steps) = plain(part);
             for secret in &self.plain {
-                for start in memmem::find_iter(&plain, secret) {
-                    let mut range = from + origin(&steps, start)..from + origin(&steps, start + secret.len());
+                for start in secret.find_iter(&plain) {
+                    let end = start + secret.needle().len();
+                    let mut range = from + origin(&steps, start)..from + origin(&steps, end);
                     // Half a character can be another's half.
                     while !text.is_char_boundary(range.start) {
                         range.start -= 1;
@@ -199,6 +215,11 @@ fn plain(text: &[u8]) -> (Vec<u8>, Vec<(usize, usize)>) {
     let mut steps = vec![(0, 0)];
     let mut at = 0;
     while at < text.len() {
+        if !matches!(text[at], b'\\' | b'%') {
+            out.push(folded(text[at]));
+            at += 1;
+            continue;
+        }
         let run = text[at..].iter().take(LAYERS).take_while(|byte| **byte == b'\\').count();
         let start = at;
         at += run;

@@ -306,7 +306,8 @@ impl Server {
             // Who hung up hears nothing.
             let _ = send.send(made.reply.clone());
         }
-        let exchange = exchange(&live, &When { id, time, millis }, target, arrived, made);
+        let when = When { id, time, millis };
+        let exchange = aside(length, || exchange(&live, &when, target, arrived, made));
         self.report.exchange(&exchange, &clock(time));
         if let Err(failure) = aside(exchange.request.body.len(), || self.journal.record(&exchange)) {
             self.report.warning(&format!("a request is missing on the page: {failure}"));
