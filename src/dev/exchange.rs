@@ -28,7 +28,8 @@ pub struct Exchange {
     pub function: Option<FunctionSaid>,
     /// `None` where nothing was stored.
     pub record: Option<Stored>,
-    /// Why the gateway answered by itself or changed the answer, or what is wrong with the token, in plain words; a template's error is its whole frame.
+    /// Why the gateway answered by itself or changed the answer, or what is wrong with the token, in
+    /// plain words; a template's error is its whole frame.
     pub why: Option<String>,
     /// Which request the page sent again with this; `None` where it came from elsewhere.
     #[serde(default)]

@@ -45,7 +45,7 @@ pub struct Mask<'a> {
 }
 
 impl Mask<'_> {
-    /// `known`: what no text shows. `query`: the request's, as sent, whose `token` is shown neither.
+    /// `known`: what no text shows. `query`: the request's, as sent; no text shows its `token`.
     pub fn new<'a>(known: &'a Secrets, query: &str) -> Mask<'a> {
         let mut sent = Secrets::default();
         for pair in query.split('&') {

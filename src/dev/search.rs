@@ -1,8 +1,8 @@
 //! Looks for words in all that is kept of an exchange, upper case or lower. Pure.
 //!
-//! A body is searched as it came and as the page shows it: a form decoded, JSON without its escapes.
-//! What stands in base64 in an event is searched as what it is; its digits would answer to any short
-//! word. A template's own text isn't searched: it is the same for every request.
+//! A body is searched as it came and as the page shows it: a form decoded, JSON without escapes.
+//! Base64 in an event is searched as what it encodes: its digits would match any short word. A
+//! template's own text isn't searched: it is the same for every request.
 
 use super::{
     exchange::{Exchange, Stored},

@@ -510,7 +510,8 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
     }
 }
 
-/// What is wrong with a token that the stage refused, and what to do. `None`: it is the stage's own.
+/// What is wrong with a token that the stage refused, and what to do; `None` where it is the
+/// stage's own.
 fn unauthorized(live: &Live, stage: &str, sent: &str) -> Option<String> {
     let now = "use the URL that `routeto dev --show-token` prints when it starts";
     if sent.trim().is_empty() {

@@ -469,15 +469,17 @@ function curl({ url, stage, method, path, query, headers, body, token }) {
 
 // ---- bodies
 
-// JSON laid out from its own text: white space is all that changes. null where it is none.
-function pretty(text) {
-  try { JSON.parse(text); } catch { return null; }
-  const out = [];
-  let depth = 0, at = text.charCodeAt(0) === 0xfeff ? 1 : 0, key = false;
+const isJson = text => { try { JSON.parse(text); return true; } catch { return false; } };
+
+// JSON laid out from its own text, as far as it is asked for: white space is all that changes.
+function* pretty(text) {
+  let out = [], depth = 0, at = text.charCodeAt(0) === 0xfeff ? 1 : 0, key = false;
   const stack = [];
   const line = () => out.push(["", "\n" + "  ".repeat(Math.min(depth, DEEPEST))]);
   const token = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[[\]{},:]/gy;
   while (at < text.length) {
+    yield* out;
+    out = [];
     token.lastIndex = at;
     const match = token.exec(text);
     if (!match) { at++; continue; }
@@ -499,7 +501,7 @@ function pretty(text) {
       out.push([word[0] === '"' ? key ? "k" : "s" : /[-\d]/.test(word[0]) ? "n" : "l", word]);
     }
   }
-  return out;
+  yield* out;
 }
 
 // Mapping templates: references and directives stand out.
@@ -508,22 +510,26 @@ function vtl(text) {
 }
 
 // A text of pieces ([class, text]), the first of it, and more when asked.
-function pieces(list, max = TEXT_STEP) {
+function pieces(source, max = TEXT_STEP) {
   const pre = el("pre", { tabindex: "0" }), box = el("div", { className: "box" }, pre);
-  let at = 0;
+  const iterator = source[Symbol.iterator]();
+  let next = iterator.next();
   const more = () => {
     const part = document.createDocumentFragment();
     let room = max, plain = "";
     const flush = () => { if (plain) part.append(plain); plain = ""; };
-    while (at < list.length && room > 0) {
-      let [kind, text] = list[at];
-      if (text.length > room + 200) { list[at] = [kind, text.slice(room)]; text = text.slice(0, room); } else at++;
+    while (!next.done && room > 0) {
+      let [kind, text] = next.value;
+      if (text.length > room + 200) {
+        next = { done: false, value: [kind, text.slice(room)] };
+        text = text.slice(0, room);
+      } else next = iterator.next();
       room -= text.length;
       if (kind) { flush(); part.append(el("span", { className: kind }, text)); } else plain += text;
     }
     flush();
     pre.append(part);
-    return at < list.length;
+    return !next.done;
   };
   const rest = more();
   const lines = (pre.textContent.match(/\n/g)?.length ?? 0) + 1;
@@ -532,14 +538,14 @@ function pieces(list, max = TEXT_STEP) {
     const button_ = button(rest ? "Show more" : `Show all ${lines > 18 ? `${lines} lines` : ""}`, () => {
       if (box.classList.contains("short")) box.classList.remove("short");
       else if (!more()) return button_.remove();
-      if (at >= list.length) button_.remove(); else put(button_, "Show more");
+      if (next.done) button_.remove(); else put(button_, "Show more");
     }, { className: "more" });
     box.append(button_);
   }
   return box;
 }
 const plainText = text => pieces([["", text]]);
-const jsonOrText = text => pieces(pretty(text) ?? [["", text]]);
+const jsonOrText = text => pieces(isJson(text) ? pretty(text) : [["", text]]);
 
 function hex(bytes) {
   const pre = el("pre", { className: "hex", tabindex: "0" }), box = el("div", { className: "box" }, pre);
@@ -598,7 +604,8 @@ function find(bytes, wanted, from) {
 }
 const ascii = text => Uint8Array.from(text, character => character.charCodeAt(0));
 
-// The parts of a multipart body; null where it isn't one that can be taken apart.
+// Where the parts of a multipart body are, each read when it is shown; null where it isn't one that
+// can be taken apart.
 function multipart(bytes, contentType) {
   const boundary = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
   if (!boundary) return null;
@@ -611,20 +618,22 @@ function multipart(bytes, contentType) {
     const start = bytes.indexOf(10, at) + 1;
     const next = find(bytes, delimiter, at);
     if (start === 0 || next < 0) return parts.length ? parts : null;
-    const end = bytes[next - 1] === 13 ? next - 1 : next;
-    // Within the part: what it lacks isn't looked for in all that follows.
-    const part = bytes.subarray(start - 2, end);
-    const blank = [find(part, ascii("\r\n\r\n"), 0), find(part, ascii("\n\n"), 1)].filter(found => found >= 0).map(found => found + start - 2);
-    const split = blank.length ? Math.min(...blank) : -1;
-    const body = split < 0 || split > end ? bytes.subarray(start, end) : bytes.subarray(split + (bytes[split] === 13 ? 4 : 2), Math.max(end, split));
-    const raw = bytes.subarray(start, split < 0 || split > end ? start : split);
-    const headers = (textOf(raw) ?? latin1(raw)).split(/\r?\n/).filter(Boolean).map(text => { const colon = text.indexOf(":"); return colon < 0 ? [text, ""] : [text.slice(0, colon), text.slice(colon + 1).trim()]; });
-    const disposition = header(headers, "content-disposition");
-    const named = word => { const match = new RegExp(`;\\s*${word}=(?:"((?:[^"\\\\]|\\\\.)*)"|([^;\\s]+))`, "i").exec(disposition); return match ? match[1] ?? match[2] : null; };
-    parts.push({ headers, body, name: named("name"), filename: named("filename"), type: header(headers, "content-type") });
+    parts.push([start, bytes[next - 1] === 13 ? next - 1 : next]);
     at = next + 1;
   }
-  return parts;
+}
+
+function readPart(bytes, [start, end]) {
+  // From the line break before it on, which ends an empty head.
+  const part = bytes.subarray(start - 2, end);
+  const blank = [find(part, ascii("\r\n\r\n"), 0), find(part, ascii("\n\n"), 1)].filter(found => found >= 0);
+  const split = blank.length ? Math.min(...blank) : -1;
+  const body = split < 0 ? bytes.subarray(start, end) : part.subarray(split + (part[split] === 13 ? 4 : 2));
+  const head = part.subarray(2, Math.max(2, split));
+  const headers = (textOf(head) ?? latin1(head)).split(/\r?\n/).filter(Boolean).map(text => { const colon = text.indexOf(":"); return colon < 0 ? [text, ""] : [text.slice(0, colon), text.slice(colon + 1).trim()]; });
+  const disposition = header(headers, "content-disposition");
+  const named = word => { const match = new RegExp(`;\\s*${word}=(?:"((?:[^"\\\\]|\\\\.)*)"|([^;\\s]+))`, "i").exec(disposition); return match ? match[1] ?? match[2] : null; };
+  return { headers, body, name: named("name"), filename: named("filename"), type: header(headers, "content-type") };
 }
 
 const IMAGES = /^image\/(png|jpeg|gif|webp|avif|bmp)\b/i;
@@ -660,10 +669,10 @@ function ways(bytes, contentType) {
   const type = contentType.split(";")[0].trim().toLowerCase(), found = [];
   const text = textOf(bytes);
   const parts = type.startsWith("multipart/") ? multipart(bytes, contentType) : null;
-  if (parts) found.push(["Parts", () => el("div", { className: "box" }, lazily(parts, el("div"), part => [partOf(part)], "parts"))]);
+  if (parts) found.push(["Parts", () => el("div", { className: "box" }, lazily(parts, el("div"), at => [partOf(readPart(bytes, at))], "parts"))]);
   if (IMAGES.test(type)) found.push(["Image", () => el("div", { className: "box" }, el("div", { className: "part" }, image(bytes, type, "the body")))]);
-  const json = text !== null && bytes.length ? pretty(text) : null;
-  if (json) found.push(["JSON", () => pieces(json.map(piece => [...piece]))]);
+  const json = text !== null && bytes.length > 0 && isJson(text);
+  if (json) found.push(["JSON", () => pieces(pretty(text))]);
   if (text !== null && type === "application/x-www-form-urlencoded") found.unshift(["Form", () => el("div", { className: "box" }, form(text))]);
   const readable = text !== null && !/[\x00-\x08\x0e-\x1f]/.test(text);
   if (readable) found.push([json ? "Raw" : "Text", () => plainText(text)]);
@@ -790,7 +799,7 @@ function show(exchange) {
     step("event", "Template and event", el("span", { className: "note" }, template ? template.content_type : ""),
       template ? el("div", { className: "pair" },
         textPane("Template", template.text, pieces(vtl(template.text)), "the template", templateName),
-        event !== null ? textPane("Event", event, jsonOrText(event), "the event", pretty(event) ? "" : "not JSON")
+        event !== null ? textPane("Event", event, jsonOrText(event), "the event", isJson(event) ? "" : "not JSON")
           : textPane("Event", "", el("div", { className: "box" }, el("div", { className: "empty-value" }, "The template made none.")), "the event"))
         : el("div", { className: "box" }, el("div", { className: "empty-value" }, "The gateway answered before any template was rendered."))),
     step("function", "Function", said ? tag(functionStatus.short, functionStatus.kind) : null,
