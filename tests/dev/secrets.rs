@@ -49,6 +49,20 @@ fn api(dev: &Dev, path: &str) -> Value {
     http::get(&format!("{}/_routeto/api/{path}", dev.base())).unwrap().json()
 }
 
+/// An exchange, once it is in the journal: its line of log comes a moment before.
+fn exchange(dev: &Dev, id: usize) -> Value {
+    crate::support::soon("the exchange", || {
+        let answer = http::get(&format!("{}/_routeto/api/requests/{id}", dev.base())).unwrap();
+        (answer.status == 200).then(|| answer.json())
+    })
+}
+
+/// Its line in the list.
+fn listed(dev: &Dev, id: u64) -> Value {
+    let list = api(dev, "requests");
+    list["requests"].as_array().unwrap().iter().find(|summary| summary["id"] == id).unwrap().clone()
+}
+
 /// All that is kept below a directory.
 fn kept(directory: &std::path::Path) -> String {
     let mut kept = String::new();
@@ -143,7 +157,7 @@ fn no_spelling_of_a_wrong_token_is_logged_kept_or_shown() {
     leaves(&api(&dev, "requests"), &mut shown);
     let mut events = 0;
     for id in 1..=wanted {
-        let exchange = api(&dev, &format!("requests/{id}"));
+        let exchange = exchange(&dev, id);
         events += usize::from(exchange["event"].as_str().is_some_and(|event| event.contains('…')));
         leaves(&exchange, &mut shown);
     }
@@ -169,8 +183,7 @@ fn a_token_too_short_to_be_masked_anywhere_is_masked_where_it_stands_as_the_toke
         let url = dev.url("prod", "/input");
         let raw = Raw::post(&url).header("Content-Type", JSON).header("Referer", format!("{url}?token={word}&a=b")).body("{}");
         assert_eq!(raw.query(&format!("?token={word}&app=input")).send().unwrap().status, 401, "{token}");
-        dev.event(token, |event| event["id"] == n + 1);
-        let exchange = api(&dev, &format!("requests/{}", n + 1));
+        let exchange = exchange(&dev, n + 1);
         let event: Value = serde_json::from_str(exchange["event"].as_str().unwrap()).unwrap();
         assert_eq!((&event["token"], &event["app"]), (&json!("…"), &json!("input")), "{token}: {event:#}");
         assert_eq!(exchange["request"]["query"], json!([["app", "input"]]), "{token}");
@@ -194,12 +207,9 @@ fn a_right_token_in_a_wrong_place_is_not_shown_either() {
         }
         Raw::post(&format!("{}/{token}/{escaped}", dev.base())).header("Content-Type", JSON).body("{}").send().unwrap();
     }
-    dev.event("the last request", |event| event["id"] == 12);
+    let mut shown: String = (1..=12).map(|id| exchange(&dev, id).to_string()).collect();
+    shown += &api(&dev, "requests").to_string();
     let journal = kept(&directory(&place).join("journal"));
-    let mut shown = api(&dev, "requests").to_string();
-    for id in 1..=12 {
-        shown += &api(&dev, &format!("requests/{id}")).to_string();
-    }
     for token in &tokens {
         let escaped: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
         for spelling in [token, &escaped] {
@@ -243,8 +253,9 @@ fn a_path_without_a_stage_is_told_as_it_came_and_sent_again_as_it_came() {
     assert_eq!(told(2), json!([null, "GET", "/", "there is no such stage"]));
     assert_eq!(told(3), json!([null, "GET", "/favicon.ico", "there is no such stage"]));
     assert_eq!(told(4), json!([null, "POST", "/nostage/input", "there is no such stage"]));
-    let list = api(&dev, "requests");
-    assert_eq!((&list["requests"][0]["stage"], &list["requests"][0]["path"]), (&json!(""), &json!("/input?a=1")));
+    exchange(&dev, 1);
+    let first = listed(&dev, 1);
+    assert_eq!((&first["stage"], &first["path"]), (&json!(""), &json!("/input?a=1")));
 
     // From the page: the same path, and marked as what it is.
     let again = json!({"stage": "", "method": "POST", "path": "/input", "query": [["a", "1"]], "headers": [], "body": "", "with_token": false, "again": {"of": 1, "edited": false}});
@@ -252,7 +263,7 @@ fn a_path_without_a_stage_is_told_as_it_came_and_sent_again_as_it_came() {
     let answer = http::post_with(&format!("{}/_routeto/api/send", dev.base()), &headers, again.to_string().as_bytes());
     assert_eq!((answer.status, answer.json()), (200, json!({"id": 5})));
     assert_eq!(told(5), told(1));
-    let exchange = api(&dev, "requests/5");
+    let exchange = exchange(&dev, 5);
     assert_eq!((&exchange["again"], &exchange["request"]["path"]), (&json!({"of": 1, "edited": false}), &json!("/input")));
-    assert_eq!(api(&dev, "requests")["requests"][4]["again"], json!({"of": 1, "edited": false}));
+    assert_eq!(listed(&dev, 5)["again"], json!({"of": 1, "edited": false}));
 }
