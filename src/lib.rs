@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod aws;
 pub mod cli;
+pub mod coding;
 pub mod commands;
 pub mod desired;
 pub mod dev;

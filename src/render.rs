@@ -1,6 +1,8 @@
-//! The event that a request becomes: route → template choice → content handling → prelude → mapping template, as API Gateway does it. Pure.
+//! The event that a request becomes: route → content coding → template choice → content handling → prelude → mapping template, as API Gateway does
+//! it. Pure.
 
 use crate::{
+    coding,
     desired::{self, Inputs},
     diagnostic::{Diagnostic, Place, Severity},
     observed::Account,
@@ -126,6 +128,8 @@ pub struct At<'a> {
 pub enum NoEvent {
     /// The gateway answers by itself.
     Answer(GatewayResponse),
+    /// The body isn't in the coding that it claims, or too large in it.
+    Coding(coding::Refused),
     /// The template failed, and the gateway answers with this status.
     Template(u16, Box<Diagnostic>),
 }
@@ -174,17 +178,24 @@ impl Integration {
         })
     }
 
-    /// Chooses the template and converts the body for it.
+    /// Chooses the template.
     ///
     /// # Errors
     /// The gateway's own answer.
-    pub fn choose(&self, content_type: Option<&str>, body: &[u8]) -> Result<(&MappingTemplate, String), GatewayResponse> {
-        let template = match choose_template(&self.templates, content_type, Passthrough::Never) {
-            Choice::Template(template) => template,
-            Choice::PassThrough | Choice::Unsupported => return Err(GatewayResponse::UnsupportedMediaType),
-        };
+    pub fn choose(&self, content_type: Option<&str>) -> Result<&MappingTemplate, GatewayResponse> {
+        match choose_template(&self.templates, content_type, Passthrough::Never) {
+            Choice::Template(template) => Ok(template),
+            Choice::PassThrough | Choice::Unsupported => Err(GatewayResponse::UnsupportedMediaType),
+        }
+    }
+
+    /// Converts an inflated body for the template.
+    ///
+    /// # Errors
+    /// The gateway's own answer.
+    pub fn convert(&self, content_type: Option<&str>, body: &[u8]) -> Result<String, GatewayResponse> {
         match convert_request(body, content_type, &self.binary_media_types, Some(ContentHandling::ConvertToText)) {
-            Ok(Payload::Text(text)) => Ok((template, text)),
+            Ok(Payload::Text(text)) => Ok(text),
             Ok(Payload::Binary(_)) | Err(_) => Err(GatewayResponse::ApiConfigurationError),
         }
     }
@@ -199,6 +210,11 @@ impl MappingTemplate {
     /// With the generated first line.
     pub fn text(&self) -> &str {
         self.template.source()
+    }
+
+    /// Bytes that an event has at least which this template makes of a body: a built-in one writes it in base64.
+    pub fn least_event(&self, body: usize) -> usize {
+        if self.file.is_none() { body.div_ceil(3) * 4 } else { 0 }
     }
 
     /// # Errors
@@ -225,7 +241,10 @@ pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Render
     let account = offline_account(at.stack);
     let api = desired::api(at.stack, &account, &BTreeMap::new());
     let integration = Integration::new(at.route, &api).map_err(|diagnostic| Box::new(NoEvent::Template(500, diagnostic)))?;
-    let (template, body) = integration.choose(request.content_type(), &request.body).map_err(|answer| Box::new(NoEvent::Answer(answer)))?;
+    let body = coding::inflate(&request.headers, &request.body).map_err(|refused| Box::new(NoEvent::Coding(refused)))?;
+    let answered = |answer| Box::new(NoEvent::Answer(answer));
+    let template = integration.choose(request.content_type()).map_err(answered)?;
+    let body = integration.convert(request.content_type(), &body).map_err(answered)?;
     let caller = Caller {
         request_id: "00000000-0000-4000-8000-000000000000",
         extended_request_id: "ZXh0ZW5kZWQ=",
@@ -481,7 +500,7 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
         },
         Err(no_event) => match *no_event {
             NoEvent::Template(_, diagnostic) => Some(Diagnostic { severity: Severity::Warning, ..*diagnostic }),
-            NoEvent::Answer(..) => None,
+            NoEvent::Answer(..) | NoEvent::Coding(..) => None,
         },
     }
 }
@@ -542,6 +561,29 @@ stages: { prod: {} }
         assert_eq!(event["body"], "/wA=");
         let refused = render("/input", b"POST /input HTTP/1.1\nContent-Type: text/html\n\n").expect_err("415");
         assert!(matches!(*refused, NoEvent::Answer(GatewayResponse::UnsupportedMediaType)));
+    }
+
+    #[test]
+    fn a_gzipped_body_is_inflated_before_the_template_is_chosen_and_a_false_one_gets_415() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+        let gzip = encoder.write_all(b"{\"n\": 1.50}").and_then(|()| encoder.finish()).expect("a vector takes all");
+        for media in ["application/json", "text/plain"] {
+            let head = format!("POST /input?token=t HTTP/1.1\nContent-Type: {media}\ncontent-encoding: GZip\n\n");
+            let rendered = render("/input", &[head.as_bytes(), &gzip].concat()).expect("an event");
+            let event: serde_json::Value = serde_json::from_str(&rendered.text).expect("JSON");
+            assert_eq!(event["body"], STANDARD.encode(b"{\"n\": 1.50}"), "{media}");
+            assert_eq!(event["headers"]["content-encoding"], "GZip", "{media}");
+        }
+        let refused = |head: &str| match *render("/input", format!("POST /input HTTP/1.1\n{head}\n\n{{}}").as_bytes()).expect_err("415") {
+            NoEvent::Coding(refused) => (refused.answer(), refused.to_string()),
+            other => panic!("{other:?}"),
+        };
+        let plain = (GatewayResponse::UnsupportedMediaType, "the body isn't gzip, as its Content-Encoding says".to_owned());
+        assert_eq!(refused("Content-Encoding: gzip"), plain);
+        // Before the content type is looked at.
+        assert_eq!(refused("Content-Type: text/html\nContent-Encoding: gzip"), plain);
+        assert!(refused("Content-Encoding: br").1.contains("`Content-Encoding: br`"));
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
                         .now(format!("this route accepts {}", route.accept.iter().cloned().collect::<Vec<_>>().join(", ")))
                         .into()
                 }
+                NoEvent::Coding(refused) => {
+                    let answer = refused.answer();
+                    let what = format!("there is no event: API Gateway answers {} {}: {refused}", answer.status(), answer.message());
+                    Failure::new(&route.path, what)
+                        .now("send the body in the coding that its Content-Encoding header names, or without that header")
+                        .into()
+                }
             },
         )?;
     if context.report.json {

@@ -117,11 +117,12 @@ pub enum Stored {
 }
 
 mod as_base64 {
-    use base64::{Engine, engine::general_purpose::STANDARD};
+    use base64::{Engine, display::Base64Display, engine::general_purpose::STANDARD};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
+        // Piece by piece: a second copy of a large body need not be.
+        serializer.collect_str(&Base64Display::new(bytes, &STANDARD))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {

@@ -5,6 +5,7 @@
 //! Made once a load: a request parses no template and copies its body once, into the text that the template sees.
 
 use crate::{
+    coding::{self, LARGEST_BODY},
     desired,
     diagnostic::Diagnostic,
     observed::{Account, Secret},
@@ -20,15 +21,15 @@ use crate::{
         },
     },
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-/// Bytes of a body. Source: API Gateway quotas, "Payload size".
-pub const LARGEST_BODY: usize = 10 * 1024 * 1024;
 /// Bytes of the request line and all header values together. Source: API Gateway quotas, "Total combined size of request line and header values".
 pub const LARGEST_HEAD: usize = 10_240;
 /// Bytes of an event. Source: Lambda quotas, "Invocation payload", synchronous.
@@ -293,6 +294,14 @@ impl Gateway {
         let Some(body) = arrival.body else {
             return Err(early(plain(413, &format!("HTTP content length exceeded {LARGEST_BODY} bytes.")), "the body is over 10 MB"));
         };
+        // An API that isn't found yet doesn't matter: a body that can't be inflated is refused before that.
+        let inflated = coding::inflate(arrival.headers, body).map_err(|refused| {
+            let why = refused.to_string();
+            match refused.answer() {
+                GatewayResponse::RequestTooLarge => early(too_long(ids), &why),
+                answer => early(gateway_error(answer, ids), &why),
+            }
+        })?;
         let Some(stage) = self.stages.get(&target.stage) else {
             let whole = format!("/{}{}", target.stage, target.path);
             let why = match (self.find(method, &whole), self.stages.keys().next()) {
@@ -306,7 +315,7 @@ impl Gateway {
                 Some(_) => "a route takes only POST",
                 None => "no route has this path",
             };
-            return Err(early(gateway_error(GatewayResponse::MissingAuthenticationToken, ids), why));
+            return Err(early(nothing_there(arrival), why));
         };
         let refuse = |reply, why: String| Box::new(Answered { reply, route: Some(&route.path), template: None, event: None, why });
         let request_id = arrival.header("x-amzn-requestid").unwrap_or(&ids.request);
@@ -341,23 +350,25 @@ impl Gateway {
             let message = format!("{}: [{}]", GatewayResponse::BadRequestParameters.message(), missing.join(", "));
             return Err(refuse(error(400, GatewayResponse::BadRequestParameters.error_type(), &message, ids), message));
         }
-        let (template, text) = route.integration.choose(arrival.header("content-type"), body).map_err(|answer| {
-            let why = match answer {
-                GatewayResponse::UnsupportedMediaType => {
-                    let known: Vec<&str> = route.integration.templates.iter().map(|(media, _)| media.as_str()).collect();
-                    format!("this route accepts {}", known.join(", "))
-                }
-                _ => "the body can't be made text".into(),
-            };
-            refuse(gateway_error(answer, ids), why)
+        let content_type = arrival.header("content-type");
+        let template = route.integration.choose(content_type).map_err(|answer| {
+            let known: Vec<&str> = route.integration.templates.iter().map(|(media, _)| media.as_str()).collect();
+            refuse(gateway_error(answer, ids), format!("this route accepts {}", known.join(", ")))
         })?;
-        let large = text.len() > LARGEST_EVENT;
-        request.body = Some(text);
         let refuse = |reply, event, why: String| {
             Box::new(Answered { reply, route: Some(route.path.as_str()), template: Some(template), event, why })
         };
         let too_large =
             |event| refuse(too_long(ids), event, format!("the event has more than the {LARGEST_EVENT} bytes that Lambda takes"));
+        if template.least_event(inflated.len()) > LARGEST_EVENT {
+            return Err(too_large(None));
+        }
+        let text = route.integration.convert(content_type, &inflated);
+        // What was inflated isn't needed any more.
+        drop(inflated);
+        let text = text.map_err(|answer| refuse(gateway_error(answer, ids), None, "the body can't be made text".into()))?;
+        let large = text.len() > LARGEST_EVENT;
+        request.body = Some(text);
         let event = match template.render(&request, false) {
             Ok(rendered) => rendered.text,
             Err(_) if large => return Err(too_large(None)),
@@ -365,6 +376,7 @@ impl Gateway {
                 let (status, why) = match *failed {
                     NoEvent::Template(status, diagnostic) => (status, diagnostic.to_string()),
                     NoEvent::Answer(answer) => (answer.status(), answer.message().into()),
+                    NoEvent::Coding(refused) => (refused.answer().status(), refused.to_string()),
                 };
                 let answer = if status == 400 { GatewayResponse::BadRequestBody } else { GatewayResponse::ApiConfigurationError };
                 return Err(refuse(gateway_error(answer, ids), None, why));
@@ -499,6 +511,52 @@ fn plain(status: u16, text: &str) -> Reply {
 
 fn gateway_error(answer: GatewayResponse, ids: &Ids) -> Reply {
     error(answer.status(), answer.error_type(), answer.message(), ids)
+}
+
+/// Of a path or a method that no route has. Where the request has an Authorization header that isn't a signature of AWS's (version 4), API Gateway
+/// doesn't say `Missing Authentication Token` but what it misses in that header; nothing else of it is ever looked at, since no method asks for one.
+///
+/// Sources: answers of REST APIs in svdgraaf/serverless-basic-authentication#3 and #14, serverless/serverless#3205 and
+/// amazon-archives/aws-cognito-angular-quickstart#50, of which newer ones have the header's hash where it stood itself ("(hashed with SHA-256 and
+/// encoded with Base64)"); the error's type is `IncompleteSignatureException`.
+fn nothing_there(arrival: &Arrival<'_>) -> Reply {
+    let kind = GatewayResponse::MissingAuthenticationToken;
+    match arrival.header("authorization").and_then(|value| unsigned(value, arrival)) {
+        Some(message) => error(kind.status(), "IncompleteSignatureException", &message, arrival.ids),
+        None => gateway_error(kind, arrival.ids),
+    }
+}
+
+/// What AWS misses in an Authorization header; `None` where it has all that a signature has.
+fn unsigned(authorization: &str, arrival: &Arrival<'_>) -> Option<String> {
+    if authorization.trim().is_empty() {
+        return Some("Authorization header cannot be empty: ''".into());
+    }
+    let hash = BASE64_STANDARD.encode(Sha256::digest(authorization.as_bytes()));
+    // The scheme, then pairs: `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
+    let pairs = authorization.trim().split_once(' ').map_or("", |(_, pairs)| pairs);
+    let mut names = vec![];
+    for pair in pairs.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let Some((name, _)) = pair.split_once('=') else {
+            return Some(format!(
+                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '{hash}'."
+            ));
+        };
+        names.push(name.trim());
+    }
+    let absent = ["Credential", "Signature", "SignedHeaders"].into_iter().filter(|name| !names.contains(name));
+    let mut missing: Vec<String> = absent.map(|name| format!("Authorization header requires '{name}' parameter.")).collect();
+    if arrival.header("x-amz-date").is_none() && arrival.header("date").is_none() {
+        missing.push("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".into());
+    }
+    (!missing.is_empty()).then(|| format!("{} (Hashed with SHA-256 and encoded with Base64) Authorization={hash}", missing.join(" ")))
+}
+
+/// What a caller hears of a gateway that has no room for the request now: nothing was stored, so it has to come again.
+pub fn busy(ids: &Ids) -> Reply {
+    let mut reply = error(503, "ServiceUnavailableException", "Service Unavailable", ids);
+    reply.headers.push(("Retry-After".into(), "5".into()));
+    reply
 }
 
 /// Lambda takes no event of this size. The error's type is as recorded, see [`plain`].

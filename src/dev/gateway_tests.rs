@@ -166,6 +166,69 @@ fn what_the_gateway_refuses_it_refuses_as_aws_does() {
     assert!(body.starts_with(r#"{"message":"Could not parse request body into json: "#), "{body}");
 }
 
+fn gzip(body: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
+    encoder.write_all(body).and_then(|()| encoder.finish()).expect("a vector takes all")
+}
+
+#[test]
+fn a_coded_body_is_inflated_before_anything_else_is_looked_at_and_a_false_one_is_refused() {
+    let gateway = gateway();
+    for path in ["/prod/input", "/prod/any", "/prod/recipe"] {
+        let sent = Sent { body: Some(gzip(b"{\"a\":1.50}")), ..post(path).header("content-encoding", "gzip") };
+        let plain = post(path).event(&gateway);
+        assert_eq!(sent.event(&gateway)["body"], plain["body"], "{path}");
+    }
+    let sent = Sent { body: Some(gzip(b"x")), ..post("/prod/input").header("Content-Encoding", "gzip") };
+    // The header stays.
+    assert_eq!(sent.event(&gateway)["headers"]["Content-Encoding"], "gzip");
+    let unsupported = row(415, "BadRequestException", r#"{"message":"Unsupported Media Type"}"#);
+    for path in ["/prod/input", "/prod/any", "/prod/nowhere", "/nowhere/input"] {
+        for coding in ["gzip", "deflate", "br", "x-gzip", "gzip, gzip"] {
+            assert_eq!(post(path).header("Content-Encoding", coding).refused(&gateway), unsupported, "{coding} on {path}");
+        }
+    }
+    let bomb = Sent { body: Some(gzip(&vec![b' '; 4 * LARGEST_BODY])), ..post("/prod/any").header("Content-Encoding", "gzip") };
+    assert!(bomb.body.as_ref().is_some_and(|body| body.len() < 64 * 1024));
+    assert_eq!(bomb.refused(&gateway), row(413, "BadRequestException", r#"{"message":"Request Too Long"}"#));
+}
+
+#[test]
+fn a_wrong_path_with_an_authorization_header_is_refused_in_the_words_of_aws() {
+    let gateway = gateway();
+    let said = |sent: Sent| {
+        let (status, kind, body) = sent.refused(&gateway);
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        (status, kind, body["message"].as_str().expect("a message").to_owned())
+    };
+    let wrong = |value: &str| post("/prod/nowhere").header("Authorization", value);
+    // echo -n 'Basic Og==' | openssl dgst -sha256 -binary | base64
+    let requires = "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. \
+                    Authorization header requires 'SignedHeaders' parameter.";
+    let date = " Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
+    let hashed = " (Hashed with SHA-256 and encoded with Base64) Authorization=";
+    let kind = "IncompleteSignatureException";
+    let basic = "2fopHvoMkkhR8+oU5zsYR1BqtFH7g0txAeWhqI+U9QA=";
+    assert_eq!(said(wrong("Basic Og==")), row(403, kind, &format!("{requires}{date}{hashed}{basic}")));
+    assert_eq!(said(wrong("Basic Og==").header("Date", "today")), row(403, kind, &format!("{requires}{hashed}{basic}")));
+    let pair = "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): 'hud0v/kLD+X47AD/2eV5xlNwXKFihdCdmSriv7WLwwg='.";
+    assert_eq!(said(wrong("Bearer secret-token")), row(403, kind, pair));
+    assert_eq!(said(wrong("")), row(403, kind, "Authorization header cannot be empty: ''"));
+    let method = Sent { method: "GET", ..post("/prod/input").header("Authorization", "Bearer secret-token") };
+    assert_eq!(said(method), row(403, kind, pair));
+    // A whole signature, and none.
+    let missing = row(403, "MissingAuthenticationTokenException", "Missing Authentication Token");
+    let signed = wrong("AWS4-HMAC-SHA256 Credential=k/20261129/us-east-1/execute-api/aws4_request, SignedHeaders=host, Signature=0");
+    assert_eq!(said(signed.header("X-Amz-Date", "20261129T000000Z")), missing);
+    assert_eq!(said(post("/prod/nowhere")), missing);
+    // A route that exists asks for none and looks at none.
+    post("/prod/input").header("Authorization", "Bearer secret-token").event(&gateway);
+    // An unknown stage is told first.
+    let stage = post("/prd/input").header("Authorization", "Bearer secret-token");
+    assert_eq!(said(stage), row(403, "ForbiddenException", "Forbidden"));
+}
+
 #[test]
 fn a_template_that_fails_shows_its_whole_frame() {
     post("/prod/broken").to(&gateway(), |verdict| match verdict {

@@ -1,7 +1,7 @@
 //! The journal of `routeto dev`: the last thousand exchanges, on disk, and the news of each as it is recorded.
 //!
 //! Files of up to a hundred records each, written to at the end only and removed whole, oldest first. A record is a line of JSON that sums it up, a
-//! line with the whole [`Exchange`], each written in one piece. What a kill left half written is passed over at the next start, which begins a new file. In memory
+//! line with the whole [`Exchange`], written one after the other. What a kill left half written is passed over at the next start, which begins a new file. In memory
 //! is a short summary of each record and nothing else: bodies are read from disk when somebody looks.
 //!
 //! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
@@ -186,6 +186,7 @@ impl Journal {
         };
         let mut json = Vec::with_capacity(exchange.size_estimate());
         serde_json::to_writer(&mut json, exchange).map_err(|error| failed(error.into()))?;
+        json.push(b'\n');
         let mut summary = summary(exchange);
         let mut state = self.state();
         state.seq += 1;
@@ -353,13 +354,12 @@ impl State {
         }
     }
 
+    /// `json`: the exchange, with a newline at its end.
     fn write(&mut self, directory: &Path, summary: &Arc<Summary>, json: &[u8]) -> io::Result<()> {
-        let mut record = Vec::with_capacity(json.len() + LONGEST_HEAD);
-        serde_json::to_writer(&mut record, &Head { length: json.len() as u64, summary: summary.as_ref() })?;
-        record.push(b'\n');
-        let head = record.len() as u64;
-        record.extend_from_slice(json);
-        record.push(b'\n');
+        let length = json.len() as u64 - 1;
+        let mut head = Vec::with_capacity(LONGEST_HEAD);
+        serde_json::to_writer(&mut head, &Head { length, summary: summary.as_ref() })?;
+        head.push(b'\n');
         let full = |writing: &Writing| writing.records >= FILE_RECORDS || writing.bytes >= FILE_BYTES;
         if self.writing.as_ref().is_none_or(full) {
             self.writing = None;
@@ -368,17 +368,18 @@ impl State {
             self.writing = Some(Writing { number: summary.seq, file, records: 0, bytes: 0 });
         }
         let Some(writing) = &mut self.writing else { return Ok(()) };
-        if let Err(error) = writing.file.write_all(&record) {
+        // Not copied together first: an exchange may be large.
+        if let Err(error) = writing.file.write_all(&head).and_then(|()| writing.file.write_all(json)) {
             // Part of it may be there: nothing more goes behind that.
             self.writing = None;
             return Err(error);
         }
-        let at = writing.bytes + head;
+        let at = writing.bytes + head.len() as u64;
         writing.records += 1;
-        writing.bytes += record.len() as u64;
+        writing.bytes += (head.len() + json.len()) as u64;
         let (file, bytes) = (writing.number, writing.bytes);
         self.files.entry(file).or_default().bytes = bytes;
-        self.enter(Entry { file, at, length: json.len() as u64, summary: summary.clone() });
+        self.enter(Entry { file, at, length, summary: summary.clone() });
         Ok(())
     }
 

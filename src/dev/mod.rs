@@ -7,6 +7,7 @@
 //! - [`journal`]: the last thousand exchanges, on disk.
 //! - [`mask`]: takes tokens out of what is kept and shown.
 //! - [`news`]: the records of a running `dev`, for another process.
+//! - [`room`]: how much of large bodies is held at one time.
 //! - [`running`]: what a running `dev` leaves in `.routeto/` for other commands.
 //! - [`search`]: looks for words in exchanges.
 //! - [`server`]: HTTP around the gateway.
@@ -20,6 +21,7 @@ pub mod inspector;
 pub mod journal;
 mod mask;
 pub mod news;
+mod room;
 pub mod running;
 pub mod search;
 pub mod server;

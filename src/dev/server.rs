@@ -5,16 +5,18 @@
 use super::{
     PIECE_PATIENCE,
     exchange::{Again, Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
-    gateway::{Arrival, Gateway, Ids, LARGEST_BODY, Outcome, Reply, Target, Verdict},
+    gateway::{Arrival, Gateway, Ids, Outcome, Reply, Target, Verdict, busy},
     inspector::{Backend, Outgoing, Overview, RouteInfo},
     journal::Journal,
     mask::{Mask, Secrets},
     now,
+    room::{Held, NoRoom, Room, SMALL},
     store::noting,
     tape::{self, Tape, Taped},
     uuid_text,
 };
 use crate::{
+    coding::{self, LARGEST_BODY},
     error::Failure,
     observed::Secret,
     render::decode_path,
@@ -57,8 +59,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
 /// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
 const DROPPED_BODY: usize = 8 * LARGEST_BODY;
-/// Bytes of a body that takes long to render or to write: the other requests of its thread need not wait.
-const LARGE: usize = 128 * 1024;
+/// Bytes that deflate makes of one at most, a little rounded up. Source: zlib.net/zlib_tech.html, "Maximum Expansion Factor".
+const MOST_INFLATED: usize = 1032;
 /// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
 const HEAD_BUFFER: usize = 256 * 1024;
 const HEADERS: usize = 400;
@@ -105,6 +107,7 @@ pub struct Server {
     problem: RwLock<Option<String>>,
     destinations: Box<dyn Destinations>,
     journal: Arc<Journal>,
+    room: Room,
     report: Report,
     /// `http://127.0.0.1:3000`
     url: String,
@@ -139,11 +142,21 @@ pub struct Arrived {
     pub version: &'static str,
     /// In order, names as sent.
     pub headers: Vec<(String, String)>,
-    /// `None`: more than the gateway takes.
-    pub body: Option<Vec<u8>>,
+    pub body: Content,
+    /// Of the body.
+    pub held: Held,
     pub peer: SocketAddr,
     /// Which request the page sends again with it.
     pub again: Option<Again>,
+}
+
+/// A request's body, if it is here.
+pub enum Content {
+    Whole(Vec<u8>),
+    /// More than the gateway takes.
+    TooLarge,
+    /// Read and dropped: too many large ones are here.
+    NoRoom,
 }
 
 /// What belongs to one connection.
@@ -164,7 +177,7 @@ impl Server {
     ) -> Arc<Server> {
         let live = RwLock::new(Arc::new(live));
         let (problem, started, flight) = (RwLock::default(), Instant::now(), Flight::default());
-        Arc::new(Server { live, problem, destinations, journal, report, url, port, started, flight })
+        Arc::new(Server { live, problem, destinations, journal, room: Room::default(), report, url, port, started, flight })
     }
 
     pub fn live(&self) -> Arc<Live> {
@@ -215,7 +228,7 @@ impl Server {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "no connection");
         };
         let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-        let read = read_body(body, length).await;
+        let read = read_body(body, length, &self.room).await;
         let mut headers = tape
             .headers(&head.headers)
             .unwrap_or_else(|| head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect());
@@ -225,8 +238,8 @@ impl Server {
         {
             headers.push(("Host".to_owned(), authority.to_string()));
         }
-        let body = match read {
-            Ok(body) => body,
+        let (body, held) = match read {
+            Ok(read) => read,
             Err(unread) => {
                 self.report.note(&format!("{} a request was dropped: {unread}", clock(now())));
                 return refusal(unread.status(), &unread.to_string());
@@ -239,6 +252,7 @@ impl Server {
             version: if head.version == http::Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" },
             headers,
             body,
+            held,
             peer,
             again: None,
         };
@@ -256,7 +270,7 @@ impl Server {
     }
 
     /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers the exchange's id once it is recorded.
-    pub async fn take(&self, arrived: Arrived, reply: Option<oneshot::Sender<Reply>>) -> Option<u64> {
+    pub async fn take(&self, mut arrived: Arrived, reply: Option<oneshot::Sender<Reply>>) -> Option<u64> {
         let begun = Instant::now();
         let time = now();
         let id = self.journal.next_id();
@@ -269,11 +283,25 @@ impl Server {
                 return None;
             }
         };
+        let length = match &arrived.body {
+            Content::Whole(body) => body.len(),
+            Content::TooLarge | Content::NoRoom => 0,
+        };
+        // To the end, which is the journal's line.
+        let held = std::mem::take(&mut arrived.held);
+        let inflated = if coding::is_coded(&arrived.headers) { length.saturating_mul(MOST_INFLATED) } else { length };
+        let mut at_work = self.room.work(inflated).await;
+        if at_work.is_err() {
+            arrived.body = Content::NoRoom;
+        }
         let arrival = Arrival {
             method: &arrived.method,
             target: &target,
             headers: &arrived.headers,
-            body: arrived.body.as_deref(),
+            body: match &arrived.body {
+                Content::Whole(body) => Some(body),
+                Content::TooLarge | Content::NoRoom => None,
+            },
             protocol: arrived.version,
             source_ip: &arrived.peer.ip().to_string(),
             port: self.port,
@@ -281,10 +309,21 @@ impl Server {
             clock: self.started.elapsed(),
             ids: &ids,
         };
-        let length = arrived.body.as_ref().map_or(0, |body| body.len());
-        let verdict = aside(length, || live.gateway.receive(&arrival));
+        let verdict = match arrived.body {
+            Content::NoRoom => None,
+            Content::Whole(_) | Content::TooLarge => Some(aside(inflated, || live.gateway.receive(&arrival))),
+        };
         let made = match verdict {
-            Verdict::Answer(answered) => Made {
+            None => Made {
+                reply: busy(&ids),
+                route: live.gateway.route(&arrived.method, &target.path).map(str::to_owned),
+                template: None,
+                event: None,
+                function: None,
+                stored: None,
+                why: Some("too many large requests came at one time for `routeto dev` to hold them: send it again".into()),
+            },
+            Some(Verdict::Answer(answered)) => Made {
                 reply: answered.reply,
                 route: answered.route.map(str::to_owned),
                 template: answered.template.map(used),
@@ -293,7 +332,11 @@ impl Server {
                 stored: None,
                 why: Some(answered.why),
             },
-            Verdict::Invoke(mut pending) => {
+            Some(Verdict::Invoke(mut pending)) => {
+                if length.max(pending.event.len()) <= 2 * SMALL {
+                    // It might have become large, and didn't.
+                    at_work = Ok(Held::default());
+                }
                 let (route, template) = (pending.route().to_owned(), used(pending.template));
                 let event = std::mem::take(&mut pending.event);
                 let (outcome, function, stored) = self.invoke(&live, &event).await;
@@ -309,9 +352,11 @@ impl Server {
         let when = When { id, time, millis };
         let exchange = aside(length, || exchange(&live, &when, target, arrived, made));
         self.report.exchange(&exchange, &clock(time));
-        if let Err(failure) = aside(exchange.request.body.len(), || self.journal.record(&exchange)) {
+        let large = exchange.request.body.len().max(exchange.event.as_ref().map_or(0, String::len));
+        if let Err(failure) = aside(large, || self.journal.record(&exchange)) {
             self.report.warning(&format!("a request is missing on the page: {failure}"));
         }
+        drop((at_work, held));
         Some(exchange.id)
     }
 
@@ -350,14 +395,14 @@ impl Server {
 
 /// Work on so many bytes: where it takes its time, others are served meanwhile.
 fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > LARGE { block_in_place(work) } else { work() }
+    if bytes > SMALL { block_in_place(work) } else { work() }
 }
 
 /// Calls the function's library; `None` where it takes longer than `patience`. Beside what it said is what it stored here: a record in the account is
 /// not noted.
 async fn call(event: &str, invocation: &Invocation, patience: Duration, sinks: &Sinks) -> Option<(Handled, Option<Stored>)> {
     let calling = timeout(patience, noting(handle(event.as_bytes(), invocation, sinks)));
-    let called = if event.len() > LARGE { block_in_place(|| Handle::current().block_on(calling)) } else { calling.await };
+    let called = if event.len() > SMALL { block_in_place(|| Handle::current().block_on(calling)) } else { calling.await };
     called.ok()
 }
 
@@ -398,15 +443,16 @@ impl Backend for Server {
             stage => format!("/{}/{}", encode(stage), path.trim_start_matches('/')),
         };
         let target = format!("{path}{mark}{}", query.join("&"));
-        let arrived = Arrived {
-            method,
-            target,
-            version: "HTTP/1.1",
-            headers,
-            body: (body.len() <= LARGEST_BODY).then(|| body.to_vec()),
-            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
-            again,
+        let (body, held) = if body.len() > LARGEST_BODY {
+            (Content::TooLarge, Held::default())
+        } else {
+            match self.room.hold(body.len()).await {
+                Ok(held) => (Content::Whole(body.to_vec()), held),
+                Err(NoRoom) => (Content::NoRoom, Held::default()),
+            }
         };
+        let peer = SocketAddr::from(([127, 0, 0, 1], 0));
+        let arrived = Arrived { method, target, version: "HTTP/1.1", headers, body, held, peer, again };
         self.take(arrived, None).await.ok_or_else(|| Failure::new("send", "the request can't be answered now"))
     }
 
@@ -493,7 +539,10 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
             token,
             version: arrived.version.into(),
             headers: hidden(arrived.headers),
-            body: arrived.body.unwrap_or_default(),
+            body: match arrived.body {
+                Content::Whole(body) => body,
+                Content::TooLarge | Content::NoRoom => vec![],
+            },
         },
         status,
         millis,
@@ -564,35 +613,64 @@ impl std::fmt::Display for Unread {
     }
 }
 
-/// The whole body; `None` where it is more than the gateway takes.
-async fn read_body(body: Body, length: Option<usize>) -> Result<Option<Vec<u8>>, Unread> {
-    match timeout(BODY_PATIENCE, read_pieces(body, length)).await {
+/// The whole body, or why it isn't here.
+async fn read_body(body: Body, length: Option<usize>, room: &Room) -> Result<(Content, Held), Unread> {
+    match timeout(BODY_PATIENCE, read_pieces(body, length, room)).await {
         Ok(read) => read,
         Err(_) => Err(Unread::Slow),
     }
 }
 
-async fn read_pieces(mut body: Body, length: Option<usize>) -> Result<Option<Vec<u8>>, Unread> {
-    let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(LARGEST_BODY));
+async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Result<(Content, Held), Unread> {
+    let mut bytes = Vec::new();
+    let mut held = Held::default();
+    // Why nothing of it is kept.
+    let mut dropped = match length {
+        Some(length) if length > LARGEST_BODY => Some(Content::TooLarge),
+        _ => None,
+    };
+    let mut room_for = SMALL;
+    if let (Some(length), None) = (length, &dropped) {
+        match room.hold(length).await {
+            Ok(room) => {
+                held = room;
+                bytes.reserve_exact(length);
+                room_for = room_for.max(length);
+            }
+            Err(NoRoom) => dropped = Some(Content::NoRoom),
+        }
+    }
     let mut seen = 0;
     loop {
         let frame = match timeout(PIECE_PATIENCE, body.frame()).await {
             Err(_) => return Err(Unread::Slow),
-            Ok(None) => return Ok((seen <= LARGEST_BODY).then_some(bytes)),
+            Ok(None) => break,
             Ok(Some(Err(error))) => return Err(Unread::Broken(causes(&error))),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         seen += data.len();
-        if seen <= LARGEST_BODY {
-            bytes.extend_from_slice(&data);
-        } else {
-            bytes = Vec::new();
-            if seen > DROPPED_BODY {
-                return Ok(None);
+        if seen > LARGEST_BODY {
+            dropped = Some(Content::TooLarge);
+        } else if seen > room_for && dropped.is_none() {
+            // Its length wasn't said: it may become as long as any.
+            match room.hold(LARGEST_BODY).await {
+                Ok(room) => (held, room_for) = (room, LARGEST_BODY),
+                Err(NoRoom) => dropped = Some(Content::NoRoom),
             }
         }
+        if dropped.is_none() {
+            bytes.extend_from_slice(&data);
+            continue;
+        }
+        // The rest is read all the same: the caller, who is still sending, gets to see the answer.
+        (bytes, held) = (Vec::new(), Held::default());
+        if seen > DROPPED_BODY {
+            break;
+        }
     }
+    held.shrink(seen);
+    Ok((dropped.unwrap_or(Content::Whole(bytes)), held))
 }
 
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {

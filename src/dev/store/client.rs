@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
+use http_body_util::BodyExt;
 use routeto_function::{
     Credentials,
     sink::{Settings, Sinks},
@@ -43,8 +43,8 @@ impl HttpConnector for InProcess {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (parts, body) = request.into_parts();
-            let body = body.bytes().map(Bytes::copy_from_slice);
-            let body = body.ok_or_else(|| ConnectorError::user("a record's body is in memory".into()))?;
+            // A record's body is in memory, in one piece, and isn't copied here.
+            let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             let response = endpoint.direct(http::Request::from_parts(parts, body)).await;
             HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
         })
