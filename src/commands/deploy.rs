@@ -2,7 +2,7 @@
 
 use super::{
     Context, Planned, can_invoke, invoke_url,
-    probe::{self, Unproven},
+    probe::{self, Inflates, Unproven},
     rollback,
 };
 use crate::{
@@ -267,6 +267,13 @@ impl Work<'_> {
         let Some(api) = api_id(done) else { return Ok(()) };
         self.ready(begun, done, stages).await?;
         let observed = &done.planned.observed;
+        let inflates = probe::inflates(aws.endpoint_url.is_some(), observed.api.as_ref().map(|api| &api.carried));
+        if let Inflates::Larger(bytes) = inflates {
+            context.report.note(&format!(
+                "API Gateway inflates no gzip'd body below {bytes} bytes: that is this API's minimum compression size. Such a JSON body is stored \
+                 damaged; remove the setting, or set it to 0"
+            ));
+        }
         context.progress.step("probing every route");
         let progress = context.progress.clone();
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
@@ -275,7 +282,7 @@ impl Work<'_> {
             // Whose requests a web ACL lets through is the user's affair.
             let web_acl = observed.stages.get(name).is_some_and(|state| state.web_acl);
             let closed = observed.api.as_ref().and_then(|api| probe::may_keep_out(&api.carried, web_acl));
-            async move { (name, probe::stage(stack, name, &url, token, closed, tell).await) }
+            async move { (name, probe::stage(stack, name, &url, token, closed, inflates, tell).await) }
         }))
         .await;
         context.progress.step_done();

@@ -1,12 +1,12 @@
-//! The probe that ends a deploy: one POST per route and content type of a stage, with a header by which nothing is stored. The answer
-//! has the SHA-256 of the body as the function got it, so byte-exactness is proven on the account itself.
+//! The probe that ends a deploy: one POST per route and content type of a stage, and one with a gzip'd body, with a header by which nothing is
+//! stored. The answer has the SHA-256 of the body as the function got it, so byte-exactness is proven on the account itself.
 
 use crate::{
     aws::{
         http::{Answer, Http},
         wait::{Tell, Try, Waited, speed, until},
     },
-    desired,
+    coding, desired,
     error::Failure,
     observed::{Carried, Secret},
     resource::hex,
@@ -32,6 +32,7 @@ const WEB_ACL: Duration = Duration::from_secs(20);
 const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
 
 /// A route that can be probed, as one content type.
+#[derive(Clone, Copy)]
 struct Probe<'a> {
     route: &'a Route,
     media: &'a str,
@@ -39,6 +40,8 @@ struct Probe<'a> {
     custom: bool,
     /// The gateway decodes the body as UTF-8 before the template sees it.
     text: bool,
+    /// The body is sent gzip'd, and arrives inflated.
+    gzip: bool,
 }
 
 fn probes(stack: &Stack) -> Vec<Probe<'_>> {
@@ -50,10 +53,38 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
             media,
             custom: route.templates.contains_key(media),
             text: !binary.contains(media),
+            gzip: false,
         })
     });
     // A template of the user's own may not hand on the header, and with no token to be wrong the probe would be stored.
     all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
+}
+
+/// Of a stage, since all its routes have one gateway before them: the first that gets text, which is damaged where it isn't inflated.
+fn gzipped<'a>(probes: &[Probe<'a>]) -> Option<Probe<'a>> {
+    let probe = probes.iter().find(|probe| probe.text && !probe.custom)?;
+    Some(Probe { gzip: true, ..*probe })
+}
+
+/// Whether a gateway inflates the gzip'd probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inflates {
+    Yes,
+    /// It isn't AWS's: emulators hand bodies on as they come.
+    Unknown,
+    /// Nothing so small, by the API's own setting (bytes).
+    Larger(i32),
+}
+
+/// `custom`: the endpoint isn't AWS's. A body that is smaller than the API's minimum compression size isn't inflated either. Source: API Gateway
+/// developer guide, "Enable payload compression for an API in API Gateway".
+pub fn inflates(custom: bool, carried: Option<&Carried>) -> Inflates {
+    let least = carried.and_then(|carried| carried.minimum_compression_size).unwrap_or_default();
+    match usize::try_from(least) {
+        _ if custom => Inflates::Unknown,
+        Ok(bytes) if bytes > coding::gzip(JSON_SAMPLE.as_bytes()).len() => Inflates::Larger(least),
+        _ => Inflates::Yes,
+    }
 }
 
 /// A route that didn't answer as it ought to, for the whole of the time.
@@ -107,12 +138,16 @@ pub async fn stage(
     url: &str,
     token: Option<&Secret>,
     closed: Option<Duration>,
+    inflates: Inflates,
     tell: Tell<'_>,
 ) -> Result<bool, Vec<Unproven>> {
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
-    let probes = probes(stack);
+    let mut probes = probes(stack);
+    if inflates == Inflates::Yes {
+        probes.extend(gzipped(&probes));
+    }
     // A few at a time: the stage's throttle may be small. Those that fail end it, so that it takes one limit, and what the others took before.
     for some in probes.chunks(4) {
         let answers = join_all(some.iter().map(|probe| async {
@@ -149,6 +184,7 @@ async fn one(
 ) -> Result<bool, Unproven> {
     let body = probe.sample();
     let digest = hex(&Sha256::digest(&body));
+    let body = if probe.gzip { coding::gzip(&body) } else { body };
     let path = &probe.route.path;
     let full = format!("{url}{path}?token={}", token.0);
     let refused = refused && probe.route.token == TokenRule::Query;
@@ -156,12 +192,13 @@ async fn one(
     let heard = Mutex::new(Heard::default());
     let heard = || heard.lock().unwrap_or_else(PoisonError::into_inner);
     let waited = until(LIMIT, tell, || async {
-        let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
+        let mut headers = vec![("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
+        headers.extend(probe.gzip.then_some(("content-encoding", "gzip")));
         let verdict = match http.post(&full, &headers, &body).await {
             Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => {
                 return Ok(Try::Done(false));
             }
-            Ok(answer) => judge(&answer, probe.custom, refused, &digest, path),
+            Ok(answer) => judge(&answer, probe, refused, &digest),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
         heard().note(&verdict);
@@ -175,7 +212,8 @@ async fn one(
         Ok(reached) => Ok(reached),
         Err(Waited::Failed(())) => Ok(true),
         Err(Waited::TooLong { reason, seconds }) => {
-            let failure = Failure::new(format!("probe of {path} as {}", probe.media), format!("after {seconds} s still: {reason}"))
+            let coded = if probe.gzip { ", gzip'd" } else { "" };
+            let failure = Failure::new(format!("probe of {path} as {}{coded}", probe.media), format!("after {seconds} s still: {reason}"))
                 .now("everything is deployed; look at the function's log, then run the same command again");
             Err(Unproven { failure, wrong: heard().is_wrong() })
         }
@@ -189,12 +227,15 @@ enum Verdict {
     Unheard(String),
 }
 
-fn judge(answer: &Answer, custom: bool, refused: bool, digest: &str, path: &str) -> Verdict {
+/// `digest`: of the body as the function has to get it.
+fn judge(answer: &Answer, probe: &Probe<'_>, refused: bool, digest: &str) -> Verdict {
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let said = value["sha256"].as_str();
+    let (custom, path) = (probe.custom, &probe.route.path);
     match (answer.status, said) {
         (200, Some(_)) if refused => Verdict::Wrong(format!("{path} takes a wrong token")),
         (200 | 401, Some(said)) if said == digest => Verdict::Right,
+        (200 | 401, Some(_)) if probe.gzip => Verdict::Wrong(format!("{path} doesn't inflate a gzip'd body as it was")),
         (200 | 401, Some(_)) => Verdict::Wrong(format!("{path} hands on other bytes than were sent")),
         (401, None) if custom => Verdict::Right,
         (429 | 503, _) if answer.retry_after.is_some() => Verdict::Unheard(format!("{path} is throttled")),
@@ -243,6 +284,64 @@ pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: Option<Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{self, Source, World};
+    use std::path::Path;
+
+    fn stack(routes: &str) -> Stack {
+        let yaml = format!("stack: hooks\nroutes:\n{routes}stages: {{ prod: {{}} }}\n");
+        let read = |_: &Path| Ok(b"{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\"}".to_vec());
+        let world = World { env: &|_| None, read: &read, region: None };
+        spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack
+    }
+
+    #[test]
+    fn one_probe_of_a_stage_is_gzipped_and_only_the_inflated_bodys_digest_is_right() {
+        let stack = stack(
+            "  /a: { accept: [text/plain], s3: { bucket: hooks } }\n  /b: { s3: { bucket: hooks } }\n  /c: { s3: { bucket: hooks } }\n\
+             \x20 /0: { templates: { application/json: own.vtl }, s3: { bucket: hooks } }\n",
+        );
+        let probes = probes(&stack);
+        assert!(probes.len() == 4 && probes.iter().all(|probe| !probe.gzip));
+        let probe = gzipped(&probes).expect("a route that takes JSON, by the built-in template");
+        assert_eq!((probe.route.path.as_str(), probe.media, probe.gzip), ("/b", "application/json", true));
+        let digest = hex(&Sha256::digest(probe.sample()));
+        let answer = |status: u16, digest: &str| Answer {
+            status,
+            retry_after: None,
+            error_type: None,
+            body: format!("{{\"sha256\":\"{digest}\"}}").into_bytes(),
+        };
+        let wrong = |answer: Answer| match judge(&answer, &probe, false, &digest) {
+            Verdict::Wrong(why) => why,
+            Verdict::Right => "right".into(),
+            Verdict::Unheard(why) => panic!("{why}"),
+        };
+        assert_eq!([200, 401].map(|status| wrong(answer(status, &digest))), ["right", "right"]);
+        // What a gateway hands on that doesn't inflate: the coded bytes, read as UTF-8.
+        let coded = coding::gzip(&probe.sample());
+        let lossy = String::from_utf8_lossy(&coded).into_owned();
+        for damaged in [&coded[..], lossy.as_bytes()] {
+            let said = wrong(answer(200, &hex(&Sha256::digest(damaged))));
+            assert_eq!(said, "/b doesn't inflate a gzip'd body as it was");
+        }
+        assert_eq!(wrong(answer(415, "")), "/b answers 415");
+    }
+
+    #[test]
+    fn a_stage_without_a_route_that_gets_text_has_no_gzipped_probe() {
+        let stack = stack("  /a: { accept: [text/plain], s3: { bucket: hooks } }\n");
+        assert!(gzipped(&probes(&stack)).is_none());
+    }
+
+    #[test]
+    fn gzip_is_not_probed_where_the_gateway_need_not_inflate_it() {
+        let carried = |size| Carried { minimum_compression_size: size, ..Carried::default() };
+        assert_eq!(inflates(false, None), Inflates::Yes);
+        assert_eq!(inflates(true, None), Inflates::Unknown);
+        assert_eq!(inflates(true, Some(&carried(Some(1000)))), Inflates::Unknown);
+        assert_eq!([None, Some(0), Some(10)].map(|size| inflates(false, Some(&carried(size)))), [Inflates::Yes; 3]);
+        assert_eq!(inflates(false, Some(&carried(Some(1000)))), Inflates::Larger(1000));
+    }
 
     #[test]
     fn wrong_answers_count_where_they_came_for_half_of_the_time_whatever_else_was_heard() {

@@ -166,21 +166,15 @@ fn what_the_gateway_refuses_it_refuses_as_aws_does() {
     assert!(body.starts_with(r#"{"message":"Could not parse request body into json: "#), "{body}");
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
-    encoder.write_all(body).and_then(|()| encoder.finish()).expect("a vector takes all")
-}
-
 #[test]
 fn a_coded_body_is_inflated_before_anything_else_is_looked_at_and_a_false_one_is_refused() {
     let gateway = gateway();
     for path in ["/prod/input", "/prod/any", "/prod/recipe"] {
-        let sent = Sent { body: Some(gzip(b"{\"a\":1.50}")), ..post(path).header("content-encoding", "gzip") };
+        let sent = Sent { body: Some(coding::gzip(b"{\"a\":1.50}")), ..post(path).header("content-encoding", "gzip") };
         let plain = post(path).event(&gateway);
         assert_eq!(sent.event(&gateway)["body"], plain["body"], "{path}");
     }
-    let sent = Sent { body: Some(gzip(b"x")), ..post("/prod/input").header("Content-Encoding", "gzip") };
+    let sent = Sent { body: Some(coding::gzip(b"x")), ..post("/prod/input").header("Content-Encoding", "gzip") };
     // The header stays.
     assert_eq!(sent.event(&gateway)["headers"]["Content-Encoding"], "gzip");
     let unsupported = row(415, "BadRequestException", r#"{"message":"Unsupported Media Type"}"#);
@@ -189,7 +183,7 @@ fn a_coded_body_is_inflated_before_anything_else_is_looked_at_and_a_false_one_is
             assert_eq!(post(path).header("Content-Encoding", coding).refused(&gateway), unsupported, "{coding} on {path}");
         }
     }
-    let bomb = Sent { body: Some(gzip(&vec![b' '; 4 * LARGEST_BODY])), ..post("/prod/any").header("Content-Encoding", "gzip") };
+    let bomb = Sent { body: Some(coding::gzip(&vec![b' '; 4 * LARGEST_BODY])), ..post("/prod/any").header("Content-Encoding", "gzip") };
     assert!(bomb.body.as_ref().is_some_and(|body| body.len() < 64 * 1024));
     assert_eq!(bomb.refused(&gateway), row(413, "BadRequestException", r#"{"message":"Request Too Long"}"#));
 }

@@ -49,7 +49,7 @@ impl Default for Room {
 }
 
 impl Room {
-    fn of(bytes: usize, at_work: usize, patience: Duration) -> Room {
+    pub(super) fn of(bytes: usize, at_work: usize, patience: Duration) -> Room {
         Room { bytes: Arc::new(Semaphore::new(bytes)), work: Arc::new(Semaphore::new(at_work)), patience }
     }
 

@@ -786,3 +786,121 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, h
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::Cli,
+        dev::room::SMALL,
+        render::offline_account,
+        spec::{self, Source, World},
+    };
+    use clap::Parser;
+    use std::path::Path;
+
+    const MB: usize = 1024 * 1024;
+
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl Destinations for Nowhere {
+        async fn sinks(&self) -> Result<Arc<Sinks>, Failure> {
+            Err(Failure::new("here", "nothing is stored"))
+        }
+
+        async fn stored(&self, _: &Stored) -> Result<Option<Bytes>, Failure> {
+            Ok(None)
+        }
+    }
+
+    fn server(directory: &Path, room: Room) -> Arc<Server> {
+        let yaml = "stack: hooks\nroutes:\n  /open: { token: none, s3: { bucket: hooks } }\nstages: { prod: {} }\n";
+        let world = World { env: &|_| None, read: &|_| Ok(vec![]), region: None };
+        let loaded = spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
+        let stack = loaded.expect("a good stack").stack;
+        let tokens = BTreeMap::new();
+        let gateway = Gateway::new(&stack, &offline_account(&stack), &tokens).expect("templates that parse");
+        let journal = Journal::open(directory).expect("a directory of one's own");
+        let report = Report::new(&Cli::try_parse_from(["routeto", "--quiet", "validate"]).expect("words").global);
+        let live = Live::new(stack, gateway, tokens);
+        let mut server = Server::new(live, Box::new(Nowhere), journal, report, "http://127.0.0.1:1".into(), 1);
+        Arc::get_mut(&mut server).expect("it is nobody else's yet").room = room;
+        server
+    }
+
+    async fn answered(server: &Server, coding: &str, body: Content) -> (Reply, Exchange) {
+        let arrived = Arrived {
+            method: "POST".into(),
+            target: "/prod/open".into(),
+            version: "HTTP/1.1",
+            headers: vec![("Content-Encoding".into(), coding.into())],
+            body,
+            held: Held::default(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            again: None,
+        };
+        let (send, reply) = oneshot::channel();
+        let id = server.take(arrived, Some(send)).await.expect("it is recorded");
+        let exchange = server.journal.get(id).expect("it can be read").expect("it is there");
+        (reply.await.expect("an answer"), exchange)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_large_body_that_finds_no_room_is_answered_503_and_told_of() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let server = server(directory.path(), Room::of(8 * MB, 0, Duration::ZERO));
+        // Read, but nothing more can be done with it; not even read; small, but it may become large.
+        for (coding, body) in [
+            ("identity", Content::Whole(vec![b' '; SMALL + 1])),
+            ("identity", Content::NoRoom),
+            ("gzip", Content::Whole(coding::gzip(&vec![b' '; SMALL + 1]))),
+        ] {
+            let (reply, exchange) = answered(&server, coding, body).await;
+            let retry = reply.headers.iter().find(|(name, _)| name == "Retry-After").map(|(_, value)| value.as_str());
+            assert_eq!((reply.status, reply.body.as_slice(), retry), (503, &br#"{"message":"Service Unavailable"}"#[..], Some("5")));
+            assert_eq!((exchange.status, exchange.route.as_deref(), exchange.event), (503, Some("/open"), None));
+            assert!(exchange.why.is_some_and(|why| why.starts_with("too many large requests")));
+        }
+        // A small one is let through: here it ends at a destination that doesn't work.
+        let (reply, exchange) = answered(&server, "identity", Content::Whole(vec![b' '; SMALL])).await;
+        assert!(reply.status == 503 && exchange.event.is_some(), "{reply:?}");
+        let (reply, _) = answered(&server, "identity", Content::TooLarge).await;
+        assert_eq!(reply.status, 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_only_where_there_is_room_for_it() {
+        let room = Room::of(10 * MB, 1, Duration::ZERO);
+        let pieces = |bytes: usize| {
+            let pieces = (0..bytes.div_ceil(SMALL)).map(move |at| vec![b'x'; SMALL.min(bytes - at * SMALL)]);
+            Body::from_stream(futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+        };
+        let read = async |bytes: usize, length: Option<usize>| {
+            let (content, held) = read_body(pieces(bytes), length, &room).await.unwrap_or_else(|unread| panic!("{unread}"));
+            let what = match content {
+                Content::Whole(body) => format!("{} bytes", body.len()),
+                Content::TooLarge => "too large".into(),
+                Content::NoRoom => "no room".into(),
+            };
+            (what, held)
+        };
+        for bytes in [0, SMALL, SMALL + 1, 3 * MB, 10 * MB] {
+            for length in [Some(bytes), None] {
+                assert_eq!(read(bytes, length).await.0, format!("{bytes} bytes"), "{length:?}");
+            }
+        }
+        for length in [Some(10 * MB + 1), None] {
+            assert_eq!(read(10 * MB + 1, length).await.0, "too large", "{length:?}");
+        }
+        // What has no length holds no more in the end than what it has.
+        let (_, held) = read(4 * MB, None).await;
+        assert_eq!(read(6 * MB, Some(6 * MB)).await.0, format!("{} bytes", 6 * MB));
+        for length in [Some(6 * MB + 1), None] {
+            assert_eq!(read(6 * MB + 1, length).await.0, "no room", "{length:?}");
+        }
+        assert_eq!(read(SMALL, None).await.0, format!("{SMALL} bytes"));
+        drop(held);
+        assert_eq!(read(10 * MB, None).await.0, format!("{} bytes", 10 * MB));
+    }
+}

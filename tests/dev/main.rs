@@ -6,11 +6,13 @@ mod support;
 
 mod answers;
 mod bytes;
+mod codings;
 mod fidelity;
 mod harness;
 mod hostile;
 mod http2;
 mod life;
+mod memory;
 mod recipes;
 mod reload;
 mod secrets;
