@@ -1,11 +1,15 @@
-//! Content codings, as API Gateway takes them off a request's body before it looks at anything else of the request. Pure.
+//! Content codings, as API Gateway takes them off a request's body before it looks at anything else
+//! of the request. Pure.
 //!
-//! It knows `gzip`, `deflate` and `identity`; any other coding, and a body that isn't in the coding it names, is answered 415. The header stays, and
-//! templates see it. Source: API Gateway developer guide, "Payload compression for REST APIs", "Call an API method with a compressed payload".
+//! It knows `gzip`, `deflate` and `identity`; any other coding, and a body that isn't in the coding
+//! it names, is answered 415. The header stays, and templates see it. Source: API Gateway developer
+//! guide, "Payload compression for REST APIs", "Call an API method with a compressed payload".
 //!
-//! Where nothing is documented or measured, a request is refused (415) rather than stored damaged: a list of codings, `x-gzip`, deflate without
-//! its zlib wrapper (RFC 9110, section 8.4.1.2, asks for it), an empty body that claims a coding, bytes behind the compressed ones. Several gzip
-//! members in a row are one body (RFC 1952, section 2.2); names of codings have no case (RFC 9110, section 8.4.1).
+//! Where nothing is documented or measured, a request is refused (415) rather than stored damaged:
+//! a list of codings, `x-gzip`, deflate without its zlib wrapper (RFC 9110, section 8.4.1.2, asks
+//! for it), an empty body that claims a coding, bytes behind the compressed ones. Several gzip
+//! members in a row are one body (RFC 1952, section 2.2); names of codings have no case (RFC 9110,
+//! section 8.4.1).
 
 use crate::vtl::gateway::GatewayResponse;
 use flate2::{Compression, Decompress, FlushDecompress, Status, bufread, bufread::MultiGzDecoder};

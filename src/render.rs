@@ -1,5 +1,5 @@
-//! The event that a request becomes: route → content coding → template choice → content handling → prelude → mapping template, as API Gateway does
-//! it. Pure.
+//! The event that a request becomes: route → content coding → template choice → content handling →
+//! prelude → mapping template, as API Gateway does it. Pure.
 
 use crate::{
     coding,
@@ -212,7 +212,8 @@ impl MappingTemplate {
         self.template.source()
     }
 
-    /// Bytes that an event has at least which this template makes of a body: a built-in one writes it in base64.
+    /// Bytes that an event has at least which this template makes of a body: a built-in one writes
+    /// it in base64.
     pub fn least_event(&self, body: usize) -> usize {
         if self.file.is_none() { body.div_ceil(3) * 4 } else { 0 }
     }

@@ -270,8 +270,9 @@ impl Work<'_> {
         let inflates = probe::inflates(aws.endpoint_url.is_some(), observed.api.as_ref().map(|api| &api.carried));
         if let Inflates::Larger(bytes) = inflates {
             context.report.note(&format!(
-                "API Gateway inflates no gzip'd body below {bytes} bytes: that is this API's minimum compression size. Such a JSON body is stored \
-                 damaged; remove the setting, or set it to 0"
+                "API Gateway inflates no gzip'd body below {bytes} bytes: that is this API's \
+                 minimum compression size. Such a JSON body is stored damaged; remove the setting, \
+                 or set it to 0"
             ));
         }
         context.progress.step("probing every route");

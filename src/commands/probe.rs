@@ -1,5 +1,6 @@
-//! The probe that ends a deploy: one POST per route and content type of a stage, and one with a gzip'd body, with a header by which nothing is
-//! stored. The answer has the SHA-256 of the body as the function got it, so byte-exactness is proven on the account itself.
+//! The probe that ends a deploy: one POST per route and content type of a stage, and one with a
+//! gzip'd body, with a header by which nothing is stored. The answer has the SHA-256 of the body as
+//! the function got it, so byte-exactness is proven on the account itself.
 
 use crate::{
     aws::{
@@ -60,7 +61,8 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
     all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
 }
 
-/// Of a stage, since all its routes have one gateway before them: the first that gets text, which is damaged where it isn't inflated.
+/// Of a stage, since all its routes have one gateway before them: the first that gets text, which
+/// is damaged where it isn't inflated.
 fn gzipped<'a>(probes: &[Probe<'a>]) -> Option<Probe<'a>> {
     let probe = probes.iter().find(|probe| probe.text && !probe.custom)?;
     Some(Probe { gzip: true, ..*probe })
@@ -76,8 +78,9 @@ pub enum Inflates {
     Larger(i32),
 }
 
-/// `custom`: the endpoint isn't AWS's. A body that is smaller than the API's minimum compression size isn't inflated either. Source: API Gateway
-/// developer guide, "Enable payload compression for an API in API Gateway".
+/// `custom`: the endpoint isn't AWS's. A body that is smaller than the API's minimum compression
+/// size isn't inflated either. Source: API Gateway developer guide, "Enable payload compression for
+/// an API in API Gateway".
 pub fn inflates(custom: bool, carried: Option<&Carried>) -> Inflates {
     let least = carried.and_then(|carried| carried.minimum_compression_size).unwrap_or_default();
     match usize::try_from(least) {
@@ -325,6 +328,34 @@ mod tests {
             assert_eq!(said, "/b doesn't inflate a gzip'd body as it was");
         }
         assert_eq!(wrong(answer(415, "")), "/b answers 415");
+    }
+
+    /// A stage that takes every token and inflates: what the bodies were, and how they were coded.
+    #[tokio::test]
+    async fn the_gzipped_probe_is_sent_where_the_gateway_inflates_and_proves_the_inflated_body() {
+        let seen = std::sync::Arc::new(Mutex::new(vec![]));
+        let noted = seen.clone();
+        let answer = move |headers: http::HeaderMap, body: bytes::Bytes| async move {
+            let coding = headers.get("content-encoding").map(|value| value.to_str().expect("text").to_owned());
+            let coded: Vec<_> = coding.iter().map(|coding| ("Content-Encoding".to_owned(), coding.clone())).collect();
+            let body = coding::inflate(&coded, &body).expect("gzip");
+            noted.lock().expect("no panic").push((coding, body.to_vec()));
+            format!("{{\"sha256\":\"{}\"}}", hex(&Sha256::digest(&body)))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let stack = stack("  /a: { s3: { bucket: hooks } }\n  /b: { s3: { bucket: hooks } }\n");
+        let token = Secret("Token_0123456789-abcdef".into());
+        for (inflates, times) in [(Inflates::Yes, 1), (Inflates::Unknown, 0), (Inflates::Larger(1000), 0)] {
+            let probed = stage(&stack, "prod", &url, Some(&token), None, inflates, &|_| {}).await;
+            assert!(probed.expect("right answers"), "{inflates:?}");
+            let bodies = std::mem::take(&mut *seen.lock().expect("no panic"));
+            assert!(bodies.iter().all(|(_, body)| body == JSON_SAMPLE.as_bytes()), "{inflates:?}");
+            let codings: Vec<&str> = bodies.iter().filter_map(|(coding, _)| coding.as_deref()).collect();
+            assert_eq!((codings, bodies.len()), (vec!["gzip"; times], 2 + times), "{inflates:?}");
+        }
     }
 
     #[test]

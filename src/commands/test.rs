@@ -178,7 +178,8 @@ fn cases<'a>(stack: &'a Stack, stages: &[&'a str], args: &cli::Test) -> Result<V
     })
 }
 
-/// One more of each stage, gzip'd: the first that posts JSON, which is damaged where the gateway doesn't inflate it. An emulator's doesn't.
+/// One more of each stage, gzip'd: the first that posts JSON, which is damaged where the gateway
+/// doesn't inflate it. An emulator's doesn't.
 fn with_gzip<'a>(cases: Vec<Case<'a>>, target: &Target) -> Vec<Case<'a>> {
     let inflates = match target {
         Target::Dev { .. } => true,

@@ -294,7 +294,8 @@ impl Gateway {
         let Some(body) = arrival.body else {
             return Err(early(plain(413, &format!("HTTP content length exceeded {LARGEST_BODY} bytes.")), "the body is over 10 MB"));
         };
-        // An API that isn't found yet doesn't matter: a body that can't be inflated is refused before that.
+        // An API that isn't found yet doesn't matter: a body that can't be inflated is refused
+        // before that.
         let inflated = coding::inflate(arrival.headers, body).map_err(|refused| {
             let why = refused.to_string();
             match refused.answer() {
@@ -513,12 +514,15 @@ fn gateway_error(answer: GatewayResponse, ids: &Ids) -> Reply {
     error(answer.status(), answer.error_type(), answer.message(), ids)
 }
 
-/// Of a path or a method that no route has. Where the request has an Authorization header that isn't a signature of AWS's (version 4), API Gateway
-/// doesn't say `Missing Authentication Token` but what it misses in that header; nothing else of it is ever looked at, since no method asks for one.
+/// Of a path or a method that no route has. Where the request has an Authorization header that
+/// isn't a signature of AWS's (version 4), API Gateway doesn't say `Missing Authentication Token`
+/// but what it misses in that header; nothing else of it is ever looked at, since no method asks
+/// for one.
 ///
-/// Sources: answers of REST APIs in svdgraaf/serverless-basic-authentication#3 and #14, serverless/serverless#3205 and
-/// amazon-archives/aws-cognito-angular-quickstart#50, of which newer ones have the header's hash where it stood itself ("(hashed with SHA-256 and
-/// encoded with Base64)"); the error's type is `IncompleteSignatureException`.
+/// Sources: answers of REST APIs in svdgraaf/serverless-basic-authentication#3 and #14,
+/// serverless/serverless#3205 and amazon-archives/aws-cognito-angular-quickstart#50, of which newer
+/// ones have the header's hash where it stood itself ("(hashed with SHA-256 and encoded with
+/// Base64)"); the error's type is `IncompleteSignatureException`.
 fn nothing_there(arrival: &Arrival<'_>) -> Reply {
     let kind = GatewayResponse::MissingAuthenticationToken;
     match arrival.header("authorization").and_then(|value| unsigned(value, arrival)) {
@@ -539,7 +543,8 @@ fn unsigned(authorization: &str, arrival: &Arrival<'_>) -> Option<String> {
     for pair in pairs.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let Some((name, _)) = pair.split_once('=') else {
             return Some(format!(
-                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '{hash}'."
+                "Invalid key=value pair (missing equal-sign) in Authorization header \
+                 (hashed with SHA-256 and encoded with Base64): '{hash}'."
             ));
         };
         names.push(name.trim());
@@ -552,7 +557,8 @@ fn unsigned(authorization: &str, arrival: &Arrival<'_>) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{} (Hashed with SHA-256 and encoded with Base64) Authorization={hash}", missing.join(" ")))
 }
 
-/// What a caller hears of a gateway that has no room for the request now: nothing was stored, so it has to come again.
+/// What a caller hears of a gateway that has no room for the request now: nothing was stored, so it
+/// has to come again.
 pub fn busy(ids: &Ids) -> Reply {
     let mut reply = error(503, "ServiceUnavailableException", "Service Unavailable", ids);
     reply.headers.push(("Retry-After".into(), "5".into()));

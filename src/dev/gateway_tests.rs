@@ -206,7 +206,8 @@ fn a_wrong_path_with_an_authorization_header_is_refused_in_the_words_of_aws() {
     let basic = "2fopHvoMkkhR8+oU5zsYR1BqtFH7g0txAeWhqI+U9QA=";
     assert_eq!(said(wrong("Basic Og==")), row(403, kind, &format!("{requires}{date}{hashed}{basic}")));
     assert_eq!(said(wrong("Basic Og==").header("Date", "today")), row(403, kind, &format!("{requires}{hashed}{basic}")));
-    let pair = "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): 'hud0v/kLD+X47AD/2eV5xlNwXKFihdCdmSriv7WLwwg='.";
+    let pair = "Invalid key=value pair (missing equal-sign) in Authorization header \
+                (hashed with SHA-256 and encoded with Base64): 'hud0v/kLD+X47AD/2eV5xlNwXKFihdCdmSriv7WLwwg='.";
     assert_eq!(said(wrong("Bearer secret-token")), row(403, kind, pair));
     assert_eq!(said(wrong("")), row(403, kind, "Authorization header cannot be empty: ''"));
     let method = Sent { method: "GET", ..post("/prod/input").header("Authorization", "Bearer secret-token") };

@@ -1,8 +1,10 @@
 //! The journal of `routeto dev`: the last thousand exchanges, on disk, and the news of each as it is recorded.
 //!
-//! Files of up to a hundred records each, written to at the end only and removed whole, oldest first. A record is a line of JSON that sums it up, a
-//! line with the whole [`Exchange`], written one after the other. What a kill left half written is passed over at the next start, which begins a new file. In memory
-//! is a short summary of each record and nothing else: bodies are read from disk when somebody looks.
+//! Files of up to a hundred records each, written to at the end only and removed whole, oldest
+//! first. A record is a line of JSON that sums it up, a line with the whole [`Exchange`], written
+//! one after the other. What a kill left half written is passed over at the next start, which
+//! begins a new file. In memory is a short summary of each record and nothing else: bodies are read
+//! from disk when somebody looks.
 //!
 //! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
 

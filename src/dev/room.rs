@@ -1,5 +1,6 @@
-//! How much of large bodies `dev` holds at one time: many that come at once must not take the machine's memory. One that finds no room waits, and
-//! after a while it is answered 503, so that its caller sends it again. Small bodies are never held up.
+//! How much of large bodies `dev` holds at one time: many that come at once must not take the
+//! machine's memory. One that finds no room waits, and after a while it is answered 503, so that
+//! its caller sends it again. Small bodies are never held up.
 
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -10,10 +11,11 @@ use tokio::{
 /// Bytes of a body up to which it is a small one.
 pub const SMALL: usize = 128 * 1024;
 /// Bytes of all large bodies together, from the first that is read to the line in the journal.
-const HELD: usize = 48 * 1024 * 1024;
-/// Large bodies that are inflated, rendered, stored and written down at one time. Each takes up to eight times its size meanwhile
-/// (docs/performance.md), and there are seldom more processors for them.
-const AT_WORK: usize = 2;
+const HELD: usize = 40 * 1024 * 1024;
+/// Large bodies that are inflated, rendered, stored and written down at one time. Each takes up to
+/// twelve times its size meanwhile (docs/performance.md), and there are seldom more processors for
+/// them.
+const AT_WORK: usize = 3;
 /// About as long as API Gateway waits for a function (29 s).
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,7 +55,8 @@ impl Room {
         Room { bytes: Arc::new(Semaphore::new(bytes)), work: Arc::new(Semaphore::new(at_work)), patience }
     }
 
-    /// To be called before so many bytes are read, by one who holds nothing yet: who waited with something in hand could wait for ever.
+    /// To be called before so many bytes are read, by one who holds nothing yet: who waited with
+    /// something in hand could wait for ever.
     ///
     /// # Errors
     /// See [`NoRoom`].

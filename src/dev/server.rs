@@ -53,13 +53,16 @@ use tokio::{
     time::timeout,
 };
 
+/// Why a request isn't looked at.
+const TOO_MANY: &str = "too many large requests came at one time, and `routeto dev` holds a few: send it again";
 /// Until a request's head is complete.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller gets no answer from AWS either.
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
 /// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
 const DROPPED_BODY: usize = 8 * LARGEST_BODY;
-/// Bytes that deflate makes of one at most, a little rounded up. Source: zlib.net/zlib_tech.html, "Maximum Expansion Factor".
+/// Bytes that deflate makes of one at most, a little rounded up. Source: zlib.net/zlib_tech.html,
+/// "Maximum Expansion Factor".
 const MOST_INFLATED: usize = 1032;
 /// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
 const HEAD_BUFFER: usize = 256 * 1024;
@@ -321,7 +324,7 @@ impl Server {
                 event: None,
                 function: None,
                 stored: None,
-                why: Some("too many large requests came at one time for `routeto dev` to hold them: send it again".into()),
+                why: Some(TOO_MANY.into()),
             },
             Some(Verdict::Answer(answered)) => Made {
                 reply: answered.reply,
@@ -850,7 +853,8 @@ mod tests {
     async fn a_large_body_that_finds_no_room_is_answered_503_and_told_of() {
         let directory = tempfile::tempdir().expect("a directory");
         let server = server(directory.path(), Room::of(8 * MB, 0, Duration::ZERO));
-        // Read, but nothing more can be done with it; not even read; small, but it may become large.
+        // Read, but nothing more can be done with it; not even read; small, but it may become
+        // large.
         for (coding, body) in [
             ("identity", Content::Whole(vec![b' '; SMALL + 1])),
             ("identity", Content::NoRoom),

@@ -1,4 +1,5 @@
-//! What `dev` takes of the machine's memory, whatever comes at one time. Bounds in bytes: nothing here is timed.
+//! What `dev` takes of the machine's memory, whatever comes at one time. Bounds in bytes: nothing
+//! here is timed.
 
 use crate::harness::{Dev, JSON, Place};
 use crate::support::query;
@@ -26,7 +27,8 @@ fn at_once(dev: &Dev, many: usize, coding: &str, body: &[u8]) -> BTreeMap<String
     let address = dev.base().strip_prefix("http://").unwrap();
     let target = format!("/prod/raw{}", query(&[("token", &dev.token("prod"))]));
     let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Encoding: {coding}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Encoding: {coding}\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     let send = || {
