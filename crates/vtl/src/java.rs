@@ -1951,8 +1951,8 @@ fn double<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     }
 }
 
-/// commons-lang's `escapeJavaScript`. `None` if nothing has to be escaped.
-pub(crate) fn escape_javascript(text: &str) -> Option<String> {
+/// `$util.escapeJavaScript`: commons-lang's `escapeJavaScript`. `None` if nothing has to be escaped.
+pub fn escape_javascript(text: &str) -> Option<String> {
     let plain = |byte: u8| (0x20..0x80).contains(&byte) && !matches!(byte, b'"' | b'\'' | b'\\' | b'/');
     let bytes = text.as_bytes();
     let mut from = bytes.iter().position(|byte| !plain(*byte))?;
@@ -1992,8 +1992,8 @@ pub(crate) fn escape_javascript(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Java's `URLEncoder.encode` with UTF-8.
-pub(crate) fn url_encode(text: &str) -> String {
+/// `$util.urlEncode`: Java's `URLEncoder.encode` with UTF-8.
+pub fn url_encode(text: &str) -> String {
     let text = text::leave(text.to_owned());
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {

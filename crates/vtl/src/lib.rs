@@ -41,7 +41,6 @@ mod text;
 mod token;
 mod value;
 
-pub(crate) use self::java::{escape_javascript, url_encode};
 use self::{
     ast::{Region, Span, Tree},
     eval::{Eval, Flow},
@@ -51,6 +50,7 @@ use self::{
 pub use self::{
     batch::render_batch,
     error::{Details, Error, ErrorKind, Place},
+    java::{escape_javascript, url_encode},
     lint::{Lint, LintKind, lint, lint_stage_variables},
     request::{Data, Limits, Pairs, Request},
 };
