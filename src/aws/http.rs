@@ -1,15 +1,29 @@
 //! Requests to a stage's own URLs, for the probe that ends a deploy and for samples, and to a running `routeto dev`.
+//! They go through the proxy that the environment names, as the SDK's calls do.
 
 use super::wait::real;
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes, header};
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+use hyper::{
+    Method, Request, Response, Uri,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
 };
-use std::time::Duration;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::{
+        legacy::{
+            Client,
+            connect::{HttpConnector, proxy::Tunnel},
+        },
+        proxy::matcher::{Intercept, Matcher},
+    },
+    rt::{TokioExecutor, TokioIo},
+};
+use rustls::{ClientConfig, crypto::aws_lc_rs};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
 
 /// Bytes of an answer that are read at most: ours are short.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -17,7 +31,13 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long an answer may take; the gateway's own limit is 29 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+type Direct = HttpsConnector<HttpConnector>;
+
+pub struct Http {
+    tls: Arc<ClientConfig>,
+    direct: Client<Direct, Full<Bytes>>,
+    proxies: Matcher,
+}
 
 /// An answer to a request.
 #[derive(Debug)]
@@ -30,17 +50,23 @@ pub struct Answer {
 }
 
 impl Http {
+    /// With `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` as the SDK reads them.
+    ///
     /// # Errors
     /// When the system's trust roots can't be read.
     pub fn new() -> Result<Http> {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            // Named, since the function's library brings a second one (ring) into the same program.
-            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+        Http::through(Matcher::from_env())
+    }
+
+    fn through(proxies: Matcher) -> Result<Http> {
+        // Named, since the function's library brings a second one (ring) into the same program.
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_native_roots()
             .context("the system's certificates can't be read")?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Http(Client::builder(TokioExecutor::new()).build(connector)))
+            .with_no_client_auth();
+        let direct = Client::builder(TokioExecutor::new()).build(connector(&tls));
+        Ok(Http { tls: Arc::new(tls), direct, proxies })
     }
 
     /// One POST; answered within 30 seconds or not at all.
@@ -59,7 +85,7 @@ impl Http {
 
     async fn send(&self, request: Request<Full<Bytes>>, longest: usize) -> Result<Answer> {
         let exchange = async {
-            let response = self.0.request(request).await?;
+            let response = self.exchange(request).await?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let error_type = response.headers().get("x-amzn-errortype").and_then(|value| Some(value.to_str().ok()?.to_owned()));
@@ -68,5 +94,130 @@ impl Http {
         };
         // As for calls: a test's emulator takes its time.
         tokio::time::timeout(real(PATIENCE).max(Duration::from_secs(5)), exchange).await.context("no answer in 30 s")?
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        let uri = request.uri();
+        let Some(proxy) = self.proxies.intercept(uri).filter(|_| !is_this_machine(uri)) else {
+            return Ok(self.direct.request(request).await?);
+        };
+        let answer = match uri.scheme_str() {
+            Some("https") => self.tunnel(&proxy, request).await,
+            _ => forward(&proxy, request).await,
+        };
+        answer.with_context(|| format!("through the proxy {}", proxy.uri()))
+    }
+
+    /// HTTPS through a proxy, which may be HTTPS itself. A probe is a handful of requests: each may have a connection of its own.
+    async fn tunnel(&self, proxy: &Intercept, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), connector(&self.tls));
+        if let Some(auth) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(auth.clone());
+        }
+        let connector = HttpsConnector::from((tunnel, Arc::clone(&self.tls)));
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(client.request(request).await?)
+    }
+}
+
+fn connector(tls: &ClientConfig) -> Direct {
+    HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().build()
+}
+
+/// No proxy reaches this machine's own ports, so none is asked, whatever `NO_PROXY` says.
+fn is_this_machine(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Plain HTTP through a proxy: it gets the whole URL. Source: RFC 9112, section 3.2.2, absolute-form.
+async fn forward(proxy: &Intercept, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    let host = proxy.uri().host().context("it has no host")?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer's body.
+    tokio::spawn(connection);
+    let target = request.uri().authority().context("the URL has no host")?.as_str().parse()?;
+    request.headers_mut().insert(header::HOST, target);
+    if let Some(auth) = proxy.basic_auth() {
+        request.headers_mut().insert(header::PROXY_AUTHORIZATION, auth.clone());
+    }
+    Ok(sender.send_request(request).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    /// Takes one connection, answers it, and tells what it was asked.
+    async fn server(answer: &'static str) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address").to_string();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut asked = vec![];
+            while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+                if stream.read_buf(&mut asked).await.expect("it sends its head") == 0 {
+                    break;
+                }
+            }
+            stream.write_all(answer.as_bytes()).await.expect("it hears the answer");
+            String::from_utf8_lossy(&asked).into_owned()
+        });
+        (address, served)
+    }
+
+    const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
+
+    #[tokio::test]
+    async fn https_goes_through_the_proxy_by_connect_with_the_proxys_credentials() {
+        let (address, asked) = server("HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
+        let proxies = Matcher::builder().https(format!("http://me:secret@{address}")).build();
+        let url = "https://abc123.execute-api.us-east-1.amazonaws.com/prod/input";
+        let error = Http::through(proxies).expect("it builds").post(url, &[], b"{}").await.expect_err("a proxy that refuses");
+        let asked = asked.await.expect("it was asked");
+        let mut lines = asked.lines();
+        assert_eq!(lines.next(), Some("CONNECT abc123.execute-api.us-east-1.amazonaws.com:443 HTTP/1.1"));
+        assert!(lines.any(|line| line == "Proxy-Authorization: Basic bWU6c2VjcmV0"), "{asked}");
+        let error = format!("{error:#}");
+        assert!(error.contains(&format!("through the proxy http://{address}/")), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn http_goes_to_the_proxy_with_the_whole_url() {
+        let (address, asked) = server(FINE).await;
+        let proxies = Matcher::builder().all(format!("http://{address}")).build();
+        let http = Http::through(proxies).expect("it builds");
+        let answer = http.post("http://emulator.test:4566/prod/input", &[("x-routeto-probe", "1")], b"{}").await;
+        assert_eq!(answer.expect("an answer").body, b"fine");
+        let asked = asked.await.expect("it was asked");
+        let asked = asked.to_ascii_lowercase();
+        assert!(asked.starts_with("post http://emulator.test:4566/prod/input http/1.1\r\n"), "{asked}");
+        assert!(asked.contains("\r\nhost: emulator.test:4566\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn this_machine_and_what_no_proxy_names_is_reached_without_it() {
+        for (no, host) in [("", "127.0.0.1"), ("", "localhost"), ("", "x.localhost")] {
+            let (address, asked) = server(FINE).await;
+            // nobody listens there
+            let proxies = Matcher::builder().all("http://192.0.2.1:9").no(no).build();
+            assert!(is_this_machine(&format!("http://{host}/").parse().expect("a URL")), "{host}");
+            let http = Http::through(proxies).expect("it builds");
+            assert_eq!(http.get(&format!("http://{address}/x"), 100).await.expect("an answer").status, 200);
+            assert!(asked.await.expect("it was asked").starts_with("GET /x "), "{host}");
+        }
+        let proxies = Matcher::builder().all("http://192.0.2.1:9").no("amazonaws.com").build();
+        assert!(proxies.intercept(&Uri::from_static("https://abc.execute-api.us-east-1.amazonaws.com/x")).is_none());
+        for other in ["http://[::2]/", "http://10.0.0.1/", "http://localhost.example.com/"] {
+            assert!(!is_this_machine(&Uri::from_static(other)), "{other}");
+        }
+        assert!(is_this_machine(&Uri::from_static("http://[::1]:3000/")));
     }
 }

@@ -3,6 +3,8 @@
 
 use crate::support::{Emulator, Proxy, Stack, aws, http, query, soon, stack};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 
 const YAML: &str = r#"
 stack: NAME
@@ -21,6 +23,32 @@ routes:
 stages:
   dev: {}
 "#;
+
+/// A proxy that lets nothing through: its URL, and what ends it and gives the first line of each request.
+fn connect_proxy() -> (String, impl FnOnce() -> Vec<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let mut asked = vec![];
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            if line.is_empty() {
+                break;
+            }
+            asked.push(line.trim_end().to_owned());
+            stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").unwrap();
+        }
+        asked
+    });
+    let end = move || {
+        // a connection that asks for nothing
+        drop(TcpStream::connect(address).unwrap());
+        served.join().unwrap()
+    };
+    (format!("http://{address}"), end)
+}
 
 /// The results without what differs from run to run: stage, route, provider, ok, status, the record's beginning, the proof.
 fn results(said: &Value) -> Vec<Value> {
@@ -60,6 +88,13 @@ fn samples_go_through_a_deployed_stage_and_what_is_stored_is_read_back() {
             json!(["dev", "/slack", "slack", true, 200, object("slack"), "read back: the very bytes"]),
         ]
     );
+    // Behind a proxy the stage is reached through it, as AWS is. The name exists nowhere.
+    let (proxy, asked) = connect_proxy();
+    let behind = stack.routeto("test", "--route /mail").env("HTTPS_PROXY", &proxy);
+    let failed = behind.env("ROUTETO_INVOKE_URL", "https://hooks.example.invalid/{api}/{stage}").output();
+    assert!(failed.status == 1 && failed.stdout.contains("through the proxy"), "{failed:?}");
+    let asked = asked();
+    assert!(!asked.is_empty() && asked.iter().all(|line| line == "CONNECT hooks.example.invalid:443 HTTP/1.1"), "{asked:?}");
     // It is there, as its provider sent it.
     let place = said["results"][2]["record"].as_str().unwrap();
     let key = place.strip_prefix(&format!("s3://{bucket}/")).unwrap();
