@@ -365,8 +365,17 @@ fn tags(reader: &mut Reader<'_>, item: Item<'_>) -> BTreeMap<String, String> {
         reader.error(extra.key_span, message, "take some away");
     }
     let mut tags = BTreeMap::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for entry in entries {
-        let good = reader.key(entry, "tag", names::tag_key);
+        let mut good = reader.key(entry, "tag", names::tag_key);
+        // Source: IAM, CreateRole, InvalidInput: "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+        if let Some(other) = seen.insert(entry.key.to_lowercase(), &entry.key)
+            && good
+        {
+            let message = format!("tag `{}` differs from tag `{}` only in upper and lower case", entry.key, super::shown(other));
+            reader.error(entry.key_span, message, "IAM takes the two for one key: keep one of them");
+            good = false;
+        }
         if let Some(value) = reader.settled(entry.into(), "tag value", names::tag_value).filter(|_| good) {
             tags.insert(entry.key.clone(), value);
         }

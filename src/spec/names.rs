@@ -43,8 +43,9 @@ pub(super) const TAGS: usize = 45;
 /// Days. Source: CloudWatch Logs PutRetentionPolicy, retentionInDays.
 pub(super) const LOG_RETENTION: [u32; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
-/// Regions that are known to this version: for "did you mean" and for lengths. Another one is not refused. Source: AWS General Reference.
-pub(super) const REGIONS: [&str; 38] = [
+/// Regions that are known to this version: for "did you mean" and for lengths. Another one is not refused. Source: botocore's
+/// `partitions.json`.
+pub(super) const REGIONS: [&str; 45] = [
     "af-south-1",
     "ap-east-1",
     "ap-east-2",
@@ -66,6 +67,7 @@ pub(super) const REGIONS: [&str; 38] = [
     "cn-northwest-1",
     "eu-central-1",
     "eu-central-2",
+    "eu-isoe-west-1",
     "eu-north-1",
     "eu-south-1",
     "eu-south-2",
@@ -82,6 +84,12 @@ pub(super) const REGIONS: [&str; 38] = [
     "us-east-2",
     "us-gov-east-1",
     "us-gov-west-1",
+    "us-iso-east-1",
+    "us-iso-west-1",
+    "us-isob-east-1",
+    "us-isof-east-1",
+    "us-isof-south-1",
+    "us-west-1",
     "us-west-2",
 ];
 /// Stands for the region while none is known: no region's name is longer.
