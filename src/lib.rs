@@ -12,6 +12,7 @@ pub mod error;
 pub mod observed;
 pub mod openapi;
 pub mod package;
+pub mod partition;
 pub mod plan;
 pub mod policy;
 pub mod previous;

@@ -2,7 +2,10 @@
 //!
 //! Plain data. Secrets in it ([`Secret`]) don't print.
 
-use crate::resource::{FunctionConfig, Id, Resources, Tags};
+use crate::{
+    partition,
+    resource::{FunctionConfig, Id, Resources, Tags},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -14,7 +17,7 @@ pub struct Account {
     /// Twelve digits.
     pub id: String,
     pub region: String,
-    /// `aws`, `aws-cn`, `aws-us-gov`.
+    /// `aws`, `aws-cn`, `aws-us-gov`, …: see [`partition`].
     pub partition: String,
     /// Who is asking: the caller's ARN.
     pub caller: String,
@@ -23,7 +26,7 @@ pub struct Account {
 impl Account {
     /// Domain that the service endpoints end with.
     pub fn dns_suffix(&self) -> &'static str {
-        if self.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
+        partition::dns_suffix(&self.partition)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     desired::{self, Inputs},
     diagnostic::{Diagnostic, Place, Severity},
     observed::Account,
+    partition,
     resource::{self, Id, Kind, NO_TOKEN, Resource, variable},
     spec::{Route, Stack, TokenRule},
     vtl::{
@@ -136,12 +137,8 @@ pub enum NoEvent {
 
 /// The account that names are made of while AWS isn't asked.
 pub fn offline_account(stack: &Stack) -> Account {
-    Account {
-        id: "123456789012".into(),
-        region: stack.region.clone().unwrap_or_else(|| "us-east-1".into()),
-        partition: "aws".into(),
-        caller: String::new(),
-    }
+    let region = stack.region.clone().unwrap_or_else(|| "us-east-1".into());
+    Account { id: "123456789012".into(), partition: partition::of_region(&region).into(), region, caller: String::new() }
 }
 
 /// What a route's integration makes of a request, its templates parsed: made once where many requests are rendered.
@@ -311,7 +308,7 @@ pub fn context(account: &Account, stage: &str, resource_path: &str, caller: &Cal
         ("accountId".into(), account.id.as_str().into()),
         ("apiId".into(), API_ID.into()),
         ("deploymentId".into(), "a1b2c3".into()),
-        ("domainName".into(), format!("{API_ID}.execute-api.{}.amazonaws.com", account.region).into()),
+        ("domainName".into(), format!("{API_ID}.execute-api.{}.{}", account.region, account.dns_suffix()).into()),
         ("domainPrefix".into(), API_ID.into()),
         ("extendedRequestId".into(), extended_request_id.into()),
         ("httpMethod".into(), "POST".into()),
