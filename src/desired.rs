@@ -61,7 +61,7 @@ pub fn desired(stack: &Stack, inputs: &Inputs<'_>) -> Resources {
     let mut add = |resource: Resource| {
         resources.insert(resource.id(), resource);
     };
-    add(Resource::LogGroup(LogGroup { name: name::history(&stack.name), tags: tags.clone(), retention: None }));
+    add(Resource::LogGroup(LogGroup { name: name::history(&stack.name), tags: tags.clone(), retention: Retention::Forever }));
     add(Resource::Api(api(stack, inputs.account, &tags)));
     for stage in &stack.stages {
         let at = At { stack, stage, account: inputs.account };
@@ -74,7 +74,7 @@ pub fn desired(stack: &Stack, inputs: &Inputs<'_>) -> Resources {
         add(Resource::LogGroup(LogGroup {
             name: name::log_group(&stack.name, &stage.name),
             tags: tags.clone(),
-            retention: Some(stack.function.log_retention),
+            retention: Retention::Days(stack.function.log_retention),
         }));
         add(Resource::Role(Role {
             name: name::role(&stack.name, &stage.name, &inputs.account.region),

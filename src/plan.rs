@@ -408,7 +408,13 @@ fn obstacles(desired: &Resources, observed: &Observed, places: &BTreeMap<Id, Nam
 /// The attributes in which two resources differ. Tags and free variables that only AWS has are the user's and don't count.
 pub fn differences(observed: Option<&Resource>, desired: Option<&Resource>) -> Vec<Difference> {
     let mut before = observed.map(Resource::facts).unwrap_or_default();
-    let after = desired.map(Resource::facts).unwrap_or_default();
+    let mut after = desired.map(Resource::facts).unwrap_or_default();
+    if let (Some(Resource::LogGroup(group)), Some(_)) = (observed, desired)
+        && let Retention::Account(_) = group.retention
+    {
+        before.remove("retention");
+        after.remove("retention");
+    }
     if desired.is_some() {
         let theirs = |key: &String| key.starts_with("tag ") || (key.starts_with("variable ") && !is_destination_fact(key));
         before.retain(|key, _| after.contains_key(key) || !theirs(key));
@@ -639,7 +645,7 @@ impl Planner<'_> {
         let differences = self.diff(id);
         if self.seen(id).is_none() {
             self.push(main_of(id), Action::CreateLogGroup(group.clone()), differences, []);
-            if group.retention.is_some() {
+            if group.retention != Retention::Forever {
                 let action = Action::UpdateLogGroup { group: group.clone(), retention: true, tags: false };
                 self.push(step_of(id, Step::Rest), action, vec![], [main_of(id)]);
             }

@@ -116,8 +116,26 @@ pub struct Redrive {
 pub struct LogGroup {
     pub name: String,
     pub tags: Tags,
-    /// Days; `None` keeps logs for ever.
-    pub retention: Option<u32>,
+    pub retention: Retention,
+}
+
+/// How long a log group keeps its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retention {
+    Days(u32),
+    Forever,
+    /// An account-level policy of this name decides. What the group itself is set to doesn't show then, and has no effect.
+    Account(String),
+}
+
+impl fmt::Display for Retention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Retention::Days(days) => write!(f, "{days} days"),
+            Retention::Forever => f.write_str("for ever"),
+            Retention::Account(policy) => write!(f, "by the account's policy {policy}"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -353,7 +371,7 @@ impl Resource {
             }
             Resource::LogGroup(LogGroup { name: _, tags, retention }) => {
                 tag_facts(&mut facts, tags);
-                facts.insert("retention".into(), retention.map_or("for ever".into(), |days| format!("{days} days")));
+                facts.insert("retention".into(), retention.to_string());
             }
             Resource::Role(Role { name: _, tags, trust, policy }) => {
                 tag_facts(&mut facts, tags);

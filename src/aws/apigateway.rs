@@ -37,13 +37,8 @@ fn busy(error: &CallError) -> Option<String> {
         || message.contains("another deployment is in progress")
         || message.contains("already an update in progress")
         || message.contains("please try again");
-    if error.throttled() {
-        Some("API Gateway asks to go slower".into())
-    } else if error.is(&["ConflictException", "BadRequestException"]) && another {
-        Some("another change of the API is under way".into())
-    } else {
-        None
-    }
+    let conflict = error.is(&["ConflictException", "BadRequestException"]) && another;
+    conflict.then(|| "another change of the API is under way".into())
 }
 
 /// Our API: by name and tag; of two the one that has stages, else the older one.
@@ -419,8 +414,8 @@ pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell
     complete(aws, api, id, tell).await
 }
 
-/// Looks again and puts what is missing: some back ends don't take gateway responses or the response's content handling from the
-/// document.
+/// Looks again, puts what is missing and deletes what is too much: some back ends don't take gateway responses or the response's content
+/// handling from the document.
 async fn complete(aws: &Aws, api: &Api, id: &str, tell: Tell<'_>) -> Result<(), CallError> {
     let (responses, resources) = futures_util::try_join!(gateway_responses(aws, id), async {
         aws.pace.turn("GetResources", tell).await;
@@ -428,6 +423,9 @@ async fn complete(aws: &Aws, api: &Api, id: &str, tell: Tell<'_>) -> Result<(), 
     })?;
     let missing = api.gateway_responses.iter().filter(|(kind, response)| responses.get(*kind) != Some(response));
     let missing = missing.map(|(kind, response)| put_gateway_response(aws, id, kind, response, tell));
+    // One that was set by hand may outlive the overwrite.
+    let foreign = responses.keys().filter(|kind| !api.gateway_responses.contains_key(*kind));
+    let foreign = foreign.map(|kind| delete_gateway_response(aws, id, kind, tell));
     let mut unhandled = vec![];
     for resource in resources.items() {
         let Some(verbs) = resource.path().and_then(|path| api.methods.get(path)) else { continue };
@@ -444,7 +442,17 @@ async fn complete(aws: &Aws, api: &Api, id: &str, tell: Tell<'_>) -> Result<(), 
         }
     }
     // A back end that knows no order of changes takes them all at once; API Gateway itself has nothing to be done here.
-    futures_util::try_join!(try_join_all(missing), try_join_all(unhandled)).map(drop)
+    futures_util::try_join!(try_join_all(missing), try_join_all(foreign), try_join_all(unhandled)).map(drop)
+}
+
+async fn delete_gateway_response(aws: &Aws, id: &str, kind: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let answer = while_busy("apigateway:DeleteGatewayResponse", LONG, tell, busy, || async {
+        aws.pace.turn("DeleteGatewayResponse", tell).await;
+        let request = aws.apigateway.delete_gateway_response().rest_api_id(id).response_type(GatewayResponseType::from(kind));
+        called("apigateway:DeleteGatewayResponse", request.send()).await
+    })
+    .await;
+    gone(answer.map(drop))
 }
 
 async fn put_gateway_response(aws: &Aws, id: &str, kind: &str, response: &GatewayResponse, tell: Tell<'_>) -> Result<(), CallError> {

@@ -1,6 +1,6 @@
 //! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a person.
 
-use super::lock::Unsure;
+use super::{lock::Unsure, throttle};
 use crate::{
     error::{Error, Failure},
     resource::Kind,
@@ -89,38 +89,15 @@ impl CallError {
         self.is(&["AccessDenied", "AccessDeniedException"])
     }
 
-    /// The service's word for "slower". Sources: each service's API reference, "Common errors"; SQS answers 403 RequestThrottled.
+    /// The service asks to go slower. It was waited for already, see [`throttle`].
     pub fn throttled(&self) -> bool {
-        if self.quota() {
-            return false;
-        }
-        self.status == Some(429)
-            || self.is(&[
-                "TooManyRequestsException",
-                "Throttling",
-                "ThrottlingException",
-                "ThrottledException",
-                "RequestThrottled",
-                "RequestLimitExceeded",
-                "OverLimit",
-                "SlowDown",
-                "LimitExceededException",
-            ])
+        !self.quota() && throttle::is_throttling(self.code.as_deref(), self.status)
     }
 
-    /// A quota of the account is reached. API Gateway has one name, and 429, for that and for "slower"; the words differ ("Maximum number of
-    /// … reached"). Sources: botocore's models, LimitExceededException of apigateway and of logs.
+    /// A quota of the account is reached.
     fn quota(&self) -> bool {
-        let too_many = self.message.to_ascii_lowercase().contains("maximum number");
-        self.is(&["LimitExceededException"]) && (too_many || self.call.starts_with("logs:"))
-            || self.is(&[
-                "LimitExceeded",
-                "ServiceQuotaExceeded",
-                "ServiceQuotaExceededException",
-                "TooManyBuckets",
-                "CodeStorageExceededException",
-                "KeyLimitExceeded",
-            ])
+        let code = self.code.as_deref().unwrap_or_default();
+        throttle::is_quota(code, &self.message, self.call.starts_with("logs:"))
     }
 
     /// The answer began and didn't end; the SDK says so only in words.
@@ -171,8 +148,10 @@ impl CallError {
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
                 "the session has expired: sign in again (aws sso login, or new temporary credentials), then run the same command".into()
             }
+            // Source: IAM User Guide, "Enable or disable AWS Regions": a region that isn't enabled doesn't know the account's keys.
             "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" | "AuthFailure" => {
-                "AWS doesn't know these credentials: check AWS_ACCESS_KEY_ID or --profile".into()
+                "AWS doesn't know these credentials, or the region isn't enabled for the account: check AWS_ACCESS_KEY_ID, --profile and --region"
+                    .into()
             }
             "RequestTimeTooSkewed" | "RequestExpired" => "this machine's clock is off: set it, then run the same command".into(),
             // Source: Signature Version 4, "Troubleshooting": "Signature expired: … is now earlier than …", "Signature not yet current: …".
@@ -195,7 +174,17 @@ impl CallError {
                     .into()
             }
             "OptInRequired" => "this region or service isn't enabled for the account: choose another --region or enable it".into(),
-            _ if self.throttled() => "AWS asks to go slower: run the same command again in a minute".into(),
+            _ if self.throttled() => {
+                let seconds = throttle::PATIENCE.as_secs();
+                format!("AWS throttles this call and did so for {seconds} s: run the same command again in a few minutes")
+            }
+            // The SDK has no `aws login`, and assumes a profile's role without its MFA device.
+            _ if self.without_credentials() && message.contains("credentials-login") => {
+                format!("a profile made by `aws login` isn't supported: {EXPORT}")
+            }
+            _ if self.without_credentials() && ["AssumeRole", "assume role", "AccessDenied"].iter().any(|word| message.contains(word)) => {
+                format!("the profile's role can't be assumed; if it has an `mfa_serial`, which isn't supported: {EXPORT}")
+            }
             _ if self.without_credentials() => {
                 "no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".into()
             }
@@ -219,6 +208,9 @@ impl CallError {
         }
     }
 }
+
+/// How to use credentials that only the AWS CLI can get.
+const EXPORT: &str = "run eval \"$(aws configure export-credentials --profile NAME --format env)\", then this command without --profile";
 
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();

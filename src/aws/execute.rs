@@ -96,12 +96,12 @@ impl AwsExecutor<'_> {
                 .boxed(),
             Action::CreateLogGroup(group) => logs::create(aws, account, stack, group, tell).map_ok(done).map_err(about).boxed(),
             Action::UpdateLogGroup { group, retention, tags } => {
-                logs::update(aws, account, group, *retention, *tags).map_ok(done).map_err(about).boxed()
+                logs::update(aws, account, group, *retention, *tags, tell).map_ok(done).map_err(about).boxed()
             }
             Action::DeleteLogGroup => async move {
                 let with_it = self.lock.as_ref().filter(|lock| lock.group() == name);
                 with_it.inspect(|lock| lock.with_group(Group::Goes));
-                let deleted = logs::delete(aws, name).await;
+                let deleted = logs::delete(aws, name, tell).await;
                 with_it.inspect(|lock| lock.with_group(if deleted.is_ok() { Group::Gone } else { Group::Stays }));
                 deleted.map(done).map_err(about)
             }

@@ -106,8 +106,12 @@ pub async fn permissions(aws: &Aws, name: &str, version: u64) -> Result<BTreeMap
         })
         .filter_map(|statement| {
             let condition = statement["Condition"].as_object()?;
-            let source = condition.iter().find(|(operator, _)| operator.eq_ignore_ascii_case("ArnLike"))?.1.as_object()?;
-            let source = source.iter().find(|(key, _)| key.eq_ignore_ascii_case("aws:SourceArn"))?.1.as_str()?;
+            // Lambda writes the condition itself: ArnLike today, StringLike in its developer guide's examples.
+            let operators = ["ArnLike", "ArnEquals", "StringLike", "StringEquals"];
+            let compares = |operator: &str| operators.iter().any(|known| operator.eq_ignore_ascii_case(known));
+            let keys = condition.iter().filter(|(operator, _)| compares(operator));
+            let keys = keys.filter_map(|(_, keys)| keys.as_object()).flatten();
+            let source = keys.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("aws:SourceArn"))?.1.as_str()?;
             Some((statement["Sid"].as_str()?.to_owned(), source.to_owned()))
         })
         .collect())

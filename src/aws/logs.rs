@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     observed::Account,
-    resource::{Kind, LogGroup, STACK_TAG, Tags},
+    resource::{Kind, LogGroup, Retention, STACK_TAG, Tags},
 };
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 /// The log stream that holds one line a deploy.
 pub const HISTORY: &str = "deploys";
@@ -21,15 +21,13 @@ fn arn(account: &Account, group: &str) -> String {
 }
 
 /// Names and retentions of the groups whose name begins so.
-pub async fn list(aws: &Aws, prefix: &str) -> Result<Vec<(String, Option<u32>)>, CallError> {
+pub async fn list(aws: &Aws, prefix: &str) -> Result<Vec<(String, Retention)>, CallError> {
     let mut groups = vec![];
     let mut next: Option<String> = None;
     loop {
         let request = aws.logs.describe_log_groups().log_group_name_prefix(prefix).set_next_token(next);
         let page = called("logs:DescribeLogGroups", request.send()).await?;
-        groups.extend(page.log_groups().iter().filter_map(|group| {
-            Some((group.log_group_name()?.to_owned(), group.retention_in_days().and_then(|days| u32::try_from(days).ok())))
-        }));
+        groups.extend(page.log_groups().iter().filter_map(|group| Some((group.log_group_name()?.to_owned(), retention_of(group)))));
         next = page.next_token;
         if next.is_none() {
             return Ok(groups);
@@ -37,8 +35,18 @@ pub async fn list(aws: &Aws, prefix: &str) -> Result<Vec<(String, Option<u32>)>,
     }
 }
 
+/// Source: DescribeLogGroups, `retentionPolicyName`: "When it is returned, retentionInDays shows the retention period from that policy
+/// instead of the retention period set on the log group."
+fn retention_of(group: &aws_sdk_cloudwatchlogs::types::LogGroup) -> Retention {
+    match (group.retention_policy_name(), group.retention_in_days().and_then(|days| u32::try_from(days).ok())) {
+        (Some(policy), _) => Retention::Account(policy.to_owned()),
+        (None, Some(days)) => Retention::Days(days),
+        (None, None) => Retention::Forever,
+    }
+}
+
 /// Whose a group is.
-pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, retention: Option<u32>) -> Result<Seen<LogGroup>, CallError> {
+pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str, retention: Retention) -> Result<Seen<LogGroup>, CallError> {
     let tags: Tags =
         match called("logs:ListTagsForResource", aws.logs.list_tags_for_resource().resource_arn(arn(account, name)).send()).await {
             Ok(output) => output.tags.unwrap_or_default().into_iter().collect(),
@@ -57,7 +65,7 @@ pub async fn create(aws: &Aws, account: &Account, stack: &str, group: &LogGroup,
     if create_new(aws, group, tell).await? {
         return Ok(());
     }
-    match observe(aws, account, stack, &group.name, None).await? {
+    match observe(aws, account, stack, &group.name, Retention::Forever).await? {
         Seen::Foreign(whose) => Err(CallError::foreign("logs:CreateLogGroup", "ResourceAlreadyExistsException", Kind::LogGroup, &whose)),
         _ => Ok(()),
     }
@@ -65,8 +73,7 @@ pub async fn create(aws: &Aws, account: &Account, stack: &str, group: &LogGroup,
 
 /// Creates the group with its tags; false where it is there already.
 pub async fn create_new(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<bool, CallError> {
-    let busy = |error: &CallError| error.is(&["OperationAbortedException"]).then(|| "another change of the log group".into());
-    let answer = while_busy("logs:CreateLogGroup", LONG, tell, busy, || {
+    let answer = while_changing("logs:CreateLogGroup", tell, || {
         let request = aws.logs.create_log_group().log_group_name(&group.name).set_tags(Some(group.tags.clone().into_iter().collect()));
         called("logs:CreateLogGroup", request.send())
     })
@@ -78,33 +85,51 @@ pub async fn create_new(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<b
     }
 }
 
-async fn put_retention(aws: &Aws, group: &LogGroup) -> Result<(), CallError> {
-    match group.retention.and_then(|days| i32::try_from(days).ok()) {
-        Some(days) => {
-            let request = aws.logs.put_retention_policy().log_group_name(&group.name).retention_in_days(days);
-            called("logs:PutRetentionPolicy", request.send()).await.map(drop)
+/// Repeats a call while CloudWatch Logs is at something else with the group. Source: OperationAbortedException, "Multiple concurrent
+/// requests to update the same resource were in conflict", which all changes of a group may answer.
+async fn while_changing<T, F>(call: &'static str, tell: Tell<'_>, attempt: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let busy = |error: &CallError| error.is(&["OperationAbortedException"]).then(|| "another change of the log group".into());
+    while_busy(call, LONG, tell, busy, attempt).await
+}
+
+async fn put_retention(aws: &Aws, group: &LogGroup, tell: Tell<'_>) -> Result<(), CallError> {
+    let name = &group.name;
+    match group.retention {
+        Retention::Days(days) => {
+            let days = i32::try_from(days).unwrap_or(i32::MAX);
+            let put = || {
+                let request = aws.logs.put_retention_policy().log_group_name(name).retention_in_days(days);
+                called("logs:PutRetentionPolicy", request.send())
+            };
+            while_changing("logs:PutRetentionPolicy", tell, put).await.map(drop)
         }
-        None => {
-            let request = aws.logs.delete_retention_policy().log_group_name(&group.name);
-            called("logs:DeleteRetentionPolicy", request.send()).await.map(drop)
+        Retention::Forever | Retention::Account(_) => {
+            let delete = || called("logs:DeleteRetentionPolicy", aws.logs.delete_retention_policy().log_group_name(name).send());
+            while_changing("logs:DeleteRetentionPolicy", tell, delete).await.map(drop)
         }
     }
 }
 
-pub async fn update(aws: &Aws, account: &Account, group: &LogGroup, retention: bool, tags: bool) -> Result<(), CallError> {
+pub async fn update(aws: &Aws, account: &Account, group: &LogGroup, retention: bool, tags: bool, tell: Tell<'_>) -> Result<(), CallError> {
     if retention {
-        put_retention(aws, group).await?;
+        put_retention(aws, group, tell).await?;
     }
     if tags {
-        let tags = group.tags.clone().into_iter().collect();
-        let request = aws.logs.tag_resource().resource_arn(arn(account, &group.name)).set_tags(Some(tags));
-        called("logs:TagResource", request.send()).await?;
+        let tag = || {
+            let request = aws.logs.tag_resource().resource_arn(arn(account, &group.name));
+            called("logs:TagResource", request.set_tags(Some(group.tags.clone().into_iter().collect())).send())
+        };
+        while_changing("logs:TagResource", tell, tag).await?;
     }
     Ok(())
 }
 
-pub async fn delete(aws: &Aws, name: &str) -> Result<(), CallError> {
-    match called("logs:DeleteLogGroup", aws.logs.delete_log_group().log_group_name(name).send()).await {
+pub async fn delete(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
+    let delete = || called("logs:DeleteLogGroup", aws.logs.delete_log_group().log_group_name(name).send());
+    match while_changing("logs:DeleteLogGroup", tell, delete).await {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         Err(error) => Err(error),

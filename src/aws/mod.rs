@@ -13,13 +13,17 @@ pub mod observe;
 pub mod pace;
 pub mod s3;
 pub mod sqs;
+pub mod throttle;
 pub mod wait;
 
 use crate::{
     error::{Error, Failure, Result},
     observed::Account,
 };
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, default_provider::region::DefaultRegionChain, profile::ProfileFileCredentialsProvider,
+    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
@@ -37,6 +41,7 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use throttle::{PATIENCE, Throttle};
 use wait::real;
 
 fn check_endpoint(place: &str, url: &str) -> Result<()> {
@@ -96,6 +101,7 @@ pub struct Aws {
     pub pace: Arc<Pace>,
     /// Where the reasons for waits go that belong to no change: while it is looked what stands.
     pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    throttle: Throttle,
     /// Milliseconds by which this machine's clock is behind AWS's, as STS's answer told.
     behind: Arc<AtomicI64>,
 }
@@ -134,7 +140,8 @@ fn timeouts(sending: Duration) -> TimeoutConfig {
         .connect_timeout(Duration::from_secs(5))
         // A test's emulator takes its time, and no clock of ours hurries it.
         .operation_attempt_timeout(real(Duration::from_secs(30) + sending).max(Duration::from_secs(5)))
-        .operation_timeout(real(Duration::from_secs(90) + 2 * sending).max(Duration::from_secs(20)))
+        // Waiting for AWS to throttle no more comes on top.
+        .operation_timeout(real(Duration::from_secs(90) + 2 * sending).max(Duration::from_secs(20)) + real(PATIENCE))
         .build()
 }
 
@@ -151,8 +158,14 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &connection.profile {
+            // A role that the profile names is assumed through STS, which needs a region: the command's, else the profile's.
+            let region = match &connection.region {
+                Some(region) => Some(Region::new(region.clone())),
+                None => DefaultRegionChain::builder().profile_name(profile).build().region().await,
+            };
+            let config = ProviderConfig::without_region().with_region(region);
             // Asked for by name, it comes before keys in the environment, as with the AWS CLI: they may be another account's.
-            let provider = aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
             loader = loader.profile_name(profile).credentials_provider(provider);
         }
         // Before the SDK looks at them: what is no URL makes it panic.
@@ -191,19 +204,28 @@ impl Aws {
             call::remember_endpoint(url);
         }
         let guard = lock::Guard::default();
+        let pace = Arc::new(Pace::aws());
+        let throttle = Throttle::new(Arc::clone(&pace));
+        /// What every client has: a service's SDK has a builder of its own.
+        macro_rules! builder {
+            ($sdk:ident) => {
+                $sdk::config::Builder::from(&config).interceptor(throttle.clone()).retry_classifier(throttle.clone())
+            };
+        }
         // Other endpoints than AWS's have no host name per bucket.
-        let s3 = aws_sdk_s3::config::Builder::from(&config)
+        let s3 = builder!(aws_sdk_s3)
             .force_path_style(endpoint_url.is_some())
             .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
             .interceptor(guard.clone())
             .build();
-        let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(guard.clone()).build();
-        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(guard.clone()).build();
-        let lambda = aws_sdk_lambda::config::Builder::from(&config).interceptor(guard.clone()).build();
-        let apigateway = aws_sdk_apigateway::config::Builder::from(&config).interceptor(guard.clone()).build();
-        let logs = aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(guard.clone()).build();
+        let sqs = builder!(aws_sdk_sqs).interceptor(guard.clone()).build();
+        let iam = builder!(aws_sdk_iam).interceptor(guard.clone()).build();
+        let lambda = builder!(aws_sdk_lambda).interceptor(guard.clone()).build();
+        let apigateway = builder!(aws_sdk_apigateway).interceptor(guard.clone()).build();
+        let logs = builder!(aws_sdk_cloudwatchlogs).interceptor(guard.clone()).build();
+        let signing = builder!(aws_sdk_cloudwatchlogs).build();
         let behind = Arc::default();
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Clock(Arc::clone(&behind))).build();
+        let sts = builder!(aws_sdk_sts).interceptor(Clock(Arc::clone(&behind))).build();
         Ok(Aws {
             region,
             s3: aws_sdk_s3::Client::from_conf(s3),
@@ -212,13 +234,14 @@ impl Aws {
             lambda: aws_sdk_lambda::Client::from_conf(lambda),
             apigateway: aws_sdk_apigateway::Client::from_conf(apigateway),
             logs: aws_sdk_cloudwatchlogs::Client::from_conf(logs),
-            signing: aws_sdk_cloudwatchlogs::Client::new(&config),
+            signing: aws_sdk_cloudwatchlogs::Client::from_conf(signing),
             sts: aws_sdk_sts::Client::from_conf(sts),
             guard,
             endpoint_url,
             credentials: config.credentials_provider(),
-            pace: Arc::new(Pace::aws()),
+            pace,
             tell: Arc::new(|_| ()),
+            throttle,
             behind,
         })
     }
@@ -228,6 +251,12 @@ impl Aws {
         let credentials = aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
         let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
         Aws::load(loader.region(Region::new(region.to_owned())).endpoint_url(endpoint_url)).await
+    }
+
+    /// From now on the reasons for waits that belong to no change go there.
+    pub fn tell(&mut self, tell: Arc<dyn Fn(String) + Send + Sync>) {
+        self.throttle.tell(Arc::clone(&tell));
+        self.tell = tell;
     }
 
     /// Seconds since the epoch by AWS's clock, once the account is known: this machine's may be off. To a second or so.
@@ -250,3 +279,6 @@ impl Aws {
         })
     }
 }
+
+#[cfg(test)]
+mod adapter_tests;

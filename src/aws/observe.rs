@@ -57,7 +57,7 @@ struct First {
     api: Option<RestApi>,
     doubles: Vec<Double>,
     /// Name and retention.
-    log_groups: Vec<(String, Option<u32>)>,
+    log_groups: Vec<(String, Retention)>,
     roles: BTreeMap<String, Seen<Role>>,
     functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
     history: History,
@@ -571,12 +571,12 @@ async fn log_groups(
     aws: &Aws,
     account: &Account,
     stack: &str,
-    groups: &[(String, Option<u32>)],
+    groups: &[(String, Retention)],
 ) -> Result<Vec<(String, Seen<LogGroup>)>, CallError> {
     try_join_all(
         groups
             .iter()
-            .map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, *retention).await?)) }),
+            .map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, retention.clone()).await?)) }),
     )
     .await
 }

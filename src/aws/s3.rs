@@ -10,7 +10,7 @@ use crate::{
     observed::{Account, Existing},
     plan::BucketPart,
     policy,
-    resource::{Bucket, Kind, STACK_TAG, Tags},
+    resource::{Bucket, Kind, STACK_TAG, Tags, hex},
 };
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
@@ -19,6 +19,7 @@ use aws_sdk_s3::types::{
     ServerSideEncryptionRule, Tag, Tagging,
 };
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How our lifecycle rules' ids begin.
@@ -324,7 +325,12 @@ pub async fn create(aws: &Aws, account: &Account, bucket: &Bucket, tell: Tell<'_
         }
     }
     use BucketPart::*;
-    let mut parts = vec![PublicAccess, Ownership, Encryption];
+    let mut parts = vec![PublicAccess, Ownership];
+    // A new bucket is encrypted with AES256 by default (S3 User Guide, "Setting default server-side encryption behavior"). Saying so again may
+    // undo what else S3 sets there: since 2026 new buckets refuse SSE-C.
+    if let Made::Before = made {
+        parts.push(Encryption);
+    }
     if !bucket.expire_after.is_empty() {
         parts.push(Lifecycle);
     }
@@ -452,12 +458,14 @@ async fn write(aws: &Aws, account: &Account, bucket: &Bucket, part: BucketPart, 
 async fn put_lifecycle(aws: &Aws, bucket: &Bucket) -> Result<(), CallError> {
     let request = aws.s3.get_bucket_lifecycle_configuration().bucket(&bucket.name);
     let have = absent(called("s3:GetLifecycleConfiguration", request.send()).await, &["NoSuchLifecycleConfiguration"])?;
+    // What isn't sent back with the rules is reset. Source: PutBucketLifecycleConfiguration, TransitionDefaultMinimumObjectSize.
+    let smallest = have.as_ref().and_then(|output| output.transition_default_minimum_object_size.clone());
     let mut rules: Vec<LifecycleRule> = have.and_then(|output| output.rules).unwrap_or_default();
     rules.retain(|rule| !rule.id().is_some_and(|id| id.starts_with(RULE_PREFIX)));
     for (prefix, days) in &bucket.expire_after {
         let days = i32::try_from(*days).unwrap_or(i32::MAX);
         let rule = LifecycleRule::builder()
-            .id(format!("{RULE_PREFIX}expire-{}", if prefix.is_empty() { "all" } else { prefix }))
+            .id(rule_id(prefix))
             .status(ExpirationStatus::Enabled)
             .filter(LifecycleRuleFilter::builder().prefix(prefix).build())
             .expiration(LifecycleExpiration::builder().days(days).build())
@@ -469,8 +477,25 @@ async fn put_lifecycle(aws: &Aws, bucket: &Bucket) -> Result<(), CallError> {
         return called("s3:PutLifecycleConfiguration", request.send()).await.map(drop);
     }
     let configuration = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().expect("the rules are set");
-    let request = aws.s3.put_bucket_lifecycle_configuration().bucket(&bucket.name).lifecycle_configuration(configuration);
+    let request = aws
+        .s3
+        .put_bucket_lifecycle_configuration()
+        .bucket(&bucket.name)
+        .set_transition_default_minimum_object_size(smallest)
+        .lifecycle_configuration(configuration);
     called("s3:PutLifecycleConfiguration", request.send()).await.map(drop)
+}
+
+/// Characters. Source: S3, LifecycleRule, ID.
+const RULE_ID: usize = 255;
+
+/// The id of the rule that expires what begins so. The whole bucket's is called `all`, and a prefix of that name must not share its id.
+fn rule_id(prefix: &str) -> String {
+    let plain = format!("{RULE_PREFIX}expire-{}", if prefix.is_empty() { "all" } else { prefix });
+    if plain.chars().count() <= RULE_ID && prefix != "all" {
+        return plain;
+    }
+    format!("{RULE_PREFIX}expire-sha256-{}", hex(&Sha256::digest(prefix.as_bytes())))
 }
 
 /// What became of a bucket that was to go.

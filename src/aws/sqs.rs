@@ -157,6 +157,11 @@ pub async fn update(aws: &Aws, account: &Account, queue: &Queue, attributes: boo
         let mut settings = settings(account, queue);
         // An empty value takes the redrive policy away.
         settings.entry(Name::RedrivePolicy).or_default();
+        // "You can use one type of server-side encryption (SSE) at one time" (SetQueueAttributes): a key that was set by hand goes in the same call.
+        let seen = self::attributes(aws, &url).await?.unwrap_or_default();
+        if seen.get(&Name::KmsMasterKeyId).is_some_and(|key| !key.is_empty()) {
+            settings.insert(Name::KmsMasterKeyId, String::new());
+        }
         let request = aws.sqs.set_queue_attributes().queue_url(&url).set_attributes(Some(settings));
         called("sqs:SetQueueAttributes", request.send()).await?;
     }

@@ -29,7 +29,7 @@ use crate::{
     package::{Artifact, Event, Options, build},
     plan::{Plan, plan},
     report::{Progress, Report, json::VERSION},
-    resource::{LogGroup, Resources},
+    resource::{LogGroup, Resources, Retention},
     spec::{self, Loaded, Source, Stack, World},
 };
 use aws_smithy_types::date_time::{DateTime, Format};
@@ -189,7 +189,7 @@ impl Context {
         let Global { region, profile, endpoint_url, .. } = self.global.clone();
         let mut aws = Aws::connect(&Connection { region: region.or_else(|| stack.region.clone()), profile, endpoint_url }).await?;
         let progress = self.progress.clone();
-        aws.tell = Arc::new(move |reason: String| progress.step(&reason));
+        aws.tell(Arc::new(move |reason: String| progress.step(&reason)));
         Ok(aws)
     }
 
@@ -219,7 +219,7 @@ impl Context {
 
     /// The log group of the lock and the history.
     pub fn lock_group(&self, stack: &Stack) -> LogGroup {
-        LogGroup { name: desired::name::history(&stack.name), tags: desired::tags(stack), retention: None }
+        LogGroup { name: desired::name::history(&stack.name), tags: desired::tags(stack), retention: Retention::Forever }
     }
 
     /// Takes the stack's lock for this command (`deploy`, …) and keeps signing it until it is released. Answers whether nobody had it since it was

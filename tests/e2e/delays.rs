@@ -438,6 +438,24 @@ fn every_service_may_ask_to_go_slower_in_its_own_words() {
     stack.routeto("plan", "--exit-code").status(0).check();
 }
 
+/// As in an account in which much else is going on.
+#[test]
+fn with_four_of_ten_calls_throttled_a_deploy_and_a_teardown_get_through() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    proxy.fault(Which::Share { tenths: 4, seed: 26 }, What::Throttled);
+    let output = deploy(&stack, &proxy).check();
+    let calls = proxy.calls();
+    let share = calls.iter().filter(|call| call.faulty).count() * 100 / calls.len();
+    assert!((25..55).contains(&share), "{share} %");
+    told(&output, "trying again for up to 180 s");
+    proxy.heal();
+    stack.routeto("plan", "--exit-code").status(0).check();
+    proxy.fault(Which::Share { tenths: 4, seed: 27 }, What::Throttled);
+    stack.routeto("teardown", "--yes").env("ROUTETO_TEST_CLOCK", SPEED.to_string()).check();
+    assert_eq!(stack.world().names(), [] as [String; 0]);
+}
+
 #[test]
 fn a_call_that_is_throttled_all_the_same_is_made_again_when_aws_asks_for_it() {
     for operation in ["apigateway:CreateRestApi", "apigateway:PutRestApi", "apigateway:CreateDeployment", "apigateway:CreateStage"] {

@@ -222,6 +222,40 @@ fn a_profile_asked_for_comes_before_keys_in_the_environment() {
 }
 
 #[test]
+fn a_profile_that_names_a_role_is_used_and_one_that_cant_be_says_what_to_do() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let role = format!("{}-deployer", stack.name);
+    let policy = |statement: Value| json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+    let trust = policy(json!({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}));
+    let all = policy(json!({"Effect": "Allow", "Action": "*", "Resource": "*"}));
+    aws::call("iam", "create_role", json!({"RoleName": role, "AssumeRolePolicyDocument": trust}));
+    aws::call("iam", "put_role_policy", json!({"RoleName": role, "PolicyName": "all", "PolicyDocument": all}));
+    let config = "[profile base]\naws_access_key_id = test\naws_secret_access_key = test\n\n[profile role]\nregion = eu-west-1\n\
+         role_arn = arn:aws:iam::000000000000:role/ROLE\nsource_profile = base\n\n\
+         [profile login]\nlogin_session = arn:aws:iam::000000000000:user/me\n";
+    stack.file("config", config.replace("ROLE", &role));
+    let status = |options: &str| {
+        let status = stack.routeto("status", options).env("AWS_CONFIG_FILE", stack.path().join("config"));
+        status.without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY")
+    };
+    let assumed = || {
+        let assumed = proxy.calls().iter().filter(|call| call.name() == "sts:AssumeRole").count();
+        proxy.clear();
+        assumed
+    };
+    // the region of the environment, and the profile's own
+    assert_eq!(status("--profile role").json()["account"], "000000000000");
+    assert_eq!(assumed(), 1);
+    assert_eq!(status("--profile role").without("AWS_REGION").json()["region"], "eu-west-1");
+    assert_eq!(assumed(), 1);
+    proxy.deny("sts:AssumeRole");
+    let export = "aws configure export-credentials --profile NAME";
+    status("--profile role").fails(1, &["couldn't be signed", "the profile's role can't be assumed", "mfa_serial", export]);
+    status("--profile login").fails(1, &["couldn't be signed", "`aws login` isn't supported", export]);
+}
+
+#[test]
 fn no_cargo_to_build_the_function_with() {
     let stack = Stack::new(YAML);
     let cache = tempfile::tempdir().unwrap();

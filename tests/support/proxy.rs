@@ -15,7 +15,9 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -141,6 +143,8 @@ pub enum Which {
     During(&'static str, Duration),
     /// The first so many reads that follow the first call of another operation.
     AfterFirst { change: &'static str, read: &'static str, times: usize },
+    /// So many of ten calls, the same ones of each operation for a seed; not those of a stage's own URL.
+    Share { tenths: u64, seed: u64 },
     /// As `During`, for reads that follow the first call of another operation: what a change needs time for to be seen.
     After { change: &'static str, read: &'static str, time: Duration },
 }
@@ -154,6 +158,8 @@ pub enum What {
         code: &'static str,
         message: &'static str,
     },
+    /// The caller hears that it is to go slower, in the service's own words; the emulator nothing.
+    Throttled,
     /// The emulator gets the call and does it; the caller gets this.
     AnswerAfter {
         status: u16,
@@ -200,15 +206,24 @@ pub struct Fault {
     seen: usize,
     since: Option<Instant>,
     changed: bool,
+    /// Calls so far, by operation.
+    counts: HashMap<String, u64>,
 }
 
 impl Fault {
     pub fn new(which: Which, what: What) -> Self {
-        Fault { which, what, seen: 0, since: None, changed: false }
+        Fault { which, what, seen: 0, since: None, changed: false, counts: HashMap::new() }
     }
 
     /// Whether it strikes now; each call is shown once to each fault.
     fn strikes(&mut self, name: &str, mutating: bool) -> bool {
+        if let Which::Share { tenths, seed } = self.which {
+            let nth = self.counts.entry(name.to_owned()).or_default();
+            *nth += 1;
+            let mut hasher = DefaultHasher::new();
+            (seed, name, *nth).hash(&mut hasher);
+            return !name.starts_with("execute-api:") && hasher.finish() % 10 < tenths;
+        }
         if let Which::AfterFirst { change, read, times } = self.which {
             let counts = self.changed && read == name;
             self.changed |= change == name;
@@ -222,7 +237,7 @@ impl Fault {
             Which::After { change, read, .. } | Which::AfterFirst { change, read, .. } => *change == name || *read == name,
             Which::Mutation(_) => mutating,
             Which::Read(_) => !mutating,
-            Which::Any(_) | Which::From(_) => true,
+            Which::Any(_) | Which::From(_) | Which::Share { .. } => true,
         };
         self.seen += usize::from(counts);
         if let Which::After { change, read, .. } = self.which {
@@ -241,7 +256,7 @@ impl Fault {
                 Which::First(_, n) => self.seen <= n,
                 Which::During(_, time) => self.since.is_some_and(|since| since.elapsed() < time),
                 Which::After { read, time, .. } => read == name && self.since.is_some_and(|since| since.elapsed() < time),
-                Which::AfterFirst { .. } => false, // told above
+                Which::AfterFirst { .. } | Which::Share { .. } => false, // told above
                 Which::Every(_) => true,
             }
     }
@@ -653,6 +668,10 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
                 return unheard(signal).await;
             }
             What::Answer { status, code, message } => return Ok(finish(&shared, index, error(&service, status, code, message))),
+            What::Throttled => {
+                let (status, code) = slower(&service);
+                return Ok(finish(&shared, index, error(&service, status, code, "slower")));
+            }
             What::Body { status, kind, text } => return Ok(finish(&shared, index, with_body(status, kind, text))),
             What::Gateway { status, error_type, message } => {
                 let mut response = with_body(status, "application/json", json!({ "message": message }).to_string());
@@ -788,6 +807,17 @@ fn with_body(status: u16, kind: &'static str, text: String) -> Response<Full<Byt
     *response.status_mut() = StatusCode::from_u16(status).expect("a fault's status is a status");
     response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
     response
+}
+
+/// How each service says that it is to go slower. Sources: botocore's retry tables and models, S3's error responses.
+fn slower(service: &str) -> (u16, &'static str) {
+    match service {
+        "s3" => (503, "SlowDown"),
+        "sqs" => (403, "OverLimit"),
+        "iam" | "sts" => (400, "Throttling"),
+        "logs" => (400, "ThrottlingException"),
+        _ => (429, "TooManyRequestsException"),
+    }
 }
 
 /// An error as each service's protocol words it. Source: botocore's parsers.

@@ -1,0 +1,391 @@
+//! What the adapters send, and what they make of AWS's answers: the SDK's own clients against a server of this test's.
+
+use super::{Aws, iam, lambda, logs, observe::Seen, s3, sqs};
+use crate::{
+    observed::Account,
+    plan::{BucketPart, differences},
+    resource::{Bucket, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// A call as it came.
+#[derive(Clone, Debug)]
+struct Asked {
+    method: String,
+    /// With its query.
+    path: String,
+    /// The operation of a JSON protocol.
+    target: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Asked {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// `CreateQueue`, or method and path.
+    fn name(&self) -> String {
+        match self.target.rsplit('.').next() {
+            Some(operation) if !operation.is_empty() => operation.to_owned(),
+            _ => format!("{} {}", self.method, self.path),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone)]
+struct Given {
+    status: u16,
+    header: Option<(&'static str, &'static str)>,
+    body: String,
+}
+
+impl Given {
+    fn with(self, name: &'static str, value: &'static str) -> Given {
+        Given { header: Some((name, value)), ..self }
+    }
+}
+
+struct Server {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    task: JoinHandle<()>,
+    aws: Aws,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// Answers each call as `answer` says, which gets how many of its name came before.
+    async fn new(answer: impl Fn(&Asked, usize) -> Given + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (all, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+                    async move {
+                        let call = asked_of(request).await;
+                        let before = {
+                            let mut all = all.lock().expect("not poisoned");
+                            let before = all.iter().filter(|other| other.name() == call.name()).count();
+                            all.push(call.clone());
+                            before
+                        };
+                        let Given { status, header, body } = answer(&call, before);
+                        let mut response = Response::builder().status(status);
+                        if let Some((name, value)) = header {
+                            response = response.header(name, value);
+                        }
+                        Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).expect("a good answer"))
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        let aws = Aws::local(&url, "us-east-1").await.expect("clients");
+        Server { asked, task, aws }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.asked.lock().expect("not poisoned").iter().map(Asked::name).collect()
+    }
+
+    fn all(&self) -> Vec<Asked> {
+        self.asked.lock().expect("not poisoned").clone()
+    }
+
+    fn last(&self, name: &str) -> Asked {
+        let all = self.all();
+        let found = all.iter().rev().find(|asked| asked.name().contains(name)).cloned();
+        found.unwrap_or_else(|| panic!("no {name} in {all:#?}"))
+    }
+}
+
+async fn asked_of(request: Request<Incoming>) -> Asked {
+    let (parts, body) = request.into_parts();
+    let text = |value: &hyper::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    Asked {
+        method: parts.method.to_string(),
+        path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        target: parts.headers.get("x-amz-target").map(text).unwrap_or_default(),
+        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }
+}
+
+fn given(status: u16, body: impl ToString) -> Given {
+    Given { status, header: None, body: body.to_string() }
+}
+
+fn fine(body: impl ToString) -> Given {
+    given(200, body)
+}
+
+fn refused(status: u16, code: &'static str) -> Given {
+    given(status, json!({"__type": code, "message": "fault"})).with("x-amzn-errortype", code)
+}
+
+fn account() -> Account {
+    Account { id: "123456789012".into(), region: "us-east-1".into(), partition: "aws".into(), caller: String::new() }
+}
+
+fn tags() -> Tags {
+    BTreeMap::from([(STACK_TAG.to_owned(), "hooks".to_owned())])
+}
+
+fn bucket(expire_after: &[(&str, u32)]) -> Bucket {
+    Bucket {
+        name: "hooks-dev".into(),
+        tags: tags(),
+        public_access_blocked: true,
+        owner_enforced: true,
+        encryption: "AES256".into(),
+        tls_only: true,
+        expire_after: expire_after.iter().map(|(prefix, days)| ((*prefix).to_owned(), *days)).collect(),
+    }
+}
+
+fn group(retention: Retention) -> LogGroup {
+    LogGroup { name: "/aws/lambda/hooks-dev".into(), tags: tags(), retention }
+}
+
+#[tokio::test]
+async fn the_accounts_own_log_retention_is_no_difference() {
+    let server = Server::new(|_, _| {
+        fine(json!({"logGroups": [
+            {"logGroupName": "a", "retentionInDays": 90, "retentionPolicyName": "ninety"},
+            {"logGroupName": "b", "retentionPolicyName": "for-ever"},
+            {"logGroupName": "c", "retentionInDays": 30},
+            {"logGroupName": "d"},
+        ]}))
+    })
+    .await;
+    let found = logs::list(&server.aws, "/aws/lambda/hooks").await.expect("a list");
+    let found: Vec<Retention> = found.into_iter().map(|(_, retention)| retention).collect();
+    let [ninety, ever] = ["ninety", "for-ever"].map(|policy| Retention::Account(policy.into()));
+    assert_eq!(found, [ninety, ever, Retention::Days(30), Retention::Forever]);
+    let differs = |seen: &Retention, wanted: Retention| {
+        let [seen, wanted] = [group(seen.clone()), group(wanted)].map(Resource::LogGroup);
+        !differences(Some(&seen), Some(&wanted)).is_empty()
+    };
+    let wanted = [Retention::Days(30), Retention::Forever];
+    let all: Vec<[bool; 2]> = found.iter().map(|seen| wanted.clone().map(|wanted| differs(seen, wanted))).collect();
+    assert_eq!(all, [[false, false], [false, false], [false, true], [true, false]]);
+    // Its tags are looked at all the same.
+    let mut other = group(Retention::Days(30));
+    other.tags.clear();
+    let seen = Resource::LogGroup(LogGroup { retention: found[0].clone(), ..other });
+    assert_eq!(differences(Some(&seen), Some(&Resource::LogGroup(group(Retention::Days(30))))).len(), 1);
+}
+
+#[tokio::test]
+async fn every_change_of_a_log_group_waits_for_another_one() {
+    let server = Server::new(|_, before| match before {
+        0 => refused(400, "OperationAbortedException"),
+        _ => fine("{}"),
+    })
+    .await;
+    let (aws, account) = (&server.aws, account());
+    logs::update(aws, &account, &group(Retention::Days(30)), true, true, &|_| ()).await.expect("it is repeated");
+    logs::update(aws, &account, &group(Retention::Forever), true, false, &|_| ()).await.expect("it is repeated");
+    logs::delete(aws, "/aws/lambda/hooks-dev", &|_| ()).await.expect("it is repeated");
+    let twice = ["PutRetentionPolicy", "TagResource", "DeleteRetentionPolicy", "DeleteLogGroup"];
+    assert_eq!(server.names(), twice.map(|name| [name; 2]).concat());
+}
+
+#[tokio::test]
+async fn a_permission_may_compare_the_source_with_any_operator() {
+    let condition = |operator: &str| json!({ operator: {"AWS:SourceArn": format!("arn of {operator}")} });
+    let statement = move |operator: &str, condition: Value| {
+        json!({
+            "Sid": operator, "Effect": "Allow", "Action": "lambda:InvokeFunction",
+            "Principal": {"Service": "apigateway.amazonaws.com"}, "Condition": condition,
+        })
+    };
+    let operators = ["ArnLike", "ArnEquals", "StringLike", "StringEquals"];
+    let mut statements: Vec<Value> = operators.iter().map(|operator| statement(operator, condition(operator))).collect();
+    // The account may stand beside it, under an operator of its own.
+    let both = json!({"StringEquals": {"AWS:SourceAccount": "1"}, "ArnLike": {"AWS:SourceArn": "arn of both"}});
+    statements.push(statement("both", both));
+    statements.push(statement("not", condition("ArnNotLike")));
+    let policy = json!({ "Statement": statements }).to_string();
+    let server = Server::new(move |_, _| fine(json!({ "Policy": policy }))).await;
+    let found = lambda::permissions(&server.aws, "hooks-dev", 1).await.expect("a policy");
+    let names = ["ArnLike", "ArnEquals", "StringLike", "StringEquals", "both"];
+    assert_eq!(found, names.map(|name| (name.to_owned(), format!("arn of {name}"))).into());
+}
+
+#[tokio::test]
+async fn a_lifecycle_rules_id_fits_and_is_one_rules_alone_and_the_buckets_own_setting_stays() {
+    const RULES: &str = "<LifecycleConfiguration><Rule><ID>mine</ID><Status>Enabled</Status><Filter><Prefix>x/</Prefix></Filter>\
+                         <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+    let server = Server::new(|_, _| fine(RULES)).await;
+    let long = format!("{}/", "a".repeat(300));
+    let wanted = bucket(&[("", 1), ("all", 2), ("in/", 3), (&long, 4)]);
+    let parts = [BucketPart::Lifecycle];
+    s3::update(&server.aws, &account(), &wanted, parts, &tags(), &|_| ()).await.expect("it is set");
+    let put = server.last("PUT /hooks-dev/?lifecycle").body;
+    let ids: Vec<&str> = put.split("<ID>").skip(1).filter_map(|rest| rest.split("</ID>").next()).collect();
+    assert!(ids.iter().all(|id| id.len() <= 255), "{ids:?}");
+    let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), unique.len()), (5, 5), "{ids:?}");
+    assert_eq!((ids[0], ids[1], ids[4]), ("mine", "routeto-expire-all", "routeto-expire-in/"));
+}
+
+#[tokio::test]
+async fn a_lifecycle_keeps_the_smallest_size_of_transitions_that_the_bucket_has() {
+    const HEADER: &str = "x-amz-transition-default-minimum-object-size";
+    let empty = || fine("<LifecycleConfiguration></LifecycleConfiguration>");
+    for size in [None, Some("varies_by_storage_class")] {
+        let server = Server::new(move |_, _| size.map_or_else(empty, |size| empty().with(HEADER, size))).await;
+        let wanted = bucket(&[("in/", 3)]);
+        s3::update(&server.aws, &account(), &wanted, [BucketPart::Lifecycle], &tags(), &|_| ()).await.expect("it is set");
+        assert_eq!(server.last("PUT /hooks-dev/?lifecycle").headers.get(HEADER).map(String::as_str), size);
+    }
+}
+
+#[tokio::test]
+async fn a_new_buckets_encryption_is_s3s_own_default_and_isnt_sent() {
+    let server = Server::new(|_, _| fine("")).await;
+    s3::create(&server.aws, &account(), &bucket(&[]), &|_| ()).await.expect("it is made");
+    assert!(!server.names().iter().any(|name| name.contains("?encryption")), "{:?}", server.names());
+    assert!(server.names().iter().any(|name| name.contains("?publicAccessBlock")), "{:?}", server.names());
+}
+
+fn queue() -> Queue {
+    Queue {
+        name: "events-dev".into(),
+        tags: tags(),
+        encryption: "SSE-SQS".into(),
+        retention: 604_800,
+        maximum_message_size: 1_048_576,
+        redrive: None,
+    }
+}
+
+#[tokio::test]
+async fn a_queues_key_that_was_set_by_hand_goes_and_is_not_named_where_there_is_none() {
+    for key in ["", "alias/mine"] {
+        let server = Server::new(move |asked, _| match asked.name().as_str() {
+            "GetQueueAttributes" => fine(json!({"Attributes": {"KmsMasterKeyId": key}})),
+            _ => fine("{}"),
+        })
+        .await;
+        sqs::update(&server.aws, &account(), &queue(), true, false).await.expect("it is set");
+        let set = server.last("SetQueueAttributes").json()["Attributes"].clone();
+        assert_eq!(set["SqsManagedSseEnabled"], "true", "{set}");
+        let wanted = if key.is_empty() { Value::Null } else { json!("") };
+        assert_eq!(set["KmsMasterKeyId"], wanted, "{set}");
+    }
+}
+
+/// Each service has its own word for it, and its own protocol to say it in.
+#[tokio::test]
+async fn a_call_that_is_throttled_more_often_than_faults_are_forgiven_gets_through() {
+    const TIMES: usize = 6;
+    let throttled = |answer: Given| {
+        Server::new(move |_, before| match before {
+            0..TIMES => answer.clone(),
+            _ => fine("{}"),
+        })
+    };
+    let json = |code: &str| json!({"__type": format!("com.amazonaws#{code}"), "message": "slower"});
+    for code in ["OverLimit", "RequestThrottled"] {
+        let server = throttled(given(403, json(code))).await;
+        sqs::update(&server.aws, &account(), &queue(), false, true).await.expect("SQS");
+        assert_eq!(server.names().len(), TIMES + 1, "{code}");
+    }
+    let server = throttled(given(400, json("ThrottlingException"))).await;
+    logs::delete(&server.aws, "x", &|_| ()).await.expect("CloudWatch Logs");
+    let server = throttled(refused(429, "TooManyRequestsException")).await;
+    lambda::delete(&server.aws, "x", &|_| ()).await.expect("Lambda");
+    let server = throttled(given(503, "<Error><Code>SlowDown</Code><Message>slower</Message></Error>")).await;
+    s3::delete(&server.aws, "x", false, &|_| ()).await.expect("S3");
+    let server = throttled(given(503, "")).await;
+    s3::head(&server.aws, "x", None).await.expect("the answer to a HEAD has no body");
+    let error = "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error></ErrorResponse>";
+    let server = Server::new(move |_, before| match before {
+        0..TIMES => given(400, error),
+        _ => given(404, error.replace("Throttling", "NoSuchEntity")),
+    })
+    .await;
+    assert!(matches!(iam::observe(&server.aws, "hooks", "x").await, Ok(Seen::Absent)), "IAM");
+}
+
+#[tokio::test]
+async fn a_call_that_stays_throttled_ends_and_says_for_how_long() {
+    let server = Server::new(|_, _| refused(429, "TooManyRequestsException").with("retry-after", "50")).await;
+    let error = lambda::delete(&server.aws, "x", &|_| ()).await.expect_err("it never ends otherwise");
+    // The fourth wait of 50 s is more than the three minutes.
+    assert_eq!(server.names().len(), 4);
+    assert!(error.throttled());
+    let text = error.about("function x").now.unwrap_or_default();
+    assert!(text.contains("throttles this call and did so for 180 s"), "{text}");
+}
+
+#[tokio::test]
+async fn a_call_that_isnt_idempotent_is_repeated_where_it_was_throttled_and_nowhere_else() {
+    use super::apigateway;
+    use crate::resource::Api;
+    let api = || Api {
+        name: "hooks".into(),
+        tags: tags(),
+        description: String::new(),
+        binary_media_types: Default::default(),
+        methods: BTreeMap::new(),
+        gateway_responses: BTreeMap::new(),
+    };
+    let create = |asked: &Asked| asked.name() == "POST /restapis";
+    let server = Server::new(move |asked, before| match before {
+        0..3 if create(asked) => refused(429, "TooManyRequestsException"),
+        _ if create(asked) => fine(json!({"id": "abc"})),
+        _ => fine("{}"),
+    })
+    .await;
+    assert_eq!(apigateway::create(&server.aws, &api(), "hooks", &|_| ()).await.expect("it is made"), "abc");
+    assert_eq!(server.all().iter().filter(|asked| create(asked)).count(), 4);
+    let server = Server::new(move |_, _| refused(400, "BadRequestException")).await;
+    apigateway::create(&server.aws, &api(), "hooks", &|_| ()).await.expect_err("it is refused");
+    assert_eq!(server.names(), ["POST /restapis"]);
+}
+
+#[tokio::test]
+async fn other_faults_get_no_more_tries_than_they_had_and_a_reached_quota_neither() {
+    let answers = [(503, "ServiceUnavailableException"), (400, "LimitExceededException")];
+    let tried = answers.map(|(status, code)| async move {
+        let server = Server::new(move |_, _| refused(status, code)).await;
+        let error = logs::list(&server.aws, "x").await.expect_err("it is refused");
+        (error.throttled(), server.names().len() <= 4)
+    });
+    assert_eq!(futures_util::future::join_all(tried).await, [(false, true), (false, true)]);
+}
+
+#[tokio::test]
+async fn credentials_that_a_region_doesnt_know_may_be_right_elsewhere() {
+    let error =
+        "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token is invalid</Message></Error></ErrorResponse>";
+    let server = Server::new(move |_, _| given(403, error)).await;
+    let failure = server.aws.account().await.expect_err("it is refused").about("AWS");
+    let hint = failure.now.unwrap_or_default();
+    assert!(hint.contains("AWS_ACCESS_KEY_ID") && hint.contains("the region isn't enabled for the account"), "{hint}");
+}
