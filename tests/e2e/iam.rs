@@ -1,6 +1,7 @@
 //! The policy that README gives the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
 
-use crate::support::{Emulator, Proxy, Stack, aws, proxy, root, stack};
+use crate::support::proxy::{self, Call};
+use crate::support::{Emulator, Proxy, Stack, aws, root, stack};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -51,6 +52,16 @@ fn actions(service: &str, operation: &str, method: &str) -> Vec<String> {
         (_, other) => other,
     };
     vec![format!("{service}:{name}")]
+}
+
+/// All that a call needs. Source: API Gateway developer guide, "Create and attach an API Gateway resource policy to an API": whoever sets
+/// one needs `apigateway:UpdateRestApiPolicy` beside the right to the call.
+fn needed(call: &Call) -> Vec<String> {
+    let mut actions = actions(&call.service, &call.operation, &call.method);
+    let body = String::from_utf8_lossy(&call.body);
+    let sets = call.service == "apigateway" && ["x-amazon-apigateway-policy", "\"/policy\""].iter().any(|word| body.contains(word));
+    actions.extend(sets.then(|| "apigateway:UpdateRestApiPolicy".to_owned()));
+    actions
 }
 
 /// Both kinds of destinations, everything that a stack file can ask of them, existing ones, and what a teardown with data needs.
@@ -125,6 +136,15 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
             .replace("routes:", "function: { memory: 256, log_retention: 7 }\nroutes:"),
     );
     run("deploy", "--function-zip other.zip");
+    // a resource policy that was set by hand is in the document that is written next
+    let open = serde_json::json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*"}]});
+    let set = serde_json::json!({"op": "replace", "path": "/policy", "value": open.to_string()});
+    aws::call("apigateway", "update_rest_api", serde_json::json!({"restApiId": deployed.api_id(), "patchOperations": [set]}));
+    // and a bucket's encryption
+    let kms = serde_json::json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]});
+    let bucket = format!("{}-prod", stack.name);
+    aws::call("s3", "put_bucket_encryption", serde_json::json!({"Bucket": bucket, "ServerSideEncryptionConfiguration": kms}));
     // a route, a destination and a stage go
     gone.set(true);
     stack.rewrite("stack: NAME\nroutes:\n  /input:\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
@@ -171,8 +191,7 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     let calls: Vec<_> = proxy.calls().into_iter().filter(|call| call.status != Some(403)).collect();
     // what only a deploy ten minutes after another does: `together.rs` has it in less
     let later = "logs:DeleteLogStream".to_owned();
-    let used: BTreeSet<String> =
-        calls.iter().flat_map(|call| actions(&call.service, &call.operation, &call.method)).chain([later]).collect();
+    let used: BTreeSet<String> = calls.iter().flat_map(needed).chain([later]).collect();
     let given: BTreeSet<String> = policy["Statement"].as_array().unwrap().iter().flat_map(|statement| many(&statement["Action"])).collect();
     let too_many: Vec<&String> = given.difference(&used).collect();
     // sts:GetCallerIdentity needs no permission; a policy may have it all the same

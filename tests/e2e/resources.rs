@@ -489,17 +489,20 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
     let anyone = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}).to_string();
     let trust = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    let kms = json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]});
     // No tag of the API or of its stages among them: the emulator keeps those whatever is untagged.
     let changes = [
         ("s3", "delete_public_access_block", json!({ "Bucket": name })),
         ("s3", "delete_bucket_policy", json!({ "Bucket": name })),
         ("s3", "delete_bucket_ownership_controls", json!({ "Bucket": name })),
         ("s3", "delete_bucket_lifecycle", json!({ "Bucket": name })),
+        ("s3", "put_bucket_encryption", json!({"Bucket": name, "ServerSideEncryptionConfiguration": kms})),
         ("s3", "put_bucket_tagging", json!({"Bucket": name, "Tagging": {"TagSet": [{"Key": "routeto:stack", "Value": stack.name}]}})),
         ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"MessageRetentionPeriod": "60"}})),
         ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"VisibilityTimeout": "1"}})),
         ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"RedrivePolicy": ""}})),
         ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"SqsManagedSseEnabled": "false"}})),
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {"KmsMasterKeyId": "alias/aws/sqs"}})),
         ("sqs", "untag_queue", json!({"QueueUrl": queue, "TagKeys": ["team"]})),
         ("lambda", "update_function_configuration", json!({"FunctionName": name, "MemorySize": 512})),
         ("lambda", "update_function_configuration", json!({"FunctionName": name, "Timeout": 3})),
@@ -522,6 +525,8 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
         ("apigateway", "delete_method", json!({"restApiId": api, "resourceId": resource("/queue"), "httpMethod": "POST"})),
         ("apigateway", "create_resource", json!({"restApiId": api, "parentId": resource("/"), "pathPart": "theirs"})),
         ("apigateway", "delete_gateway_response", json!({"restApiId": api, "responseType": "THROTTLED"})),
+        // a failure would be answered as if the webhook were stored
+        ("apigateway", "put_gateway_response", json!({"restApiId": api, "responseType": "DEFAULT_5XX", "statusCode": "200"})),
         (
             "apigateway",
             "update_rest_api",
@@ -542,8 +547,11 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
     let mut first = before.clone();
     // for how long a message is a worker's own is the workers' business
     assert_eq!(after.queue(&name)["attributes"]["VisibilityTimeout"], "1");
+    // no key: SQS's own encryption
+    assert_eq!(after.queue(&name)["attributes"]["KmsMasterKeyId"], "");
     for world in [&mut after, &mut first] {
         world.0["queues"][&name]["attributes"]["VisibilityTimeout"] = Value::Null;
+        world.0["queues"][&name]["attributes"]["KmsMasterKeyId"] = Value::Null;
         // the stage went on to a deployment of its own
         world.0["apis"][0]["deployments"] = Value::Null;
         let stage = &mut world.0["apis"][0]["stages"]["prod"];
