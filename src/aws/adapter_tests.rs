@@ -389,3 +389,34 @@ async fn credentials_that_a_region_doesnt_know_may_be_right_elsewhere() {
     let hint = failure.now.unwrap_or_default();
     assert!(hint.contains("AWS_ACCESS_KEY_ID") && hint.contains("the region isn't enabled for the account"), "{hint}");
 }
+
+#[tokio::test]
+async fn a_gateway_response_that_outlives_the_overwrite_is_deleted() {
+    use super::apigateway;
+    use crate::{
+        observed::Carried,
+        resource::{Api, GatewayResponse},
+    };
+    let response = || GatewayResponse { status: "503".into(), parameters: BTreeMap::new(), templates: BTreeMap::new() };
+    let api = Api {
+        name: "hooks".into(),
+        tags: tags(),
+        description: String::new(),
+        binary_media_types: Default::default(),
+        methods: BTreeMap::new(),
+        gateway_responses: [("THROTTLED".to_owned(), response())].into(),
+    };
+    let shown = json!({"item": [
+        {"responseType": "THROTTLED", "statusCode": "503", "defaultResponse": false},
+        {"responseType": "DEFAULT_5XX", "statusCode": "200", "defaultResponse": false},
+        {"responseType": "UNAUTHORIZED", "statusCode": "401", "defaultResponse": true},
+    ]});
+    let server = Server::new(move |asked, _| match asked.name().as_str() {
+        name if name.starts_with("GET /restapis/abc/gatewayresponses") => fine(&shown),
+        _ => fine("{}"),
+    })
+    .await;
+    apigateway::write(&server.aws, &api, "abc", &Carried::default(), &|_| ()).await.expect("it is written");
+    let changes: Vec<String> = server.names().into_iter().filter(|name| !name.starts_with("GET ")).collect();
+    assert_eq!(changes, ["PUT /restapis/abc?mode=overwrite&failonwarnings=true", "DELETE /restapis/abc/gatewayresponses/DEFAULT_5XX"]);
+}

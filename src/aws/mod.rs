@@ -250,6 +250,8 @@ impl Aws {
     pub async fn local(endpoint_url: &str, region: &str) -> Result<Aws> {
         let credentials = aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
         let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
+        // The SDK's own client would go through HTTP_PROXY, which can't reach this machine.
+        let loader = loader.http_client(aws_smithy_http_client::Builder::new().build_http());
         Aws::load(loader.region(Region::new(region.to_owned())).endpoint_url(endpoint_url)).await
     }
 

@@ -6,6 +6,7 @@ use crate::support::{
     world::{World, differences},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -561,6 +562,28 @@ fn whatever_is_changed_by_hand_shows_in_the_world_and_is_put_right_or_named_here
     assert_eq!(differences(&after, &first), [] as [String; 0]);
     deployed.store("prod", "/input", JSON, b"{}");
     stack.teardown();
+}
+
+/// Failures of the gateway would be answered as if the webhook were stored.
+#[test]
+fn a_gateway_response_that_was_set_by_hand_goes() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let deployed = stack.deploy();
+    let by_hand = |kind: &str| {
+        let response = json!({"restApiId": deployed.api_id(), "responseType": kind, "statusCode": "200"});
+        aws::call("apigateway", "put_gateway_response", response);
+    };
+    let kinds = || stack.world().api()["gateway_responses"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    by_hand("DEFAULT_5XX");
+    assert_eq!(kinds().len(), 3);
+    // Another back end's overwrite leaves it, and so it is there again when the deploy looks.
+    let (running, gate) = proxy.held_after("apigateway:PutRestApi", stack.routeto("deploy", ""));
+    by_hand("DEFAULT_5XX");
+    gate.open();
+    assert_eq!(running.wait().status, 0);
+    assert_eq!(kinds(), BTreeSet::from(["QUOTA_EXCEEDED", "THROTTLED"].map(String::from)));
+    stack.routeto("plan", "--exit-code").status(0).check();
 }
 
 #[test]
