@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -57,34 +57,13 @@ struct Boto {
 /// The clients that nobody uses just now. Each is a Python that ends when its input does, that is with this process.
 static IDLE: Mutex<Vec<Boto>> = Mutex::new(Vec::new());
 
-/// The region of the real account that this process works on; the emulator is asked where it isn't set.
-static LIVE: OnceLock<String> = OnceLock::new();
-
-/// From now on every call goes to the real account that the environment's credentials are for.
-pub fn go_live(region: &str) {
-    super::emulator::install().unwrap_or_else(|problem| panic!("{problem}"));
-    LIVE.get_or_init(|| region.to_owned());
-}
-
-fn boto(python: std::path::PathBuf, endpoint: &str, region: &str) -> Command {
-    let mut command = Command::new(python);
-    command.arg(root().join("tests/support/boto.py")).args([endpoint, region]);
-    command
-}
-
 fn ask(request: &Value) -> Result<Value, Refused> {
     let idle = IDLE.lock().unwrap().pop();
     let mut boto = idle.unwrap_or_else(|| {
-        let live = LIVE.get();
-        let mut command = match live {
-            Some(region) => boto(super::emulator::python(), "-", region),
-            None => {
-                let emulator = Emulator::shared();
-                let mut command = boto(emulator.python(), &emulator.endpoint(), REGION);
-                command.env_clear().env("AWS_CONFIG_FILE", "/nonexistent").env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
-                command
-            }
-        };
+        let emulator = Emulator::shared();
+        let mut command = Command::new(emulator.python());
+        command.arg(root().join("tests/support/boto.py")).args([&emulator.endpoint(), REGION]);
+        command.env_clear().env("AWS_CONFIG_FILE", "/nonexistent").env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Boto { _child: child, stdin, stdout }

@@ -20,10 +20,8 @@ CLIENTS = {}
 def client(service, region=None):
     key = service, region or REGION
     if key not in CLIENTS:
-        # `-` is AWS itself, with whatever credentials the environment has
-        emulator = {} if ENDPOINT == "-" else {"endpoint_url": ENDPOINT, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        attempts = 5 if ENDPOINT == "-" else 3
-        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": attempts}, read_timeout=60)
+        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}, read_timeout=60)
+        emulator = {"endpoint_url": ENDPOINT, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
         CLIENTS[key] = boto3.client(service, region_name=key[1], config=config, **emulator)
     return CLIENTS[key]
 

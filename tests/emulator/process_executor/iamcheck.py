@@ -1,4 +1,4 @@
-"""IAM for whoever has a policy: a Lambda's role, and a user with inline policies, may do what those policies allow and nothing else (AWS: 403).
+"""IAM for whoever has a policy: a Lambda's role, and a user with policies, may do what those policies allow and nothing else (AWS: 403).
 
 The emulator itself lets everybody do everything. Its root key `test` still may; so may a user who has no policy at all, which no test makes.
 Known: Allow and Deny, Action and Resource with wildcards, the operators StringEquals, StringLike and ArnLike with IfExists. What isn't known doesn't match.
@@ -111,6 +111,12 @@ def allowed(policies, action, resource, keys):
     return verdict
 
 
+def _policies(owner):
+    """The inline policies of a user or a role, and the managed ones attached to it."""
+    managed = [version.document for policy in owner.managed_policies.values() for version in policy.versions if version.is_default]
+    return [json.loads(unquote(p)) if isinstance(p, str) else p for p in [*owner.policies.values(), *managed]]
+
+
 def principal(access_key, account):
     """ARN and policies of who has this key; None for the emulator's own root."""
     from moto.iam.models import iam_backends
@@ -123,11 +129,11 @@ def principal(access_key, account):
         if session := next((session for session in reversed(backend.assumed_roles) if session.access_key_id == access_key), None):
             iam = iam_backends[account]["aws"]
             role = next((r for r in iam.roles.values() if r.arn == session.role_arn), None)
-            return session.arn, [json.loads(p) if isinstance(p, str) else p for p in (role.policies.values() if role else [])]
+            return session.arn, _policies(role) if role else []
     iam = iam_backends[account]["aws"]
     for user in iam.users.values():
         if any(k.access_key_id == access_key for k in user.access_keys):
-            return user.arn, [json.loads(unquote(p)) if isinstance(p, str) else p for p in user.policies.values()]
+            return user.arn, _policies(user)
     return None
 
 
