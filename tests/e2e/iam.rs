@@ -1,6 +1,6 @@
 //! The policy that README gives the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
 
-use crate::support::proxy::{self, Call};
+use crate::support::proxy::Call;
 use crate::support::{Emulator, Proxy, Stack, aws, root, stack};
 use serde_json::Value;
 use std::cell::Cell;
@@ -108,8 +108,8 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
         let routeto = stack.routeto(verb, options).env("AWS_ACCESS_KEY_ID", &key);
         let output = routeto.clone().output();
         // What left the file may be the stack's to remove or the user's own: to be refused an answer is one.
-        let own = |call: &proxy::Call| gone.get() && (call.resource().contains(&there) || call.resource().contains(&archive));
-        let refused = |call: &&proxy::Call| call.status == Some(403) && !own(call);
+        let own = |call: &Call| gone.get() && (call.resource().contains(&there) || call.resource().contains(&archive));
+        let refused = |call: &&Call| call.status == Some(403) && !own(call);
         let refused: Vec<String> = proxy.calls().iter().filter(refused).map(|call| format!("{call:?}")).collect();
         assert!(output.status == 0 && refused.is_empty(), "routeto {verb}: {}\nrefused: {refused:#?}", output.stderr);
         output
