@@ -63,13 +63,20 @@ const SILENT_UNSIGNED: Duration = Duration::from_secs(15);
 /// A holder whose last sign is this old signs before it changes anything: the machine may have slept.
 const DOUBTFUL: Duration = Duration::from_secs(15);
 
+/// How soon a sign that failed is tried again by who waits for it.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long a holder whose lock is taken by force may still change something: it trusts its last
+/// sign for [`DOUBTFUL`], and a call that it sent by then has its answer within this time.
+const UNAWARE: Duration = Duration::from_secs(DOUBTFUL.as_secs() + SIGN_ANSWER.as_secs());
+
 /// How long another deploy that is alive is waited for; longer than [`LEASE`], so that one that is dead is never in the way.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// For how long what was seen of the lock is good for taking it at once: by then no stream of it can have gone.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Nothing comes unseen in so short a time but what keeps the lock, and `set-token`, whose variable no plan has; a build may take longer.
+/// Nothing comes unseen in so short a time but what keeps the lock; a build may take longer.
 const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// Streams of earlier locks stay for this long (milliseconds).
@@ -105,6 +112,11 @@ impl Seen {
     /// Nobody has it, and somebody had.
     pub fn is_free(&self) -> bool {
         matches!(self.state, State::Free(_))
+    }
+
+    /// A command has it, or is about to.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, State::New | State::Held(_))
     }
 
     /// There wasn't even a group for it, and that was just now.
@@ -399,7 +411,7 @@ impl Ties {
 pub struct Wanted<'a> {
     /// The group that it is in.
     pub group: &'a LogGroup,
-    /// The command: `deploy`, `teardown`, `rollback`. Others are told so.
+    /// The command: `deploy`, `teardown`, `rollback`, `set-token`. Others are told so.
     pub what: &'static str,
     /// Take it from whoever has it.
     pub by_force: bool,
@@ -414,6 +426,22 @@ pub struct Taken {
     pub undisturbed: bool,
     /// From whom it was taken, as far as is known.
     pub from: Option<String>,
+    /// It was taken by force: the holder may not know yet, and still change something. Nothing is to be
+    /// looked at or changed before [`Unaware::over`].
+    pub unaware: Option<Unaware>,
+}
+
+/// How long a holder may not know that its lock was taken.
+pub struct Unaware(Duration);
+
+impl Unaware {
+    pub fn seconds(&self) -> u64 {
+        self.0.as_secs()
+    }
+
+    pub async fn over(self) {
+        pause(by_clock(self.0)).await;
+    }
 }
 
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
@@ -438,19 +466,22 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
     if let Some(seen) = seen
         && let Some(lock) = take_at_once(aws, wanted, seen, ties).await.map_err(about)?
     {
-        return Ok(Taken { lock, undisturbed: true, from: None });
+        return Ok(Taken { lock, undisturbed: true, from: None, unaware: None });
     }
     let (start, began) = (Instant::now(), (wanted.clock)());
     let impatient = || start.elapsed() > by_clock(PATIENCE);
     let mut known: Option<(Holder, Instant)> = None;
     loop {
-        let seen = look(aws, &group.name).await.map_err(about)?;
-        let mut from = None;
+        let mut seen = look(aws, &group.name).await.map_err(about)?;
+        let (mut from, mut unaware) = (None, None);
         if let State::New | State::Held(_) = seen.state {
             let holder = holder(aws, &group.name, &seen, began);
             if wanted.by_force {
                 // Whoever it is: not even that need be readable.
                 let holder = timeout(SIGN_ANSWER, holder).await.ok().and_then(Result::ok);
+                // A process that is gone changes nothing any more.
+                let dead = holder.as_ref().is_some_and(Holder::died_here);
+                unaware = (!dead).then_some(Unaware(UNAWARE));
                 from = holder.filter(|_| seen.state != State::New).map(|holder| holder.describe((wanted.clock)()));
             } else {
                 // Who can't read its signs can't know whether it is alive.
@@ -481,6 +512,12 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
                     let why = if dead { "its process is gone" } else { "it gives no sign of life" };
                     from = Some(format!("{} ({why})", holder.describe((wanted.clock)())));
                 }
+                // CloudWatch Logs may not list a stream that was just made, but it makes none twice.
+                if let State::Held(last) = seen.state
+                    && give_back(aws, &group.name, last).await.map_err(about)? == GivenBack::Before
+                {
+                    (seen.state, from) = (State::Free(last), None);
+                }
             }
         }
         let last = match seen.state {
@@ -497,7 +534,7 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
             }
         };
         if let Some(lock) = taken {
-            return Ok(Taken { lock, undisturbed: false, from });
+            return Ok(Taken { lock, undisturbed: false, from, unaware });
         }
         // Somebody was quicker: look again.
         if impatient() {
@@ -604,6 +641,25 @@ async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError>
     }
 }
 
+/// Who gave a lock back.
+#[derive(PartialEq, Eq)]
+enum GivenBack {
+    /// Its holder, before we tried to.
+    Before,
+    /// We did, for a holder that is gone.
+    Now,
+}
+
+/// Gives a lock back that seems to be left behind. Where its group is gone, the next look tells.
+async fn give_back(aws: &Aws, group: &str, number: u64) -> Result<GivenBack, CallError> {
+    match create(aws, group, &format!("{FREE}{number}")).await {
+        Ok(true) => Ok(GivenBack::Now),
+        Ok(false) => Ok(GivenBack::Before),
+        Err(error) if error.not_found() => Ok(GivenBack::Now),
+        Err(error) => Err(error),
+    }
+}
+
 async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
     match called("logs:DeleteLogStream", aws.signing.delete_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
         Ok(_) => Ok(()),
@@ -647,7 +703,8 @@ impl Lock {
             .to_string();
         let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else { return Signed::Yes };
         let request = self.aws.signing.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
-        let unmade = !self.made && !self.held().signed;
+        // A stream that was just made, or is about to be by who made the group, may not be found yet.
+        let new = !self.held().signed;
         // From before the calls: by then the sign is no older.
         let known = Moment::now();
         let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
@@ -666,8 +723,7 @@ impl Lock {
                 held.created = held.created.or(created);
                 Signed::Yes
             }
-            // Who made the group makes the stream as well, and that may have failed.
-            Ok((Err(error), _)) if error.not_found() && unmade => Signed::Failed("its stream isn't there yet".into()),
+            Ok((Err(error), _)) if error.not_found() && new => Signed::Failed("its stream isn't there yet".into()),
             Ok((Err(error), _)) if error.not_found() => Signed::Gone,
             Ok((Err(error), _) | (_, Err(error))) => Signed::Failed(error.about("lock").what),
             Err(_) => Signed::Failed(format!("CloudWatch Logs gave no answer within {} s", SIGN_ANSWER.as_secs())),
@@ -692,13 +748,33 @@ impl Lock {
         self.held().group = group;
     }
 
-    /// Before a change: it is surely ours, or is signed first; false where it is lost, and that is told.
+    /// Before a change: it is surely ours, or is signed first, as often as that takes; false where it is
+    /// lost, and that is told. `now` is milliseconds since the epoch.
     pub async fn is_ours(&self, who: &str, now: i64) -> bool {
-        let (age, lost) = {
-            let held = self.held();
-            (held.known.age(), held.lost.is_some())
-        };
-        !lost && (age < by_clock(DOUBTFUL) || !self.loses(self.sign(who, now).await))
+        let begun = Instant::now();
+        loop {
+            let (age, lost, group) = {
+                let held = self.held();
+                (held.known.age(), held.lost.is_some(), held.group)
+            };
+            if lost {
+                return false;
+            }
+            if age < by_clock(DOUBTFUL) || group != Group::Stays {
+                return true;
+            }
+            let passed = i64::try_from(begun.elapsed().as_millis()).unwrap_or(0);
+            match self.sign(who, now + passed).await {
+                Signed::Yes => return true,
+                // It proves nothing: who takes the lock by force counts on that no change follows.
+                signed => {
+                    if self.loses(signed) {
+                        return false;
+                    }
+                }
+            }
+            pause(by_clock(AGAIN)).await;
+        }
     }
 
     /// Whether the lock is lost, by what became of a sign.

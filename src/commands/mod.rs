@@ -244,13 +244,20 @@ impl Context {
             }
         };
         let wanted = lock::Wanted { group: &group, what, by_force, clock: now };
-        let Taken { lock, undisturbed, from } = lock::take(aws, &wanted, seen, &self.ties, &tell).await?;
+        let Taken { lock, undisturbed, from, unaware } = lock::take(aws, &wanted, seen, &self.ties, &tell).await?;
         self.progress.step_done();
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
         self.begin();
         if let Some(holder) = from {
             self.report.note(&format!("took the lock from another {holder}"));
+        }
+        if let Some(unaware) = unaware {
+            // Ours is signed meanwhile.
+            self.progress
+                .step(&format!("waiting {} s: for so long the other command may not know yet that it lost the lock", unaware.seconds()));
+            unaware.over().await;
+            self.progress.step_done();
         }
         Ok(undisturbed)
     }

@@ -211,10 +211,18 @@ fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     proxy.fault(Which::Operation("apigateway:PutRestApi", 1), What::Hold(gate.clone()));
     let running = slow.routeto("deploy", "").spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
-    let other = Stack::new(&ONE.replace("one/", "two/").replace("NAME", &slow.name));
-    let took = other.routeto("deploy", "--break-lock").check();
+    let others = Proxy::start(Emulator::shared());
+    let other = Stack::through(&others, &ONE.replace("one/", "two/").replace("NAME", &slow.name));
+    let took = other.routeto("deploy", "--break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     let from = "took the lock from another deploy by arn:aws:";
     assert!(took.stderr.contains(from) && took.stderr.contains("last sign of life "), "{}", took.stderr);
+    // for as long as the slow one may trust its last sign, and gets an answer, nothing is looked at
+    assert!(took.stderr.contains("waiting 20 s: for so long the other command may not know yet"), "{}", took.stderr);
+    let calls = others.calls();
+    let taken = calls.iter().find(|call| call.name() == "logs:CreateLogStream").unwrap_or_else(|| panic!("{calls:?}"));
+    let next = calls.iter().find(|call| call.at > taken.end.unwrap() && call.service != "logs").unwrap_or_else(|| panic!("{calls:?}"));
+    let waited = next.at - taken.end.unwrap();
+    assert!(waited * 5 >= Duration::from_secs(20), "{next:?} came after {waited:?}");
     // it signs the lock every five seconds, and finds it gone
     let output = running.wait();
     gate.open();
@@ -251,7 +259,7 @@ fn a_deploy_that_can_not_sign_its_lock_stops_before_another_may_take_it() {
     }
     gate.open();
     proxy.heal();
-    stack.routeto("deploy", "--break-lock").check();
+    stack.routeto("deploy", "--break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     assert_eq!(stack.world().0["apis"].as_array().unwrap().len(), 1);
     stack.teardown();
 }
@@ -281,6 +289,80 @@ fn nothing_is_changed_once_a_sign_got_no_answer_and_another_took_the_lock() {
     other.routeto("plan", "--exit-code").status(0).check();
     proxy.heal();
     slow.teardown();
+}
+
+/// Its last sign is older than it may trust, and not yet so old that it gives up.
+#[test]
+fn nothing_is_changed_while_signs_fail_until_one_comes_through() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:PutRestApi", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", "3").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    until_answered(&proxy, "logs:PutLogEvents", 200, Duration::from_secs(5));
+    let no = What::Answer { status: 400, code: "InvalidParameterException", message: "no" };
+    proxy.fault(Which::Every("logs:PutLogEvents"), no);
+    // five seconds of fifteen until it signs before a change
+    thread::sleep(Duration::from_millis(6500));
+    let before = proxy.mutations().len();
+    gate.open();
+    until_answered(&proxy, "apigateway:PutRestApi", 200, Duration::from_secs(30));
+    thread::sleep(Duration::from_secs(3));
+    let meanwhile = proxy.mutations().split_off(before);
+    assert!(meanwhile.iter().all(|name| name.starts_with("logs:")), "{meanwhile:?}");
+    proxy.heal();
+    let output = running.wait();
+    // on a very busy machine it may have given up by then
+    assert!(output.status == 0 || output.stderr.contains("error: lock: it couldn't be signed for "), "{output:?}");
+    stack.deploy();
+    stack.teardown();
+}
+
+/// CloudWatch Logs may not find or list for a moment what was just made.
+#[test]
+fn a_stream_that_is_not_found_right_after_it_was_made_is_no_lost_lock() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    stack.deploy();
+    stack.rewrite(&ONE.replace("one/", "two/"));
+    let (proxy_gate, gate) = (Gate::new(), Gate::new());
+    let none = What::Answer { status: 400, code: "ResourceNotFoundException", message: "The specified log stream does not exist." };
+    proxy.fault(Which::Operation("logs:PutLogEvents", 1), none);
+    proxy.fault(Which::Operation("logs:PutLogEvents", 2), What::Hold(proxy_gate.clone()));
+    proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::Hold(gate.clone()));
+    let running = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    // it is signed again
+    assert!(proxy_gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    proxy_gate.open();
+    until_answered(&proxy, "logs:PutLogEvents", 200, Duration::from_secs(60));
+    gate.open();
+    let output = running.wait();
+    assert_eq!(output.status, 0, "{output:?}");
+    stack.teardown();
+}
+
+/// Its holder ended, so its process is gone: as if it had left the lock behind.
+#[test]
+fn a_lock_whose_end_is_not_listed_yet_is_not_taken_for_left_behind() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, ONE);
+    stack.deploy();
+    let group = stack.fill("/routeto/NAME");
+    let mut listed = aws::call("logs", "describe_log_streams", json!({ "logGroupName": group }));
+    listed.as_object_mut().unwrap().remove("ResponseMetadata");
+    let streams = listed["logStreams"].as_array_mut().unwrap();
+    let before = streams.len();
+    streams.retain(|stream| stream["logStreamName"] != "free-1");
+    assert_eq!(streams.len(), before - 1);
+    let stale = What::Body { status: 200, kind: "application/x-amz-json-1.1", text: listed.to_string() };
+    proxy.fault(Which::First("logs:DescribeLogStreams", 2), stale);
+    stack.rewrite(&ONE.replace("one/", "two/"));
+    let output = stack.routeto("deploy", "").check();
+    assert!(!output.stderr.contains("took the lock from"), "{}", output.stderr);
+    proxy.heal();
+    stack.teardown();
 }
 
 #[test]
@@ -427,7 +509,7 @@ fn who_is_interrupted_while_another_has_the_lock_changed_nothing() {
     assert_eq!(output.status, 130, "{output:?}");
     assert!(output.stderr.contains("stopped before anything was changed"), "{output:?}");
     assert_eq!(proxy.mutations(), [] as [String; 0]);
-    stack.routeto("teardown", "--yes --break-lock").check();
+    stack.routeto("teardown", "--yes --break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
 }
 
 #[test]
@@ -440,7 +522,7 @@ fn a_teardown_whose_lock_was_taken_leaves_what_the_other_made() {
     let running = slow.routeto("teardown", "--yes").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     let other = Stack::new(&ONE.replace("NAME", &slow.name));
-    other.routeto("deploy", "--break-lock").check();
+    other.routeto("deploy", "--break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     let output = running.wait();
     gate.open();
     assert_eq!(output.status, 1, "{output:?}");
