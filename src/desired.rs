@@ -234,9 +234,32 @@ fn method(route: &spec::Route, binary: &BTreeSet<String>, uri: &str) -> Method {
     }
 }
 
+/// A mapping template of routeto's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// For JSON, as text.
+    Json,
+    /// For every byte.
+    Binary,
+}
+
+/// Which of the built-in templates a method's is, behind the generated line; `None` for a user's own, or
+/// another version's.
+pub fn built_in(template: &str) -> Option<BuiltIn> {
+    let (line, body) = template.split_once('\n')?;
+    match body {
+        _ if !line.starts_with(PRELUDE) => None,
+        JSON_TEMPLATE => Some(BuiltIn::Json),
+        BINARY_TEMPLATE => Some(BuiltIn::Binary),
+        _ => None,
+    }
+}
+
+const PRELUDE: &str = "#set($destination = ";
+
 /// The generated line before every template: one file serves many routes. `#set` eats its line break.
 pub fn prelude(route: &spec::Route) -> String {
-    format!("#set($destination = $stageVariables.{})\n", route.variable)
+    format!("{PRELUDE}$stageVariables.{})\n", route.variable)
 }
 
 /// Inbound Parse drops mail on 4xx, so throttling is told as 503.

@@ -114,6 +114,15 @@ pub struct Carried {
     pub disable_execute_api_endpoint: bool,
 }
 
+/// A route as a stage's deployment has it. The API and the stack file may have another by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedRoute {
+    /// API Gateway asks for `?token=`.
+    pub asks_for_token: bool,
+    /// Mapping templates by media type.
+    pub templates: BTreeMap<String, String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     pub id: String,

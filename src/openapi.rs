@@ -3,10 +3,11 @@
 //! Source of the extensions: API Gateway developer guide, "OpenAPI extensions for API Gateway".
 
 use crate::{
-    observed::Carried,
+    observed::{Carried, ServedRoute},
     resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method},
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The name of the one request validator.
 pub const VALIDATOR: &str = "parameters";
@@ -119,4 +120,53 @@ fn gateway_response(response: &GatewayResponse) -> Value {
         "responseParameters": response.parameters,
         "responseTemplates": response.templates,
     })
+}
+
+/// The routes that take a POST, by path, in what `GetExport` answers as `swagger` with API Gateway's
+/// extensions: the API as a stage's deployment has it.
+pub fn served(export: &Value) -> BTreeMap<String, ServedRoute> {
+    let paths = export["paths"].as_object().into_iter().flatten();
+    paths
+        .filter_map(|(path, verbs)| {
+            let operation = verbs.get("post")?;
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let asks = |parameter: &Value| parameter["in"] == "query" && parameter["name"] == "token" && parameter["required"] == true;
+            let templates = operation["x-amazon-apigateway-integration"]["requestTemplates"].as_object().into_iter().flatten();
+            let route = ServedRoute {
+                asks_for_token: parameters.into_iter().any(asks),
+                templates: templates.filter_map(|(media, text)| Some((media.clone(), text.as_str()?.to_owned()))).collect(),
+            };
+            Some((path.clone(), route))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the form of the developer guide's "Export a REST API from API Gateway".
+    #[test]
+    fn an_export_tells_which_routes_a_stage_serves_and_what_they_ask_for() {
+        let integration = json!({
+            "type": "aws", "httpMethod": "POST", "passthroughBehavior": "never",
+            "requestTemplates": {"application/json": "{}", "text/plain": "x"}, "responses": {},
+        });
+        let export = json!({
+            "swagger": "2.0", "info": {"title": "webhooks"}, "basePath": "/prod", "schemes": ["https"],
+            "paths": {
+                "/input": {"post": {
+                    "parameters": [{"name": "token", "in": "query", "required": true, "type": "string"}],
+                    "responses": {}, "x-amazon-apigateway-integration": integration,
+                }},
+                "/open": {"post": {"responses": {}, "x-amazon-apigateway-integration": integration}},
+                "/by-hand": {"get": {"responses": {}}},
+            },
+        });
+        let templates: BTreeMap<String, String> =
+            [("application/json", "{}"), ("text/plain", "x")].map(|(media, text)| (media.to_owned(), text.to_owned())).into();
+        let route = |asks_for_token| ServedRoute { asks_for_token, templates: templates.clone() };
+        assert_eq!(served(&export), [("/input".to_owned(), route(true)), ("/open".to_owned(), route(false))].into());
+        assert_eq!(served(&json!({"message": "Internal server error"})), BTreeMap::new());
+    }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     desired::is_the_accounts,
-    observed::{Account, ApiState, Carried, Deployment, Double, Secret, StageState},
+    observed::{Account, ApiState, Carried, Deployment, Double, Secret, ServedRoute, StageState},
     openapi,
     plan::StagePatch,
     resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, variable},
@@ -44,6 +44,12 @@ fn busy(error: &CallError) -> Option<String> {
 /// Our API: by name and tag; of two the one that has stages, else the older one.
 pub async fn find(aws: &Aws, stack: &str) -> Result<Option<RestApi>, CallError> {
     find_all(aws, stack).await.map(|(api, _)| api)
+}
+
+/// Our API's id, and what it has by hand.
+pub async fn locate(aws: &Aws, stack: &str) -> Result<Option<(String, Carried)>, CallError> {
+    let found = find(aws, stack).await?;
+    Ok(found.and_then(|api| Some((api.id()?.to_owned(), carried(&api)))))
 }
 
 /// Our API, and the others of its name and tag: a lost reply or a kill may have left some.
@@ -317,6 +323,8 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
 /// A stage's `validToken`, and what decides whether to touch it and how it can be reached.
 pub struct FoundToken {
     pub valid_token: Secret,
+    /// The other variables.
+    pub variables: BTreeMap<String, String>,
     pub tags: Tags,
     pub web_acl: bool,
 }
@@ -325,13 +333,40 @@ pub struct FoundToken {
 pub async fn find_stage(aws: &Aws, id: &str, stage: &str) -> Result<Option<FoundToken>, CallError> {
     aws.pace.turn("GetStage", &*aws.tell).await;
     match called("apigateway:GetStage", aws.apigateway.get_stage().rest_api_id(id).stage_name(stage).send()).await {
-        Ok(found) => Ok(Some(FoundToken {
-            web_acl: found.web_acl_arn().is_some(),
-            valid_token: Secret(found.variables.unwrap_or_default().remove(variable::VALID_TOKEN).unwrap_or_default()),
-            tags: found.tags.unwrap_or_default().into_iter().collect(),
-        })),
+        Ok(found) => {
+            let mut variables: BTreeMap<String, String> = found.variables.clone().unwrap_or_default().into_iter().collect();
+            Ok(Some(FoundToken {
+                web_acl: found.web_acl_arn().is_some(),
+                valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
+                variables,
+                tags: found.tags.unwrap_or_default().into_iter().collect(),
+            }))
+        }
         Err(error) if error.not_found() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The routes that a stage serves, by path: those of its deployment, whatever became of the API since.
+/// Source: GetExport, "Exports a deployed version of a RestApi in a specified format".
+pub async fn served(aws: &Aws, id: &str, stage: &str) -> Result<BTreeMap<String, ServedRoute>, CallError> {
+    const CALL: &str = "apigateway:GetExport";
+    aws.pace.turn("GetExport", &*aws.tell).await;
+    let request = aws
+        .apigateway
+        .get_export()
+        .rest_api_id(id)
+        .stage_name(stage)
+        .export_type("swagger")
+        .parameters("extensions", "apigateway")
+        .accepts("application/json");
+    let export = called(CALL, request.send()).await?.body.unwrap_or_else(|| Blob::new([]));
+    match serde_json::from_slice(export.as_ref()) {
+        Ok(export) => Ok(openapi::served(&export)),
+        Err(error) => {
+            let message = format!("the export is no JSON: {error}");
+            Err(CallError { call: CALL, code: None, status: Some(200), message, retry_after: None })
+        }
     }
 }
 
