@@ -201,6 +201,9 @@ pub struct SetToken {
     /// Print the token even where it might be recorded
     #[arg(long)]
     pub show_token: bool,
+    /// Take the lock of a command that was killed
+    #[arg(long)]
+    pub break_lock: bool,
 }
 
 #[derive(Debug, Args)]

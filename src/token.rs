@@ -7,8 +7,9 @@ use crate::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-/// Entries of `validToken`; the function reads no more. Source: the stage variable's 512 characters.
-const MOST: usize = 4;
+/// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes 83 of a stage variable's 512 characters, and
+/// the newest has no expiry. Source: API Gateway, "Quotas for configuring and running a REST API".
+pub const MOST: usize = 6;
 const HASH: &str = "sha256:";
 
 /// What to do instead of giving a token where others could read it.
@@ -59,14 +60,30 @@ pub fn opens(valid_token: &Secret, token: &str) -> bool {
     })
 }
 
-/// Until when a token before the newest still works, epoch seconds; `None` where none does.
-pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
-    let expiries = valid_token.0.split(',').filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
-    expiries.filter(|expiry| *expiry > now).max()
+/// When the tokens before the newest stop working, epoch seconds, soonest first; those that stopped already are left out.
+pub fn ends(valid_token: &Secret, now: u64) -> Vec<u64> {
+    let entries = valid_token.0.split(',');
+    let expiries = entries.filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
+    let mut ends: Vec<u64> = expiries.filter(|expiry| *expiry > now).collect();
+    ends.sort_unstable();
+    ends
 }
 
-/// `validToken` with a new token; those before it go on until `until` (epoch seconds), or not at all.
-pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>) -> Secret {
+/// Until when a token before the newest still works, epoch seconds; `None` where none does.
+pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
+    ends(valid_token, now).pop()
+}
+
+/// A stage has [`MOST`] tokens that work: one more would end one of them before its time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// `validToken` with a new token; the newest before it works until `until` (epoch seconds), and each older one until the end that it was
+/// given then. Without `until` all of them stop.
+///
+/// # Errors
+/// [`Full`], where there is no room for a token that still works: it was promised to whoever uses it.
+pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>) -> Result<Secret, Full> {
     let new = hash(&token.0);
     let mut entries = vec![new.clone()];
     if let Some(until) = until {
@@ -79,14 +96,14 @@ pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>
                 Some((digest, expiry)) => {
                     let expiry: u64 = expiry.parse().ok()?;
                     // An earlier rotation's end stays where it was.
-                    (expiry > now).then(|| (format!("{HASH}{digest}"), expiry.min(until)))
+                    (expiry > now).then(|| (format!("{HASH}{digest}"), expiry))
                 }
                 None => Some((entry.to_owned(), until)),
             }
         });
-        entries.extend(old.filter(|(digest, _)| *digest != new).take(MOST - 1).map(|(digest, expiry)| format!("{digest}:{expiry}")));
+        entries.extend(old.filter(|(digest, _)| *digest != new).map(|(digest, expiry)| format!("{digest}:{expiry}")));
     }
-    Secret(entries.join(","))
+    if entries.len() > MOST { Err(Full) } else { Ok(Secret(entries.join(","))) }
 }
 
 #[cfg(test)]
@@ -115,49 +132,74 @@ mod tests {
         assert_eq!(check(&"aZ0._~-".repeat(3)), Ok(()));
     }
 
+    fn rotated(valid: &Secret, token: &str, now: u64, until: Option<u64>) -> Secret {
+        rotate(valid, &secret(token), now, until).expect("there is room")
+    }
+
     #[test]
     fn the_old_token_goes_on_until_the_overlap_ends() {
         let old = first(&secret("old"));
-        let rotated = rotate(&old, &secret("new"), 1000, Some(5000));
-        assert_eq!(rotated.0, format!("{},{}:5000", hash("new"), hash("old")));
-        let again = rotate(&rotated, &secret("newer"), 2000, Some(9000));
+        let one = rotated(&old, "new", 1000, Some(5000));
+        assert_eq!(one.0, format!("{},{}:5000", hash("new"), hash("old")));
+        let again = rotated(&one, "newer", 2000, Some(9000));
         assert_eq!(again.0, format!("{},{}:9000,{}:5000", hash("newer"), hash("new"), hash("old")));
-        let later = rotate(&again, &secret("newest"), 6000, Some(9500));
+        let later = rotated(&again, "newest", 6000, Some(9500));
         assert_eq!(later.0, format!("{},{}:9500,{}:9000", hash("newest"), hash("newer"), hash("new")));
-        assert_eq!(rotate(&later, &secret("alone"), 6000, None).0, hash("alone"));
+        assert_eq!(rotated(&later, "alone", 6000, None).0, hash("alone"));
+    }
+
+    #[test]
+    fn a_shorter_overlap_takes_nothing_from_what_an_earlier_one_promised() {
+        let week = rotated(&first(&secret("old")), "new", 1000, Some(600_000));
+        let hour = rotated(&week, "newer", 2000, Some(5600));
+        assert_eq!(hour.0, format!("{},{}:5600,{}:600000", hash("newer"), hash("new"), hash("old")));
+        assert_eq!(ends(&hour, 2000), [5600, 600_000]);
     }
 
     #[test]
     fn the_last_moment_of_an_old_token_is_known_until_it_is_over() {
         let old = first(&secret("old"));
         assert_eq!(old_until(&old, 1000), None);
-        let rotated = rotate(&rotate(&old, &secret("new"), 1000, Some(5000)), &secret("newer"), 2000, Some(4000));
-        assert_eq!([1000, 3999, 4000].map(|now| old_until(&rotated, now)), [Some(4000), Some(4000), None]);
+        let valid = rotated(&rotated(&old, "new", 1000, Some(5000)), "newer", 2000, Some(4000));
+        assert_eq!(
+            [1000, 3999, 4000, 4999, 5000].map(|now| old_until(&valid, now)),
+            [Some(5000), Some(5000), Some(5000), Some(5000), None]
+        );
+        assert_eq!([3999, 4000].map(|now| ends(&valid, now).len()), [2, 1]);
         assert_eq!(old_until(&secret("sha256:x:y,plain:9"), 1), None);
     }
 
     #[test]
     fn a_token_is_known_by_its_hash_and_a_part_of_one_is_not() {
-        let valid = rotate(&first(&secret("old")), &secret("new"), 1000, Some(5000));
+        let valid = rotated(&first(&secret("old")), "new", 1000, Some(5000));
         assert_eq!(["old", "new", "other", ""].map(|token| opens(&valid, token)), [true, true, false, false]);
         assert!(opens(&secret("plain"), "plain") && !opens(&secret("plain"), "plai"));
         assert!(!opens(&secret("sha256:"), "plain") && !opens(&secret(NO_TOKEN), "plain"));
     }
 
+    /// The longest expiry that an overlap can have has eleven digits for the next three thousand years.
     #[test]
-    fn four_entries_at_most_and_within_a_stage_variable() {
+    fn six_tokens_keep_their_promises_and_a_seventh_is_refused_until_one_of_them_is_over() {
+        let last = 99_999_999_990;
         let mut list = first(&secret("0"));
-        for n in 1..10 {
-            list = rotate(&list, &secret(&n.to_string()), 1000, Some(99_999_999_999));
+        for n in 1..6 {
+            list = rotated(&list, &n.to_string(), 1000, Some(last + n));
         }
-        assert_eq!(list.0.split(',').count(), 4);
+        assert_eq!(ends(&list, 1000), (1..6).map(|n| last + n).collect::<Vec<_>>());
+        assert!(["0", "1", "2", "3", "4", "5"].iter().all(|token| opens(&list, token)), "{list:?}");
         assert!(list.0.len() <= 512, "{}", list.0.len());
+        assert_eq!(rotate(&list, &secret("6"), 1000, Some(last)), Err(Full));
+        // one that is there already takes no room
+        assert_eq!(rotated(&list, "0", 1000, Some(last)).0.split(',').count(), 6);
+        assert_eq!(rotated(&list, "6", 1000, None).0, hash("6"));
+        let later = rotated(&list, "6", last + 1, Some(last + 9));
+        assert_eq!(["0", "1", "6"].map(|token| opens(&later, token)), [false, true, true]);
     }
 
     #[test]
     fn a_token_in_clear_becomes_its_hash_and_no_token_is_dropped() {
-        assert_eq!(rotate(&secret("plain"), &secret("new"), 1, Some(5)).0, format!("{},{}:5", hash("new"), hash("plain")));
-        assert_eq!(rotate(&secret(NO_TOKEN), &secret("new"), 1, Some(5)).0, hash("new"));
-        assert_eq!(rotate(&first(&secret("same")), &secret("same"), 1, Some(5)).0, hash("same"));
+        assert_eq!(rotated(&secret("plain"), "new", 1, Some(5)).0, format!("{},{}:5", hash("new"), hash("plain")));
+        assert_eq!(rotated(&secret(NO_TOKEN), "new", 1, Some(5)).0, hash("new"));
+        assert_eq!(rotated(&first(&secret("same")), "same", 1, Some(5)).0, hash("same"));
     }
 }

@@ -572,16 +572,14 @@ fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Depl
 
 /// `POST <url>/input?token=…`, a line per route.
 pub fn route_lines(stack: &Stack, url: &str, token: Option<&Secret>) -> Vec<String> {
-    stack
-        .routes
-        .values()
-        .map(|route| {
-            let query = match (route.token, token) {
-                (TokenRule::None, _) => String::new(),
-                (TokenRule::Query, Some(token)) => format!("?token={}", token.0),
-                (TokenRule::Query, None) => "?token=…".into(),
-            };
-            format!("  {url}{}{query}", route.path)
-        })
-        .collect()
+    stack.routes.values().map(|route| url_line(url, &route.path, route.token, token)).collect()
+}
+
+pub fn url_line(url: &str, path: &str, rule: TokenRule, token: Option<&Secret>) -> String {
+    let query = match (rule, token) {
+        (TokenRule::None, _) => String::new(),
+        (TokenRule::Query, Some(token)) => format!("?token={}", token.0),
+        (TokenRule::Query, None) => "?token=…".into(),
+    };
+    format!("  {url}{path}{query}")
 }

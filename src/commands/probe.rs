@@ -7,9 +7,10 @@ use crate::{
         http::{Answer, Http},
         wait::{Tell, Try, Waited, speed, until},
     },
-    coding, desired,
+    coding,
+    desired::{self, BuiltIn},
     error::Failure,
-    observed::{Carried, Secret},
+    observed::{Carried, Secret, ServedRoute},
     resource::hex,
     spec::{Route, Stack, TokenRule},
     token,
@@ -18,6 +19,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -185,7 +187,7 @@ async fn one(
     closed: Option<Duration>,
     tell: Tell<'_>,
 ) -> Result<bool, Unproven> {
-    let body = probe.sample();
+    let body = sample(probe.text);
     let digest = hex(&Sha256::digest(&body));
     let body = if probe.gzip { coding::gzip(&body) } else { body };
     let path = &probe.route.path;
@@ -246,42 +248,71 @@ fn judge(answer: &Answer, probe: &Probe<'_>, refused: bool, digest: &str) -> Ver
     }
 }
 
-impl Probe<'_> {
-    /// UTF-8, and JSON, where text is expected; every byte value elsewhere.
-    fn sample(&self) -> Vec<u8> {
-        if self.text { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
-    }
+/// UTF-8, and JSON, where text is expected; every byte value elsewhere.
+fn sample(text: bool) -> Vec<u8> {
+    if text { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
 }
 
-/// Waits until a stage takes a new token, at one of its routes; `None` where no route can show it, or the API keeps us out.
-pub async fn live(stack: &Stack, url: &str, token: &Secret, closed: Option<Duration>, tell: Tell<'_>) -> Option<Result<(), Failure>> {
-    let probe = probes(stack).into_iter().find(|probe| !probe.custom && probe.route.token == TokenRule::Query)?;
-    let http = match Http::new() {
-        Ok(http) => http,
-        Err(error) => return Some(Err(Failure::new("probe", format!("{error:#}")))),
-    };
-    let body = probe.sample();
-    let path = &probe.route.path;
-    let full = format!("{url}{path}?token={}", token.0);
-    let begun = Instant::now();
-    let limit = Duration::from_secs(60);
-    let waited = until(limit, tell, || async {
-        let headers = [("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
-        Ok::<_, ()>(match http.post(&full, &headers, &body).await {
-            Ok(answer) if answer.status == 200 => Try::Done(true),
-            Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => Try::Done(false),
-            Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
-            Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
+/// A route that shows whether a token is live: it asks for one, and a probe with a right one stores
+/// nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Showing {
+    path: String,
+    media: String,
+    text: bool,
+}
+
+impl Showing {
+    /// Of the routes that a stage serves. A template of the user's own may not hand on the probe's header.
+    pub fn of_served(routes: &BTreeMap<String, ServedRoute>) -> Option<Showing> {
+        let asking = routes.iter().filter(|(_, route)| route.asks_for_token);
+        let all = asking.flat_map(|(path, route)| route.templates.iter().map(move |(media, template)| (path, media, template)));
+        let mut shown = all.filter_map(|(path, media, template)| {
+            let text = desired::built_in(template)? == BuiltIn::Json;
+            Some(Showing { path: path.clone(), media: media.clone(), text })
+        });
+        shown.next()
+    }
+
+    /// Of the stack file's routes, where it can't be told what the stage serves: one that it has a
+    /// destination for.
+    pub fn of_stack(stack: &Stack, variables: &BTreeMap<String, String>) -> Option<Showing> {
+        let has_destination = |probe: &Probe<'_>| variables.contains_key(&probe.route.variable);
+        probes(stack)
+            .into_iter()
+            .find(|probe| !probe.custom && probe.route.token == TokenRule::Query && has_destination(probe))
+            .map(|probe| Showing { path: probe.route.path.clone(), media: probe.media.to_owned(), text: probe.text })
+    }
+
+    /// Waits until the stage takes a new token; `None` where the API keeps us out.
+    pub async fn live(&self, url: &str, token: &Secret, closed: Option<Duration>, tell: Tell<'_>) -> Option<Result<(), Failure>> {
+        let http = match Http::new() {
+            Ok(http) => http,
+            Err(error) => return Some(Err(Failure::new("probe", format!("{error:#}")))),
+        };
+        let (path, body) = (&self.path, sample(self.text));
+        let full = format!("{url}{path}?token={}", token.0);
+        let begun = Instant::now();
+        let limit = Duration::from_secs(60);
+        let waited = until(limit, tell, || async {
+            let headers = [("content-type", self.media.as_str()), (HEADER, "1"), ("accept", "application/json")];
+            Ok::<_, ()>(match http.post(&full, &headers, &body).await {
+                Ok(answer) if answer.status == 200 => Try::Done(true),
+                Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => Try::Done(false),
+                Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
+                Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
+            })
         })
-    })
-    .await;
-    Some(match waited {
-        Ok(false) => return None,
-        Ok(true) | Err(Waited::Failed(())) => Ok(()),
-        Err(Waited::TooLong { reason, seconds }) => {
-            Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}")).now("try a POST with it in a minute"))
-        }
-    })
+        .await;
+        Some(match waited {
+            Ok(false) => return None,
+            Ok(true) | Err(Waited::Failed(())) => Ok(()),
+            Err(Waited::TooLong { reason, seconds }) => {
+                Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}"))
+                    .now("try a POST with it in a minute"))
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -389,5 +420,28 @@ mod tests {
         heard.note(&wrong());
         heard.note(&Verdict::Unheard("throttled".into()));
         assert!(heard.is_wrong());
+    }
+
+    fn served(routes: &[(&str, bool, &[(&str, String)])]) -> BTreeMap<String, ServedRoute> {
+        let route = |(path, asks_for_token, templates): &(&str, bool, &[(&str, String)])| {
+            let templates = templates.iter().map(|(media, text)| ((*media).to_owned(), text.clone())).collect();
+            ((*path).to_owned(), ServedRoute { asks_for_token: *asks_for_token, templates })
+        };
+        routes.iter().map(route).collect()
+    }
+
+    #[test]
+    fn a_token_is_shown_by_a_route_that_asks_for_one_and_stores_no_probe() {
+        let binary = format!("#set($destination = $stageVariables.destination_b)\n{}", desired::BINARY_TEMPLATE);
+        let own = "#set($destination = $stageVariables.destination_a)\n{}".to_owned();
+        let routes = served(&[
+            ("/a", true, &[("application/json", own.clone())]),
+            ("/b", false, &[("text/plain", binary.clone())]),
+            ("/c", true, &[("application/json", own), ("text/csv", binary)]),
+        ]);
+        let wanted = Showing { path: "/c".into(), media: "text/csv".into(), text: false };
+        assert_eq!(Showing::of_served(&routes), Some(wanted));
+        let none = routes.into_iter().filter(|(path, _)| path != "/c").collect();
+        assert_eq!(Showing::of_served(&none), None);
     }
 }

@@ -1,12 +1,12 @@
 //! `routeto status`: what stands where, and what was changed by hand.
 
-use super::{Context, invoke_url, moment, moment_of, now};
+use super::{Context, invoke_url, moment, moment_of, now, set_token::TOKEN_SET};
 use crate::{
-    aws::{lock, logs, observe},
+    aws::{Aws, apigateway, lock, logs, observe},
     cli,
     desired::{self, Inputs, name},
     error::{Error, Result},
-    observed::{Observed, Secret},
+    observed::{Account, Observed},
     plan::{Options, Plan, plan},
     previous::Previous,
     report::{Style, plan::holds_data},
@@ -15,8 +15,9 @@ use crate::{
     spec::Stack,
     token,
 };
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines of the history that are shown.
 const HISTORY: i32 = 10;
@@ -31,6 +32,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     // Who may not look at it learns all the rest.
     let lock = async { Ok(lock::held(&aws, &group, now()).await.unwrap_or_default()) };
     let ((account, observed), history, lock) = futures_util::try_join!(observe::observe(&aws, &look), history, lock)?;
+    let served = served(&aws, &observed, &stages).await;
     let mut scope = stack.clone();
     scope.stages.retain(|stage| stages.contains(&stage.name));
     // Status builds nothing: the code that is there counts as wanted.
@@ -45,7 +47,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
     if context.report.json {
         let mut all = Map::new();
         for stage in stack.in_order(&stages) {
-            all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage));
+            all.insert(stage.clone(), stage_json(&stack, &observed, &account, stage, &served, aws.seconds()));
         }
         let changes = drift.as_ref().map_or(Value::Null, |drift| crate::report::json::plan(&stack.name, &aws.region, drift));
         let history: Vec<Value> = history
@@ -63,9 +65,34 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
         });
         context.report.result(&object.to_string());
     } else {
-        context.report.result(&text(context, &stack, &args.stack, &stages, &observed, &account, drift.as_ref(), &history, lock.as_deref()));
+        let shown = Shown { stack: &stack, arg: &args.stack, observed: &observed, account: &account, served: &served, now: aws.seconds() };
+        context.report.result(&text(context, &shown, &stages, drift.as_ref(), &history, lock.as_deref()));
     }
     if in_the_way.is_empty() { Ok(()) } else { Err(Error::Failed(in_the_way)) }
+}
+
+/// Paths of the routes that a stage serves.
+type Served = BTreeMap<String, BTreeSet<String>>;
+
+/// What each stage serves. That is its deployment's content: the API's, unless the API was written since,
+/// or the stage went back; then the stage is asked for it. A stage that can't tell is left out.
+async fn served(aws: &Aws, observed: &Observed, stages: &BTreeSet<String>) -> Served {
+    let api = observed.resources.values().find_map(|resource| match resource {
+        Resource::Api(api) => Some(api),
+        _ => None,
+    });
+    let (Some(api), Some(state)) = (api, &observed.api) else { return Served::new() };
+    let digest = &api.digest();
+    let all = join_all(stages.iter().map(|name| async move {
+        let Some(Resource::Stage(stage)) = observed.resources.get(&Id::new(Kind::Stage, name)) else { return None };
+        let paths = if stage.api_digest == *digest {
+            api.methods.iter().filter(|(_, verbs)| verbs.contains_key("POST")).map(|(path, _)| path.clone()).collect()
+        } else {
+            apigateway::served(aws, &state.id, name).await.ok()?.into_keys().collect()
+        };
+        Some((name.clone(), paths))
+    }));
+    all.await.into_iter().flatten().collect()
 }
 
 /// Each function is wanted with the code that its stage calls.
@@ -98,35 +125,38 @@ fn take_code(desired: &mut Resources, observed: &Observed) {
     }
 }
 
-fn stage_json(stack: &Stack, observed: &Observed, account: &crate::observed::Account, stage: &str) -> Value {
+fn stage_json(stack: &Stack, observed: &Observed, account: &Account, stage: &str, served: &Served, now: u64) -> Value {
     let (Some(api), Some(state)) = (&observed.api, observed.stages.get(stage)) else { return json!({"deployed": false}) };
     let url = invoke_url(account, &api.id, stage);
     let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
     json!({
-        "deployed": true, "url": url, "routes": routes, "function_version": state.version, "deployment_id": state.deployment,
+        "deployed": true, "url": url, "routes": routes, "serves": served.get(stage), "function_version": state.version, "deployment_id": state.deployment,
         "before": Previous::read(&state.variables).map(|before| json!({"function_version": before.version, "deployment_id": before.deployment, "wrong": before.wrong})),
-        "has_token": !token::is_shut(&state.valid_token), "old_token_until": old_token_until(&state.valid_token),
+        "has_token": !token::is_shut(&state.valid_token), "old_token_until": token::old_until(&state.valid_token, now).and_then(moment_of),
     })
 }
 
-/// The moment at which the last of the tokens before the newest stops working; none where none works.
-fn old_token_until(valid_token: &Secret) -> Option<String> {
-    moment_of(token::old_until(valid_token, u64::try_from(now() / 1000).unwrap_or(0))?)
+/// What the text is about.
+struct Shown<'a> {
+    stack: &'a Stack,
+    arg: &'a cli::StackArg,
+    observed: &'a Observed,
+    account: &'a Account,
+    served: &'a Served,
+    /// By AWS's clock, which ends tokens.
+    now: u64,
 }
 
-#[allow(clippy::too_many_arguments)]
 fn text(
     context: &Context,
-    stack: &Stack,
-    arg: &cli::StackArg,
+    shown: &Shown<'_>,
     stages: &BTreeSet<String>,
-    observed: &Observed,
-    account: &crate::observed::Account,
     drift: Option<&Plan>,
     history: &[(i64, String)],
     lock: Option<&str>,
 ) -> String {
     let report = &context.report;
+    let Shown { stack, arg, observed, account, served, now } = *shown;
     let mut past = vec![];
     past.extend(lock.map(|holder| format!("the stack's lock is held: {holder}")));
     if !history.is_empty() {
@@ -143,16 +173,6 @@ fn text(
         lines.extend(past);
         return lines.join("\n");
     };
-    // A stage that was not moved yet may serve an earlier one's.
-    let served: Vec<&String> = observed
-        .resources
-        .values()
-        .filter_map(|resource| match resource {
-            Resource::Api(api) => Some(api.methods.keys()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
     let mut lines = vec![format!("stack {} in account {}, {}, API {}", stack.name, account.id, account.region, api.id)];
     for stage in stack.in_order(stages) {
         lines.push(report.paint(Style::Bold, stage));
@@ -165,19 +185,26 @@ fn text(
             Some(Resource::Stage(stage)) => stage.destinations.clone(),
             _ => Default::default(),
         };
+        let serves = served.get(stage);
         for route in stack.routes.values() {
-            let destination = destinations.get(&route.variable).map_or("not deployed", |value| value.split('?').next().unwrap_or(value));
+            let destination = destinations.get(&route.variable).map(|value| value.split('?').next().unwrap_or(value));
+            let destination = match destination {
+                Some(destination) if serves.is_none_or(|paths| paths.contains(&route.path)) => destination,
+                _ => "not deployed",
+            };
             lines.push(format!("  {url}{} → {destination}", route.path));
         }
-        for path in served.iter().filter(|path| !stack.routes.contains_key(path.as_str())) {
+        for path in serves.into_iter().flatten().filter(|path| !stack.routes.contains_key(*path)) {
             lines.push(format!("  {url}{path} (not in the stack file)"));
         }
         let token = if token::is_shut(&state.valid_token) {
             format!("none yet: {} --stage {stage}", arg.command("set-token"))
         } else {
-            match old_token_until(&state.valid_token) {
-                Some(until) => format!("set (an older one works until {until})"),
-                None => "set".to_owned(),
+            let ends: Vec<String> = token::ends(&state.valid_token, now).into_iter().filter_map(moment_of).collect();
+            match ends.as_slice() {
+                [] => "set".to_owned(),
+                [until] => format!("set (an older one works until {until})"),
+                ends => format!("set (older ones work until {})", ends.join(", ")),
             }
         };
         lines.push(format!(
@@ -214,7 +241,8 @@ fn text(
     lines.join("\n")
 }
 
-/// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests.
+/// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests; until when the token before
+/// a new one works.
 fn history_line(time: i64, line: &str) -> Option<String> {
     let value: Value = serde_json::from_str(line).ok()?;
     let who = value["who"].as_str()?.rsplit(':').next()?.to_owned();
@@ -237,6 +265,12 @@ fn history_line(time: i64, line: &str) -> Option<String> {
     more.extend(value["commit"].as_str().map(|commit| format!("commit {}", short(commit))));
     more.extend(value["code"].as_str().map(|code| format!("code {}", short(code))));
     more.extend(value["api"].as_str().map(|api| format!("API {}", short(api.trim_start_matches("sha256:")))));
+    if value["what"] == TOKEN_SET {
+        more.push(match value["old_token_until"].as_str() {
+            Some(until) => format!("old tokens work until {until}"),
+            None => "no older one works".to_owned(),
+        });
+    }
     let more = more.iter().map(|part| format!(", {part}")).collect::<String>();
     let stages = if stages.is_empty() { String::new() } else { format!(" {}", stages.join(", ")) };
     Some(format!("  {} {}{stages} by {who}{more}", moment(time), value["what"].as_str()?))

@@ -112,6 +112,45 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     assert_eq!(stack.world().names(), [] as [String; 0]);
 }
 
+/// The API has the new route by then, and the stage the old one again.
+#[test]
+fn after_a_rollback_a_token_is_proven_by_a_route_that_the_stage_serves_and_status_lists_it() {
+    let proxy = Proxy::start(Emulator::shared());
+    let yaml = "stack: NAME\nroutes:\n  /input:\n    accept: [text/csv]\n    s3: { bucket: \"NAME-${stage}\" }\nstages:\n  prod: {}\n";
+    let stack = Stack::through(&proxy, yaml);
+    let first = stack.deploy();
+    let url = first.url("prod", "/input").replace("/input", "");
+    // another path, another content type
+    stack.rewrite(&yaml.replace("/input", "/events").replace("text/csv", "application/json"));
+    stack.deploy();
+    let status = || stack.routeto("status", "").check().stdout;
+    assert!(status().contains(&format!("{url}/events → s3://")) && !status().contains("/input"), "{}", status());
+    rollback(&stack).check();
+    let (gone, live) = (format!("  {url}/events → not deployed\n"), format!("  {url}/input (not in the stack file)\n"));
+    assert!(status().contains(&gone) && status().contains(&live), "{}", status());
+    assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["serves"], json!(["/input"]));
+
+    let token = "another-Token_0123456789.~";
+    proxy.clear();
+    let set = stack.routeto("set-token", "--stage prod --now --token-stdin").stdin(token).secret(token);
+    let output = hurried(set.clone(), &proxy).check();
+    assert!(output.stdout.contains("stage prod has a new token\n") && output.stdout.contains("/input?token=…\n"), "{output:?}");
+    assert!(output.stdout.contains("  /events is in the stack file, but this stage doesn't serve it"), "{output:?}");
+    assert!(!output.stderr.contains("not waited for"), "{output:?}");
+    let probed: Vec<String> = proxy.calls().into_iter().filter(|call| call.service == "execute-api").map(|call| call.path).collect();
+    assert!(!probed.is_empty() && probed.iter().all(|path| path.contains("/input?")), "{probed:?}");
+    let routes = &hurried(set.clone(), &proxy).json()["routes"];
+    assert_eq!(routes.as_object().map(|routes| routes.keys().collect::<Vec<_>>()), Some(vec![&"/input".to_owned()]));
+
+    // who may not ask what the stage serves sets the token all the same, and no route of the file can show it
+    proxy.deny("apigateway:GetExport");
+    let output = hurried(set, &proxy).check();
+    assert!(output.stderr.contains("not waited for: no route can show it from here"), "{output:?}");
+    assert!(status().contains(&gone), "{}", status());
+    proxy.heal();
+    stack.teardown();
+}
+
 /// Both saw the stage as it was; the second step back would be one forward, to what both wanted to leave.
 #[test]
 fn of_two_rollbacks_at_once_the_second_changes_nothing() {

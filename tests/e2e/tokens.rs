@@ -1,8 +1,8 @@
 //! Tokens: how a stage gets one, how it is changed without losing a POST, and that it is shown nowhere it shouldn't be.
 
 use crate::support::http::Answer;
-use crate::support::proxy::Caller;
-use crate::support::{Deployed, Emulator, Proxy, Routeto, Signal, Stack, What, Which, post, query, stack};
+use crate::support::proxy::{Caller, Gate};
+use crate::support::{Deployed, Emulator, Proxy, Routeto, Signal, Stack, What, Which, aws, post, query, soon, stack};
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -64,6 +64,13 @@ fn the_overlap_is_counted_by_awss_clock_and_not_by_this_machines() {
     let status = stack.routeto("status", "").json();
     assert!(set["old_token_until"].is_string());
     assert_eq!(set["old_token_until"], status["stages"]["prod"]["old_token_until"]);
+    // by AWS's clock it is over, and by this machine's it has 15 minutes
+    proxy.heal();
+    proxy.fault(Which::Every("sts:GetCallerIdentity"), What::Later(3600));
+    let status = stack.routeto("status", "").check().stdout;
+    assert!(status.contains("token set\n"), "{status}");
+    assert!(stack.routeto("status", "").json()["stages"]["prod"]["old_token_until"].is_null());
+    proxy.heal();
     stack.teardown();
 }
 
@@ -245,4 +252,106 @@ fn a_token_that_was_set_is_shown_though_the_command_is_interrupted_before_it_is_
     let output = proxy.interrupted_after("apigateway:UpdateStage", set);
     let token = output.stdout.trim().strip_prefix("token of stage prod: ").unwrap_or_else(|| panic!("{output:?}"));
     assert_eq!(with(&deployed, token).status, 200);
+}
+
+/// A token of a test's own.
+fn numbered(n: usize) -> String {
+    format!("number-{n}-Token_0123456789abc")
+}
+
+fn set_numbered(stack: &Stack, n: usize, options: &str) -> Routeto {
+    stack.routeto("set-token", &format!("--stage prod --token-stdin {options}")).stdin(numbered(n)).secret(numbered(n))
+}
+
+#[test]
+fn six_overlapping_tokens_all_work_and_a_seventh_is_refused_before_anything_is_written() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let deployed = stack.deploy();
+    // the second is shorter than the first, and takes nothing from it
+    for (n, overlap) in ["7d", "1h", "24h", "30m", "2h"].iter().enumerate() {
+        let set = set_numbered(&stack, n + 1, &format!("--overlap {overlap}")).check().stdout;
+        let first = if n == 0 { "the old token goes on working for 7 days" } else { " old tokens go on working, the first of them for " };
+        assert!(set.contains(first), "{set}");
+    }
+    let valid = || stack.world().stage("prod")["variables"]["validToken"].as_str().unwrap().to_owned();
+    let six = valid();
+    assert_eq!(six.split(',').count(), 6, "{six}");
+    let all: Vec<String> = std::iter::once(stack::token("prod")).chain((1..=5).map(numbered)).collect();
+    let statuses = || all.iter().map(|token| with(&deployed, token).status).collect::<Vec<_>>();
+    assert_eq!(statuses(), [200; 6]);
+    let status = stack.routeto("status", "").check().stdout;
+    let until = stack.routeto("status", "").json()["stages"]["prod"]["old_token_until"].as_str().unwrap().to_owned();
+    assert!(status.contains("token set (older ones work until ") && status.contains(&format!(", {until})")), "{status}");
+
+    proxy.clear();
+    let refused = set_numbered(&stack, 6, "").fails(1, &["stage prod: it has 6 tokens that work", "wait until 2", "--now"]);
+    assert!(refused.contains(&until), "{refused}");
+    let shown = stack.routeto("set-token", "--stage prod --show-token").shows_secrets().status(1).check();
+    assert_eq!(shown.stdout, "");
+    assert_eq!((proxy.mutations(), valid()), (vec![], six));
+    // one that is there already needs no room
+    set_numbered(&stack, 3, "").check();
+    assert_eq!(statuses(), [200; 6]);
+    set_numbered(&stack, 6, "--now").check();
+    assert_eq!(statuses(), [401; 6]);
+    assert_eq!(with(&deployed, &numbered(6)).status, 200);
+}
+
+/// Each reads what the one before wrote, and the stage has room for five beside its first.
+#[test]
+fn of_ten_tokens_set_at_once_each_that_is_said_to_be_set_works() {
+    let stack = Stack::new(YAML);
+    let deployed = stack.deploy();
+    let running: Vec<_> = (0..10).map(|n| set_numbered(&stack, n, "").spawn()).collect();
+    let outputs: Vec<_> = running.into_iter().map(|running| running.wait()).collect();
+    let set: Vec<usize> = (0..10).filter(|n| outputs[*n].status == 0).collect();
+    assert_eq!(set.len(), 5, "{outputs:#?}");
+    for (n, output) in outputs.iter().enumerate() {
+        let wanted = if output.status == 0 { 200 } else { 401 };
+        assert_eq!(with(&deployed, &numbered(n)).status, wanted, "{n}: {output:?}");
+        let refused = output.status == 1 && output.stdout.is_empty() && output.stderr.contains("it has 6 tokens that work");
+        assert!(output.status == 0 || refused, "{output:?}");
+    }
+    assert_eq!(with(&deployed, &stack::token("prod")).status, 200);
+    assert_eq!(stack.routeto("status", "").json()["lock"], json!(null));
+}
+
+#[test]
+fn a_token_for_a_stage_that_a_deploy_is_making_waits_for_it_and_takes_nothing_from_it() {
+    let proxy = Proxy::start(Emulator::shared());
+    let stack = Stack::through(&proxy, YAML);
+    let gate = Gate::new();
+    proxy.fault(Which::Operation("apigateway:CreateStage", 1), What::Hold(gate.clone()));
+    let making = stack.routeto("deploy", "--output json").spawn();
+    assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
+    let other = Proxy::start(Emulator::shared());
+    let setting = set_numbered(&stack, 1, "").env("AWS_ENDPOINT_URL", other.url()).spawn();
+    // it looks who has the lock
+    soon("a look at the lock's signs", || other.calls().iter().any(|call| call.name() == "logs:GetLogEvents").then_some(()));
+    gate.open();
+    let deployed = making.wait();
+    assert_eq!(deployed.status, 0, "{deployed:?}");
+    let set = setting.wait();
+    assert_eq!(set.status, 0, "{set:?}");
+    assert!(set.stderr.contains("another deploy of this stack is running by "), "{set:?}");
+    let deployed = Deployed(serde_json::from_str(&deployed.stdout).unwrap());
+    assert_eq!([stack::token("prod"), numbered(1)].map(|token| with(&deployed, &token).status), [200, 200]);
+}
+
+#[test]
+fn a_token_that_was_set_stands_in_the_history_without_any_sign_of_itself() {
+    let stack = Stack::new(YAML);
+    stack.deploy();
+    let until = set_numbered(&stack, 1, "").json()["old_token_until"].as_str().unwrap().to_owned();
+    set_numbered(&stack, 2, "--now").check();
+    let status = stack.routeto("status", "").check().stdout;
+    let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
+    assert!(history[0].contains("Z token set prod by ") && history[0].ends_with(", no older one works"), "{status}");
+    assert!(history[1].contains("Z token set prod by ") && history[1].ends_with(&format!(", old tokens work until {until}")), "{status}");
+    let group = stack.fill("/routeto/NAME");
+    let lines = aws::call("logs", "get_log_events", json!({"logGroupName": group, "logStreamName": "deploys"})).to_string();
+    assert!(lines.contains("token set") && !lines.contains(&numbered(1)) && !lines.contains(&numbered(2)), "{lines}");
+    let hashes = stack.world().stage("prod")["variables"]["validToken"].as_str().unwrap().to_owned();
+    assert!(!lines.contains(hashes.trim_start_matches("sha256:")), "{lines}");
 }
