@@ -61,7 +61,8 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     };
     let done = match first {
         Some(first) if first.plan.is_empty() => {
-            let mut done = Deployed { planned: first, applied: Applied::default(), tokens: BTreeMap::new(), back: BTreeMap::new() };
+            let (tokens, given, back) = Default::default();
+            let mut done = Deployed { planned: first, applied: Applied::default(), tokens, given, back };
             work.prove_what_stands(&begun, &mut done, &args).await?;
             done
         }
@@ -101,6 +102,8 @@ struct Deployed {
     applied: Applied,
     /// Tokens of the stages that were made, in clear.
     tokens: BTreeMap<String, Secret>,
+    /// The variables of the environment that some of those are from.
+    given: BTreeMap<String, String>,
     /// Deployment and version of stages that were rolled back.
     back: BTreeMap<String, (String, String)>,
 }
@@ -145,9 +148,12 @@ impl Work<'_> {
             .filter(|change| change.key.id.kind == Kind::Stage)
             .map(|change| change.key.id.name.clone())
             .collect();
-        let clear = tokens.of(&new, context.report.shows_tokens(args.show_token))?;
-        if context.report.shows_tokens(args.show_token) {
-            context.unshown().clone_from(&clear);
+        let shows = context.report.shows_tokens(args.show_token);
+        let (clear, given) = tokens.of(&new, shows)?;
+        if shows {
+            // Whoever gave one has it.
+            let shown = clear.iter().filter(|(stage, _)| args.show_token || !given.contains_key(*stage));
+            *context.unshown() = shown.map(|(stage, token)| (stage.clone(), token.clone())).collect();
         }
         let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let account = planned.account.clone();
@@ -163,7 +169,7 @@ impl Work<'_> {
         // One of a stage that failed may be set all the same: making it takes two calls.
         let tried = |stage: &String| applied.failed.iter().any(|(key, _)| key.id == Id::new(Kind::Stage, stage));
         context.unshown().retain(|stage, _| tokens.contains_key(stage) || tried(stage));
-        let mut done = Deployed { planned, applied, tokens, back: BTreeMap::new() };
+        let mut done = Deployed { planned, applied, tokens, given, back: BTreeMap::new() };
         // What the former state needs goes only when the new one is known to work.
         let proven = match failures(&done.applied) {
             Ok(()) => self.prove(begun, &mut done, stages, args).await,
@@ -420,20 +426,25 @@ impl Tokens {
         Ok(Tokens { by_stage, any: read("ROUTETO_TOKEN")? })
     }
 
-    /// The tokens of the stages that are made; a stage without one stays shut until set-token.
-    fn of(mut self, new: &BTreeSet<String>, shown: bool) -> Result<BTreeMap<String, Secret>> {
-        let mut tokens = BTreeMap::new();
+    /// The tokens of the stages that are made, and the variables that some are from; a stage without one
+    /// stays shut until set-token.
+    fn of(mut self, new: &BTreeSet<String>, shown: bool) -> Result<(BTreeMap<String, Secret>, BTreeMap<String, String>)> {
+        let (mut tokens, mut given) = (BTreeMap::new(), BTreeMap::new());
         for stage in new {
-            let any = if new.len() == 1 { self.any.take() } else { None };
-            let token = match self.by_stage.remove(stage).or(any) {
-                Some(token) => Some(token),
+            let own = self.by_stage.remove(stage).map(|token| (token, variable(stage)));
+            let any = if new.len() == 1 { self.any.take().map(|token| (token, "ROUTETO_TOKEN".to_owned())) } else { None };
+            let token = match own.or(any) {
+                Some((token, name)) => {
+                    given.insert(stage.clone(), name);
+                    Some(token)
+                }
                 // Where nobody would see it, a random token would only lock everybody out.
                 None if shown => Some(token::random().map_err(|what| Failure::new("token", what))?),
                 None => None,
             };
             tokens.extend(token.map(|token| (stage.clone(), token)));
         }
-        Ok(tokens)
+        Ok((tokens, given))
     }
 }
 
@@ -560,11 +571,15 @@ fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Depl
     }
     for stage in stack.in_order(stages) {
         let url = invoke_url(&done.planned.account, api, stage);
-        let token = done.tokens.get(stage).filter(|_| report.shows_tokens(args.show_token));
+        let given = done.given.get(stage).filter(|_| done.tokens.contains_key(stage));
+        let shown = args.show_token || report.shows_tokens(false) && given.is_none();
+        let token = done.tokens.get(stage).filter(|_| shown);
         lines.push(report.paint(Style::Bold, stage));
         lines.extend(route_lines(stack, &url, token));
-        if token.is_some() {
-            lines.push("  (the token is shown this once; only its hash is kept)".into());
+        match (given, token) {
+            (Some(name), _) => lines.push(format!("  (the token is the one in {name}; only its hash is kept)")),
+            (None, Some(_)) => lines.push("  (the token is shown this once; only its hash is kept)".into()),
+            (None, None) => {}
         }
     }
     report.result(&lines.join("\n"));

@@ -1,6 +1,6 @@
 //! What a person sees: the plan, the status, and what only a terminal shows.
 
-use crate::support::{Emulator, Proxy, Stack, http};
+use crate::support::{Emulator, Proxy, Stack, http, stack};
 use serde_json::{Value, json};
 
 const YAML: &str = r#"
@@ -43,6 +43,18 @@ fn on_a_terminal_deploy_shows_the_new_token_once_and_it_works() {
     assert_eq!(shown.matches(token).count(), shown.lines().filter(|line| line.contains(token)).count());
     let again = plain(&deploy().stdout);
     assert!(!again.contains(token) && again.contains("/input?token=…"), "{again}");
+}
+
+/// Whoever put it into the environment has it.
+#[test]
+fn on_a_terminal_a_token_from_the_environment_is_not_printed_back() {
+    let stack = Stack::new(YAML);
+    let shown = plain(&stack.routeto("deploy", "").terminal(80).check().stdout);
+    assert!(shown.contains("/input?token=…") && shown.contains("(the token is the one in ROUTETO_TOKEN_PROD;"), "{shown}");
+    let stack = Stack::new(YAML);
+    let asked = stack.routeto("deploy", "--show-token").without("ROUTETO_TOKEN_PROD").env("ROUTETO_TOKEN", stack::token("any"));
+    let shown = plain(&asked.terminal(80).check().stdout);
+    assert!(shown.contains(&format!("/input?token={}", stack::token("any"))) && shown.contains("one in ROUTETO_TOKEN;"), "{shown}");
 }
 
 #[test]
