@@ -189,6 +189,9 @@ mod tests {
         assert!(["0", "1", "2", "3", "4", "5"].iter().all(|token| opens(&list, token)), "{list:?}");
         assert!(list.0.len() <= 512, "{}", list.0.len());
         assert_eq!(rotate(&list, &secret("6"), 1000, Some(last)), Err(Full));
+        // the function reads all of them
+        let reads = |token: &str| routeto_function::token::check(token.as_bytes(), list.0.as_bytes(), 1000);
+        assert!(["0", "1", "2", "3", "4", "5"].iter().all(|token| reads(token) == routeto_function::token::Verdict::Right));
         // one that is there already takes no room
         assert_eq!(rotated(&list, "0", 1000, Some(last)).0.split(',').count(), 6);
         assert_eq!(rotated(&list, "6", 1000, None).0, hash("6"));
