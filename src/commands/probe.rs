@@ -422,23 +422,20 @@ mod tests {
         assert!(heard.is_wrong());
     }
 
-    fn served(routes: &[(&str, bool, &[(&str, String)])]) -> BTreeMap<String, ServedRoute> {
-        let route = |(path, asks_for_token, templates): &(&str, bool, &[(&str, String)])| {
-            let templates = templates.iter().map(|(media, text)| ((*media).to_owned(), text.clone())).collect();
-            ((*path).to_owned(), ServedRoute { asks_for_token: *asks_for_token, templates })
-        };
-        routes.iter().map(route).collect()
-    }
-
     #[test]
     fn a_token_is_shown_by_a_route_that_asks_for_one_and_stores_no_probe() {
         let binary = format!("#set($destination = $stageVariables.destination_b)\n{}", desired::BINARY_TEMPLATE);
         let own = "#set($destination = $stageVariables.destination_a)\n{}".to_owned();
-        let routes = served(&[
-            ("/a", true, &[("application/json", own.clone())]),
-            ("/b", false, &[("text/plain", binary.clone())]),
-            ("/c", true, &[("application/json", own), ("text/csv", binary)]),
-        ]);
+        let route = |path: &str, asks_for_token, templates: &[(&str, &String)]| {
+            let templates = templates.iter().map(|(media, text)| ((*media).to_owned(), (*text).clone())).collect();
+            (path.to_owned(), ServedRoute { asks_for_token, templates })
+        };
+        let routes: BTreeMap<String, ServedRoute> = [
+            route("/a", true, &[("application/json", &own)]),
+            route("/b", false, &[("text/plain", &binary)]),
+            route("/c", true, &[("application/json", &own), ("text/csv", &binary)]),
+        ]
+        .into();
         let wanted = Showing { path: "/c".into(), media: "text/csv".into(), text: false };
         assert_eq!(Showing::of_served(&routes), Some(wanted));
         let none = routes.into_iter().filter(|(path, _)| path != "/c").collect();
