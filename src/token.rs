@@ -7,8 +7,8 @@ use crate::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-/// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes 83 of a stage variable's 512 characters, and
-/// the newest has no expiry. Source: API Gateway, "Quotas for configuring and running a REST API".
+/// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes 83 of a
+/// stage variable's 512 characters, and the newest has no expiry. Source: API Gateway, "Quotas for configuring and running a REST API".
 pub const MOST: usize = 6;
 const HASH: &str = "sha256:";
 
@@ -60,7 +60,8 @@ pub fn opens(valid_token: &Secret, token: &str) -> bool {
     })
 }
 
-/// When the tokens before the newest stop working, epoch seconds, soonest first; those that stopped already are left out.
+/// When the tokens before the newest stop working, epoch seconds, soonest first; those that stopped
+/// already are left out.
 pub fn ends(valid_token: &Secret, now: u64) -> Vec<u64> {
     let entries = valid_token.0.split(',');
     let expiries = entries.filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
@@ -78,8 +79,8 @@ pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// `validToken` with a new token; the newest before it works until `until` (epoch seconds), and each older one until the end that it was
-/// given then. Without `until` all of them stop.
+/// `validToken` with a new token; the newest before it works until `until` (epoch seconds), and each
+/// older one until the end that it was given then. Without `until` all of them stop.
 ///
 /// # Errors
 /// [`Full`], where there is no room for a token that still works: it was promised to whoever uses it.

@@ -136,11 +136,13 @@ impl Work<'_> {
         let valid = &found.stage.valid_token;
         token::rotate(valid, self.token, at, until).map(|valid| (valid, at)).map_err(|token::Full| {
             let ends: Vec<String> = token::ends(valid, at).into_iter().filter_map(moment_of).collect();
-            let promised = if ends.is_empty() { String::new() } else { format!(": until {}", ends.join(", ")) };
+            let until = match ends.as_slice() {
+                [] => String::new(),
+                ends => format!("; the old ones work until {}", ends.join(", ")),
+            };
             let wait = ends.first().map_or(String::new(), |first| format!("wait until {first}, or "));
             let most = token::MOST;
-            let what =
-                format!("it has {most} tokens that work, and there is no room for more; the old ones were promised to work on{promised}");
+            let what = format!("it has {most} tokens that work, as many as a stage holds{until}");
             Failure::new(self.place(), what).now(format!("{wait}end all the old ones with --now")).into()
         })
     }
@@ -233,7 +235,7 @@ impl Work<'_> {
         let Work { context, stack, args, token, .. } = *self;
         let Set { found, valid, at, routes } = set;
         let url = invoke_url(account, &found.api, &args.stage);
-        // Not always what was asked for: where there was no other token, none goes on.
+        // Not always what was asked for: there may have been no other token.
         let ends = token::ends(valid, *at);
         let served = self.served(routes.as_ref(), &found.stage.variables);
         if context.report.json {

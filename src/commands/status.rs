@@ -241,8 +241,8 @@ fn text(
     lines.join("\n")
 }
 
-/// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the API's digests; until when the token before
-/// a new one works.
+/// When, what, to which stages, by whom, from which commit; what a stage served then; the code's and the
+/// API's digests; until when the tokens before a new one work.
 fn history_line(time: i64, line: &str) -> Option<String> {
     let value: Value = serde_json::from_str(line).ok()?;
     let who = value["who"].as_str()?.rsplit(':').next()?.to_owned();
