@@ -142,6 +142,9 @@ fn chance() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
+/// Who tells a person of a wait.
+pub type Told = Arc<dyn Fn(String) + Send + Sync>;
+
 /// What is known of one call's tries.
 #[derive(Clone, Debug)]
 struct Tries {
@@ -164,7 +167,7 @@ impl Storable for Tries {
 #[derive(Clone)]
 pub struct Throttle {
     pace: Arc<Pace>,
-    tell: Arc<Mutex<Arc<dyn Fn(String) + Send + Sync>>>,
+    tell: Arc<Mutex<Told>>,
 }
 
 impl fmt::Debug for Throttle {
@@ -175,11 +178,12 @@ impl fmt::Debug for Throttle {
 
 impl Throttle {
     pub fn new(pace: Arc<Pace>) -> Self {
-        Throttle { pace, tell: Arc::new(Mutex::new(Arc::new(|_| ()))) }
+        let silent: Told = Arc::new(|_| ());
+        Throttle { pace, tell: Arc::new(Mutex::new(silent)) }
     }
 
     /// Where a person is told of a long wait.
-    pub fn tell(&self, tell: Arc<dyn Fn(String) + Send + Sync>) {
+    pub fn tell(&self, tell: Told) {
         *self.tell.lock().unwrap_or_else(PoisonError::into_inner) = tell;
     }
 }
