@@ -277,6 +277,14 @@ fn address(text: &str) -> Result<std::net::IpAddr, String> {
     }
 }
 
+fn host_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if text.split('.').all(is_label) {
+        return Ok(text.to_owned());
+    }
+    Err("a host name is wanted, without a scheme, a port or a wildcard: store.test".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub struct Dev {
     #[command(flatten)]
@@ -287,6 +295,9 @@ pub struct Dev {
     /// The address to listen at; any other lets other machines in
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     pub host: std::net::IpAddr,
+    /// A name beside localhost that the page, S3 and SQS answer to; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub allow_host: Vec<String>,
     /// Where S3 and SQS answer; default: the port after --port
     #[arg(long, value_name = "PORT")]
     pub aws_port: Option<u16>,

@@ -79,8 +79,12 @@ impl Http {
     }
 
     /// One GET, with at most so many bytes of an answer.
-    pub async fn get(&self, url: &str, longest: usize) -> Result<Answer> {
-        self.send(Request::builder().method(Method::GET).uri(url).body(Full::default())?, longest).await
+    pub async fn get(&self, url: &str, headers: &[(&str, &str)], longest: usize) -> Result<Answer> {
+        let mut request = Request::builder().method(Method::GET).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Full::default())?, longest).await
     }
 
     async fn send(&self, request: Request<Full<Bytes>>, longest: usize) -> Result<Answer> {
@@ -213,7 +217,7 @@ mod tests {
         let (address, asked) = server(FINE).await;
         let (proxy, _refuses) = server("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").await;
         let http = Http::through(Matcher::builder().all(format!("http://{proxy}")).build()).expect("it builds");
-        assert_eq!(http.get(&format!("http://{address}/x"), 100).await.expect("an answer").status, 200);
+        assert_eq!(http.get(&format!("http://{address}/x"), &[], 100).await.expect("an answer").status, 200);
         assert!(heard(asked).await.starts_with("GET /x "));
         let all = ["http://localhost:3000/", "http://x.localhost/", "http://127.8.0.1/", "http://[::1]:3000/", "https://LOCALHOST/"];
         for url in all {

@@ -15,6 +15,7 @@ use crate::{
         running::{self, Running},
         server::{Destinations, Live, Server, clock, serve},
         store::{self, Store},
+        watching::Watching,
     },
     diagnostic::Diagnostic,
     error::{Error, Failure, Result},
@@ -24,8 +25,8 @@ use crate::{
     resource::{Kind, Queue, Redrive, Resource},
     spec::{Destination, Loaded, Stack},
 };
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use notify::{RecursiveMode, Watcher};
 use routeto_function::Sinks;
 use serde_json::{Map, Value, json};
 use std::{
@@ -36,11 +37,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 /// An editor writes a file in several steps; what comes within this time is one change.
 const QUIET: Duration = Duration::from_millis(60);
@@ -63,6 +60,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         context.report.warning(&format!("queue {queue}: {what} {}", kept.display()));
     }
     let journal = Journal::open(&home.directory().join("journal"))?;
+    journal.depends_on(home.lock_file()?);
     let live = live(&home, &given, stack, &ready.account)?;
 
     if !args.host.is_loopback() {
@@ -89,11 +87,14 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let destinations = ready.destinations();
     home.sign(&url);
     let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port);
-    let router = inspector::router(journal, server.clone(), args.host).merge(server.router());
+    let names = inspector::Names::new(&args.allow_host);
+    let key = inspector_key()?;
+    let entry = inspector::Entry { bound: args.host, port, names: names.clone(), key: key.clone() };
+    let router = inspector::router(journal, server.clone(), entry).merge(server.router());
     let (stop, stopping) = watch::channel(false);
     let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), true, stopping.clone()))];
     if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
-        let router = inspector::no_websites(store.router(), args.host);
+        let router = inspector::no_websites(store.router(), names);
         serving.push(tokio::spawn(serve(listener, router, server.clone(), false, stopping)));
     }
     let served = Served {
@@ -105,6 +106,7 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         server: &server,
         url: &url,
         endpoint: endpoint_url.as_deref(),
+        key: &key,
         told: Mutex::new(warnings),
     };
     let running = served.running();
@@ -127,6 +129,13 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     }
     running.remove(home.directory());
     Ok(())
+}
+
+/// New in every run; 128 bits.
+fn inspector_key() -> Result<Secret, Failure> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::new("dev", format!("the system gives no random numbers: {error}")))?;
+    Ok(Secret(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// Tokens that the environment gives: `ROUTETO_TOKEN_<STAGE>`, or `ROUTETO_TOKEN` where there is one stage.
@@ -189,7 +198,9 @@ impl Ready {
                 let mut account = render::offline_account(stack);
                 let region = context.global.region.clone().or_else(|| stack.region.clone()).or_else(|| std::env::var("AWS_REGION").ok());
                 account.region = region.filter(|region| !region.is_empty()).unwrap_or(account.region);
-                let ready = Ready { account, place: Place::Here(Store::open(&home.directory().join("store"))?) };
+                let store = Store::open(&home.directory().join("store"))?;
+                store.depends_on(home.lock_file()?);
+                let ready = Ready { account, place: Place::Here(store) };
                 ready.prepare(stack)?;
                 Ok(ready)
             }
@@ -285,6 +296,11 @@ impl Destinations for Local {
             Stored::Sqs { queue, message_id, .. } => self.store.message(queue, message_id).map(Bytes::from),
         })
     }
+
+    fn unstored(&self) -> Option<String> {
+        let why = self.store.unstored()?;
+        Some(format!("records can't be stored any more: {why}\n  = help: stop `routeto dev` and start it again; it makes what is missing"))
+    }
 }
 
 struct OfAccount(Lent);
@@ -327,6 +343,8 @@ struct Served<'a> {
     server: &'a Arc<Server>,
     url: &'a str,
     endpoint: Option<&'a str>,
+    /// Of the inspector, in this run.
+    key: &'a Secret,
     /// Warnings of the file as it was read last.
     told: Mutex<Vec<Diagnostic>>,
 }
@@ -353,7 +371,7 @@ impl Served<'_> {
             let port = url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
             let object = json!({
                 "version": json::VERSION, "stack": stack.name, "region": self.ready.account.region, "url": url, "port": port,
-                "page": format!("{url}{}", inspector::ROOT), "endpoint": endpoint, "stages": stages,
+                "page": format!("{url}{}#key={}", inspector::ROOT, self.key.0), "endpoint": endpoint, "stages": stages,
             });
             return report.result(&object.to_string());
         }
@@ -364,9 +382,11 @@ impl Served<'_> {
             lines.extend(deploy::route_lines(stack, &format!("{url}/{}", stage.name), token));
         }
         if !shown {
-            lines.push("(the tokens: --show-token)".into());
+            lines.push("(the tokens, and the key that the page needs: --show-token)".into());
         }
-        lines.push(format!("{}  {url}{}", report.paint(Style::Bold, "page"), inspector::ROOT));
+        // A browser sends what is behind the `#` to no server and in no referrer.
+        let key = if shown { format!("#key={}", self.key.0) } else { String::new() };
+        lines.push(format!("{}  {url}{}{key}", report.paint(Style::Bold, "page"), inspector::ROOT));
         match endpoint {
             Some(endpoint) => {
                 lines.push(format!("{}  AWS_ENDPOINT_URL={endpoint}", report.paint(Style::Bold, "S3 and SQS")));
@@ -388,30 +408,16 @@ impl Served<'_> {
     /// Follows the stack file and its templates, which held this when they were read; never returns.
     async fn watch(&self, mut seen: Contents) {
         let report = &self.context.report;
-        let (send, mut changes) = mpsc::unbounded_channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                // Nobody listens any more: it ends.
-                let _ = send.send(());
-            }
-        });
-        let mut watcher = match watcher {
-            Ok(watcher) => watcher,
+        let (mut watching, mut changes) = match Watching::new() {
+            Ok(made) => made,
             Err(error) => {
                 report.warning(&format!("changes of the stack file are not noticed ({error}): start dev anew after one"));
                 return std::future::pending().await;
             }
         };
-        let mut directories = BTreeSet::new();
         loop {
             let stack = &self.server.live().stack;
-            for file in files(self.args, stack) {
-                // Editors put a new file in the old one's place, so the directory is what is watched.
-                let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-                if !directories.contains(&directory) && watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok() {
-                    directories.insert(directory);
-                }
-            }
+            watching.follow(&files(self.args, stack));
             // Looked at before it waits: a change may have come before there was a watcher.
             let now = contents(self.args, stack, BTreeMap::new());
             if now != seen {
@@ -436,6 +442,7 @@ impl Served<'_> {
             url: self.url.to_owned(),
             endpoint: self.endpoint.map(str::to_owned),
             region: self.ready.account.region.clone(),
+            key: self.key.clone(),
         }
     }
 
@@ -443,6 +450,10 @@ impl Served<'_> {
     fn reload(&self) {
         let Served { context, args, home, given, ready, server, .. } = self;
         let file = StackArg { stack: args.stack.stack.clone() };
+        // What is written into a directory that another `dev` has by now would change that one's tokens.
+        if let Err(failure) = home.check() {
+            return context.report.warning(&format!("{} isn't read again\n{}", file.path().display(), Error::from(failure)));
+        }
         let loaded = context.load_quietly(&file).and_then(|Loaded { stack, warnings }| {
             if stack.region != server.live().stack.region {
                 return Err(Failure::new("region", "it has changed, and what is stored here has the old one").now("start dev anew").into());

@@ -67,7 +67,7 @@ async fn tail(context: &Context, stack: &Stack, wanted: &Wanted, from: Option<Fr
         Some(From::Dev) | None => Running::read(Path::new(running::DIRECTORY))?.filter(|running| running.stack == stack.name),
     };
     let news = match &running {
-        Some(running) => News::of(&running.url).await,
+        Some(running) => News::of(&running.url, &running.key).await,
         None => None,
     };
     match (news, running) {

@@ -240,7 +240,8 @@ async fn target(context: &Context, stack: &Stack, args: &cli::Test) -> Result<Ta
 /// Whether it is still there: a killed one leaves its file behind, and its port may be another's by now.
 async fn answers(running: &Running) -> bool {
     let Ok(http) = Http::new() else { return false };
-    let asked = http.get(&format!("{}{}/api/overview", running.url, inspector::ROOT), LONGEST).await;
+    let key = [(inspector::KEY, running.key.0.as_str())];
+    let asked = http.get(&format!("{}{}/api/overview", running.url, inspector::ROOT), &key, LONGEST).await;
     let overview: Option<Value> =
         asked.ok().filter(|answer| answer.status == 200).and_then(|answer| serde_json::from_slice(&answer.body).ok());
     overview.is_some_and(|overview| overview["stack"] == running.stack.as_str())
@@ -404,7 +405,9 @@ async fn read_back(
                 }
                 Some(Stored::Sqs { queue, message_id, .. }) => {
                     let url = format!("{}{}/api/requests/{}/record", running.url, inspector::ROOT, exchange.id);
-                    let answer = http.get(&url, LONGEST).await.map_err(|error| format!("the message can't be read back: {error:#}"))?;
+                    let key = [(inspector::KEY, running.key.0.as_str())];
+                    let answer =
+                        http.get(&url, &key, LONGEST).await.map_err(|error| format!("the message can't be read back: {error:#}"))?;
                     let place = format!("{queue} {message_id}");
                     match answer.status {
                         200 => (place, answer.body),
@@ -427,17 +430,18 @@ async fn journalled(http: &Http, running: &Running, case: &Case<'_>, id: &str, t
     struct List {
         requests: Vec<Summary>,
     }
-    async fn read<T: for<'de> Deserialize<'de>>(http: &Http, url: &str) -> std::result::Result<T, String> {
-        let answer = http.get(url, LONGEST).await.map_err(|error| format!("the journal can't be read: {error:#}"))?;
+    async fn read<T: for<'de> Deserialize<'de>>(http: &Http, url: &str, key: &str) -> std::result::Result<T, String> {
+        let answer =
+            http.get(url, &[(inspector::KEY, key)], LONGEST).await.map_err(|error| format!("the journal can't be read: {error:#}"))?;
         serde_json::from_slice(&answer.body).map_err(|error| format!("the journal can't be read: {} ({error})", answer.status))
     }
     let root = format!("{}{}/api/requests", running.url, inspector::ROOT);
     let waited = until(JOURNAL, tell, || async {
-        let List { requests } = read(http, &root).await?;
+        let List { requests } = read(http, &root, &running.key.0).await?;
         let likely = |summary: &&Summary| summary.stage == case.stage && summary.route.as_ref() == Some(&case.route.path);
         // The newest are last.
         for summary in requests.iter().rev().filter(likely).take(50) {
-            let exchange: Exchange = read(http, &format!("{root}/{}", summary.id)).await?;
+            let exchange: Exchange = read(http, &format!("{root}/{}", summary.id), &running.key.0).await?;
             if exchange.function.as_ref().is_some_and(|function| function.id == id) {
                 return Ok(Try::Done(exchange));
             }

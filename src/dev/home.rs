@@ -2,7 +2,10 @@
 //!
 //! It lies in the working directory and keeps itself out of git.
 
-use super::running::{LOCK, Tokens};
+use super::{
+    anchor::{self, Anchor},
+    running::{LOCK, Tokens},
+};
 use crate::{error::Failure, observed::Secret, token};
 use std::{
     collections::BTreeMap,
@@ -43,6 +46,8 @@ impl Home {
         let mut lock =
             File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(|error| failed(&path, error))?;
         match lock.try_lock() {
+            // Another `dev` or a person may have removed the file between the two: its lock would keep no other out.
+            Ok(()) if anchor::is_at(&path, &lock).is_err() => Home::open(directory),
             Ok(()) => Ok(Home { directory: directory.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => {
                 let mut who = String::new();
@@ -58,6 +63,25 @@ impl Home {
 
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Whether the directory is still this process's: it may have been removed, and another `dev` have made its own.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub fn check(&self) -> Result<(), Failure> {
+        anchor::is_at(&self.directory.join(LOCK), &self.lock).map_err(|error| {
+            Failure::new(self.directory.display().to_string(), error.to_string()).now("stop `routeto dev` and start it again")
+        })
+    }
+
+    /// What keeps a second `dev` out of here as long as it is where it is.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn lock_file(&self) -> Result<Anchor, Failure> {
+        let path = self.directory.join(LOCK);
+        Anchor::of(&path).map_err(|error| Failure::new(path.display().to_string(), error.to_string()).now("start `routeto dev` again"))
     }
 
     /// What a second one is told of this one. It is only a help: that it can't be written is no failure.
@@ -113,6 +137,19 @@ mod tests {
         assert_eq!((&third["dev"], &third["prod"]), (&first["dev"], &given["prod"]));
         assert_eq!(home(directory.path()).tokens(&["prod"], &none).expect("tokens")["prod"], given["prod"]);
         assert_eq!(fs::read_to_string(directory.path().join(".routeto/.gitignore")).expect("a file"), "*\n");
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_not_this_ones_any_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = home(directory.path());
+        assert!(first.check().is_ok());
+        fs::remove_dir_all(first.directory()).expect("removed");
+        assert!(first.check().is_err());
+        let second = home(directory.path());
+        let said = first.check().expect_err("another's");
+        assert!(said.what.contains("was removed or replaced"), "{}", said.what);
+        assert!(second.check().is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
 
 use super::{
+    anchor::Anchor,
     exchange::{Again, Exchange, Stored},
     search::Search,
 };
@@ -21,7 +22,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -95,6 +96,8 @@ pub enum News {
 
 pub struct Journal {
     directory: PathBuf,
+    /// What the directory is only ours with.
+    lock: OnceLock<Anchor>,
     next: AtomicU64,
     state: Mutex<State>,
 }
@@ -164,7 +167,18 @@ impl Journal {
         state.trim(directory);
         let next = state.entries.last_key_value().map_or(0, |(id, _)| *id) + 1;
         state.news = Some(broadcast::channel(BACKLOG).0);
-        Ok(Arc::new(Journal { directory: directory.to_owned(), next: AtomicU64::new(next), state: Mutex::new(state) }))
+        Ok(Arc::new(Journal {
+            directory: directory.to_owned(),
+            lock: OnceLock::new(),
+            next: AtomicU64::new(next),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// From now on the directory is only ours as long as this is where it is: the file that keeps another process out.
+    pub fn depends_on(&self, lock: Anchor) {
+        // It is said once.
+        let _ = self.lock.set(lock);
     }
 
     /// The next exchange's id.
@@ -194,8 +208,12 @@ impl Journal {
         state.seq += 1;
         summary.seq = state.seq;
         let summary = Arc::new(summary);
-        let written = state.write(&self.directory, &summary, &json);
-        state.trim(&self.directory);
+        // Without the lock the directory may have another's journal in it.
+        let written = self.lock.get().map_or(Ok(()), Anchor::check).and_then(|()| {
+            let written = state.write(&self.directory, &summary, &json);
+            state.trim(&self.directory);
+            written
+        });
         state.tell(News::Recorded(summary));
         written.map_err(failed)
     }

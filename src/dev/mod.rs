@@ -1,5 +1,6 @@
 //! `routeto dev`: the whole path on this machine, from the request to the record, without an account.
 //!
+//! - [`anchor`]: whether what was opened is still where it was.
 //! - [`exchange`]: one request and all that became of it, as it is kept and shown.
 //! - [`gateway`]: API Gateway as a function.
 //! - [`home`]: `.routeto/`, its lock and its tokens.
@@ -13,7 +14,9 @@
 //! - [`server`]: HTTP around the gateway.
 //! - [`store`]: the local S3 and SQS that records go to.
 //! - [`tape`]: header names as they were sent.
+//! - [`watching`]: the stack file and its templates, as they change.
 
+pub mod anchor;
 pub mod exchange;
 pub mod gateway;
 pub mod home;
@@ -27,6 +30,7 @@ pub mod search;
 pub mod server;
 pub mod store;
 mod tape;
+pub mod watching;
 
 use std::{
     future::{Pending, pending},

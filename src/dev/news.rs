@@ -1,7 +1,10 @@
 //! What a running `dev` of another process records, as it comes: its stream of server-sent events, read. Prints nothing.
 
-use super::{exchange::Exchange, inspector::ROOT};
-use crate::error::Failure;
+use super::{
+    exchange::Exchange,
+    inspector::{KEY, ROOT},
+};
+use crate::{error::Failure, observed::Secret};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming};
@@ -22,6 +25,8 @@ const LONGEST: usize = 64 * 1024 * 1024;
 
 pub struct News {
     url: String,
+    /// Of the inspector.
+    key: Secret,
     client: Client<HttpConnector, Empty<Bytes>>,
     stream: Incoming,
     read: BytesMut,
@@ -37,14 +42,21 @@ struct Told {
 
 impl News {
     /// Listens to the `dev` at this URL; `None` where nobody answers, or somebody else.
-    pub async fn of(url: &str) -> Option<News> {
+    pub async fn of(url: &str, key: &Secret) -> Option<News> {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let response = timeout(PATIENCE, get(&client, format!("{url}{ROOT}/events"))).await.ok()?.ok()?;
+        let response = timeout(PATIENCE, get(&client, key, format!("{url}{ROOT}/events"))).await.ok()?.ok()?;
         let is_stream = response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !response.status().is_success() || !is_stream {
             return None;
         }
-        Some(News { url: url.to_owned(), client, stream: response.into_body(), read: BytesMut::new(), told: VecDeque::new() })
+        Some(News {
+            url: url.to_owned(),
+            key: key.clone(),
+            client,
+            stream: response.into_body(),
+            read: BytesMut::new(),
+            told: VecDeque::new(),
+        })
     }
 
     /// The next exchange that stored a record; `None` once `dev` has ended.
@@ -95,7 +107,7 @@ impl News {
 
     async fn fetch(&self, id: u64) -> Result<Option<Exchange>, Failure> {
         let failed = |what: String| self.failed(format!("request {id}: {what}"));
-        let response = get(&self.client, format!("{}{ROOT}/api/requests/{id}", self.url)).await.map_err(&failed)?;
+        let response = get(&self.client, &self.key, format!("{}{ROOT}/api/requests/{id}", self.url)).await.map_err(&failed)?;
         if !response.status().is_success() {
             return Ok(None);
         }
@@ -108,7 +120,7 @@ impl News {
     }
 }
 
-async fn get(client: &Client<HttpConnector, Empty<Bytes>>, url: String) -> Result<Response<Incoming>, String> {
-    let request = Request::get(url).body(Empty::new()).map_err(|error| error.to_string())?;
+async fn get(client: &Client<HttpConnector, Empty<Bytes>>, key: &Secret, url: String) -> Result<Response<Incoming>, String> {
+    let request = Request::get(url).header(KEY, &key.0).body(Empty::new()).map_err(|error| error.to_string())?;
     client.request(request).await.map_err(|error| error.to_string())
 }

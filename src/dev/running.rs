@@ -25,6 +25,23 @@ pub struct Running {
     /// Of the local S3 and SQS, which take any credentials; `None` with `--destinations aws`.
     pub endpoint: Option<String>,
     pub region: String,
+    /// Of the inspector, in this run.
+    #[serde(default, with = "in_clear")]
+    pub key: Secret,
+}
+
+/// The one file that a secret is written to on purpose.
+mod in_clear {
+    use super::Secret;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&secret.0)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(Secret)
+    }
 }
 
 /// `.routeto/tokens.json`: a stage's name to its token. Of this machine only, readable by nobody else.
@@ -130,6 +147,7 @@ mod tests {
             url: "http://127.0.0.1:3000".into(),
             endpoint: Some("http://127.0.0.1:3001".into()),
             region: "us-east-1".into(),
+            key: Secret("the-key-of-this-run-12".into()),
         };
         running.write(directory.path()).expect("written");
         assert_eq!(Running::read(directory.path()), Ok(Some(running.clone())));

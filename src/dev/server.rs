@@ -102,12 +102,19 @@ pub trait Destinations: Send + Sync {
     /// # Errors
     /// It can't be read from here.
     async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure>;
+
+    /// Why no more records can be stored, where that is known here; in plain words.
+    fn unstored(&self) -> Option<String> {
+        None
+    }
 }
 
 pub struct Server {
     live: RwLock<Arc<Live>>,
     /// What is wrong with the stack file since it was last changed.
     problem: RwLock<Option<String>>,
+    /// Why records can't be stored any more.
+    unstored: RwLock<Option<String>>,
     destinations: Box<dyn Destinations>,
     journal: Arc<Journal>,
     room: Room,
@@ -179,8 +186,9 @@ impl Server {
         port: u16,
     ) -> Arc<Server> {
         let live = RwLock::new(Arc::new(live));
-        let (problem, started, flight) = (RwLock::default(), Instant::now(), Flight::default());
-        Arc::new(Server { live, problem, destinations, journal, room: Room::default(), report, url, port, started, flight })
+        let (problem, unstored, started, flight) = (RwLock::default(), RwLock::default(), Instant::now(), Flight::default());
+        let room = Room::default();
+        Arc::new(Server { live, problem, unstored, destinations, journal, room, report, url, port, started, flight })
     }
 
     pub fn live(&self) -> Arc<Live> {
@@ -196,6 +204,26 @@ impl Server {
     /// Shows on the page what is wrong with the stack file, or that nothing is any more.
     pub fn complain(&self, problem: Option<String>) {
         *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.journal.changed();
+    }
+
+    /// Says in the log and on the page when records can't be stored any more, and when they can again.
+    fn look_at_the_store(&self, status: u16) {
+        let known = self.unstored.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if status < 500 && !known {
+            return;
+        }
+        let found = self.destinations.unstored();
+        let mut unstored = self.unstored.write().unwrap_or_else(PoisonError::into_inner);
+        if *unstored == found {
+            return;
+        }
+        match &found {
+            Some(why) => self.report.warning(why),
+            None => self.report.note(&format!("{} records can be stored again", clock(now()))),
+        }
+        *unstored = found;
+        drop(unstored);
         self.journal.changed();
     }
 
@@ -348,6 +376,7 @@ impl Server {
             }
         };
         let millis = begun.elapsed().as_secs_f64() * 1000.0;
+        self.look_at_the_store(made.reply.status);
         if let Some(send) = reply {
             // Who hung up hears nothing.
             let _ = send.send(made.reply.clone());
@@ -428,6 +457,7 @@ impl Backend for Server {
             stages: live.stack.stages.iter().map(|stage| stage.name.clone()).collect(),
             routes: routes.collect(),
             problem: self.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            unstored: self.unstored.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 

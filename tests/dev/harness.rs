@@ -137,6 +137,22 @@ impl Dev {
         crate::support::stack::stored(&self.post(stage, route, content_type, body))
     }
 
+    /// The key of the inspector, from the address that it printed.
+    pub fn key(&self) -> &str {
+        self.ready["page"].as_str().unwrap().split_once("#key=").unwrap().1
+    }
+
+    /// What the page's API answers.
+    pub fn api(&self, path: &str) -> Answer {
+        let url = format!("{}/_routeto/api/{path}", self.base());
+        http::get_with(&url, &[("x-routeto-key", self.key())]).unwrap()
+    }
+
+    /// What the page is told of the server.
+    pub fn overview(&self) -> Value {
+        self.api("overview").json()
+    }
+
     /// All that it said so far on stderr.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -4,6 +4,7 @@ use crate::harness::{Dev, JSON, Place};
 use crate::support::hostile::{encode, values};
 use crate::support::http::Raw;
 use crate::support::{query, stack};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -204,25 +205,83 @@ fn connections_that_never_say_what_they_speak_are_ended() {
     still_there(&dev);
 }
 
-/// A file that may not grow any more is to the program what a full disk is.
+/// A file that may not grow any more is to the program what a full disk is: `blocks` of 512 bytes.
+#[cfg(unix)]
+fn on_a_full_disk(place: &Place, blocks: u32) -> Dev {
+    let dev = place.command("--port 0 --output json --show-token");
+    let mut limited = std::process::Command::new("sh");
+    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(dev.get_program()).args(dev.get_args());
+    limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
+    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Dev::of(limited)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_queue_is_drained_on_a_disk_without_room_and_takes_messages_again() {
+    let place = Place::new(
+        "stack: full\nfunction: { timeout: 1 }\nroutes:\n  /mail:\n    sqs: { queue: 'full-${stage}', format: body }\nstages:\n  prod: {}\n",
+    );
+    // The state of a queue has 400 entries' room then, and a message needs two.
+    let dev = on_a_full_disk(&place, 50);
+    let url = format!("{}/123456789012/full-prod", dev.endpoint());
+    let call = |operation: &str, mut arguments: Value| {
+        arguments["QueueUrl"] = url.as_str().into();
+        dev.sqs(operation, &arguments)
+    };
+    let mut sent = 0;
+    loop {
+        let entries: Vec<Value> = (0..10).map(|n| json!({"Id": n.to_string(), "MessageBody": "{}"})).collect();
+        let stored = call("SendMessageBatch", json!({ "Entries": entries }))["Successful"].as_array().unwrap().len();
+        sent += stored;
+        if stored < 10 {
+            break;
+        }
+    }
+    assert!(sent > 350, "{sent}");
+    assert_eq!(dev.post("prod", "/mail", JSON, b"{}").status, 503);
+    // A worker takes them by tens, gives some back, and deletes them.
+    let mut deleted = 0;
+    for round in 0.. {
+        let got = call("ReceiveMessage", json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
+        let Some(messages) = got["Messages"].as_array().filter(|messages| !messages.is_empty()) else { break };
+        for (at, message) in messages.iter().enumerate() {
+            let handle = &message["ReceiptHandle"];
+            if at == round % 10 && messages.len() > 1 {
+                call("ChangeMessageVisibility", json!({"ReceiptHandle": handle, "VisibilityTimeout": 0}));
+            } else {
+                call("DeleteMessage", json!({ "ReceiptHandle": handle }));
+                deleted += 1;
+            }
+        }
+    }
+    assert_eq!(deleted, sent);
+    let count = |dev: &Dev| {
+        let attributes = dev.attributes("full-prod");
+        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"].map(|name| attributes[name].clone())
+    };
+    assert_eq!(count(&dev), ["0", "0"]);
+    // None comes back with the next start.
+    assert_eq!(dev.stop(), Some(0));
+    let dev = place.dev();
+    assert_eq!(count(&dev), ["0", "0"]);
+    dev.store("prod", "/mail", JSON, b"{}");
+    assert_eq!(dev.receive("full-prod"), ["{}"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_disk_without_room_answers_503_and_keeps_what_was_answered_200() {
     let place = Place::new(
         "stack: full\nfunction: { timeout: 1 }\nroutes:\n  /mail:\n    sqs: { queue: 'full-${stage}', format: body }\nstages:\n  prod: {}\n",
     );
-    let dev = place.command("--port 0 --output json --show-token");
-    let mut limited = std::process::Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""]).arg(dev.get_program()).args(dev.get_args());
-    limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
-    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let dev = Dev::of(limited);
+    let dev = on_a_full_disk(&place, 100);
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(16 * 1024));
     let statuses: Vec<u16> = (0..10).map(|_| dev.post("prod", "/mail", JSON, body.as_bytes()).status).collect();
     let stored = statuses.iter().filter(|status| **status == 200).count();
     assert!((1..10).contains(&stored) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     let url = format!("{}/123456789012/full-prod", dev.endpoint());
-    let got = dev.sqs("ReceiveMessage", &serde_json::json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
+    let got = dev.sqs("ReceiveMessage", &json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
     let bodies: Vec<&str> = got["Messages"].as_array().into_iter().flatten().filter_map(|message| message["Body"].as_str()).collect();
     assert_eq!(bodies, vec![body.as_str(); stored]);
 }

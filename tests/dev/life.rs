@@ -1,7 +1,7 @@
 //! Start, stop, tokens, and what it says when it can't start.
 
-use crate::harness::{JSON, Place, directory};
-use crate::support::http::{Raw, post};
+use crate::harness::{Dev, JSON, Place, directory};
+use crate::support::http::{self, Raw, post};
 use crate::support::{Signal, query, root, signal};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,7 +41,7 @@ fn a_signal_lets_what_is_in_flight_finish_and_ends_with_exit_code_0() {
         // Another connection stays open and idle, and the page listens for news: neither holds up the end.
         let _idle = TcpStream::connect(address).unwrap();
         let mut page = TcpStream::connect(address).unwrap();
-        write!(page, "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        write!(page, "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\nX-Routeto-Key: {}\r\n\r\n", dev.key()).unwrap();
         page.read_exact(&mut [0]).unwrap();
         dev.signal(signal);
         let deadline = Instant::now() + Duration::from_secs(15);
@@ -127,6 +127,7 @@ fn tokens_are_masked_unless_asked_for_and_are_in_no_line_and_no_file_but_theirs(
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(said.contains("/prod/input?token=…"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("page ") && line.ends_with("/_routeto")), "no key: {said}");
     assert!(said.lines().all(|line| line.chars().count() <= 80), "80 columns: {said}");
     let mut kept = String::new();
     let mut files = vec![directory(&place).join("journal")];
@@ -208,7 +209,8 @@ fn with_no_argument_it_serves_the_stack_file_that_comes_with_routeto() {
     assert_eq!((dev.ready["stack"].as_str(), stages), (Some("webhooks"), vec!["dev", "prod"]));
     assert_eq!(dev.ready["version"], 1);
     let port = dev.ready["port"].as_u64().unwrap();
-    assert_eq!(dev.ready["page"], Value::String(format!("http://127.0.0.1:{port}/_routeto")));
+    assert_eq!(dev.ready["page"], Value::String(format!("http://127.0.0.1:{port}/_routeto#key={}", dev.key())));
+    assert_eq!(dev.key().len(), 22);
     let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
     assert_eq!(post(&url, JSON, b"{}").status, 200);
     assert_eq!(dev.stop(), Some(0));
@@ -267,12 +269,75 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
         assert_eq!(get(&format!("{host}:{port}"), ""), "421", "{host}");
     }
+    for host in [format!("127.0.0.1:{port}@evil"), "127.0.0.1:".to_owned(), "127.0.0.1:abc".to_owned()] {
+        assert_eq!(get(&host, ""), "421", "{host}");
+    }
     assert_eq!(get(&address, "Origin: http://evil.example\r\n"), "421");
+    for (site, status) in [("cross-site", "403"), ("same-site", "403"), ("none", "200")] {
+        assert_eq!(get(&address, &format!("Sec-Fetch-Site: {site}\r\n")), status, "{site}");
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(directory(&place)).unwrap().permissions().mode() & 0o777, 0o700);
     }
+}
+
+#[test]
+fn on_every_address_of_the_machine_a_websites_name_reads_neither_store_nor_page_and_a_tunnel_posts() {
+    let place = Place::new(YAML);
+    let dev = place.dev_with("--host 0.0.0.0 --allow-host store.test --allow-host Hooks.Test", &[]);
+    let status = |url: &str, host: &str| http::get_with(url, &[("host", host), ("x-routeto-key", dev.key())]).unwrap().status;
+    let page = format!("{}/_routeto/api/overview", dev.base());
+    for host in ["127.0.0.1", "localhost:3001", "[::1]:3001", "192.0.2.2:3001", "store.test", "hooks.test:3001"] {
+        assert_eq!((status(dev.endpoint(), host), status(&page, host)), (200, 200), "{host}");
+    }
+    for host in ["evil.example:3001", "rebound.store.test", "127.0.0.1.nip.example", "store.test:x"] {
+        assert_eq!((status(dev.endpoint(), host), status(&page, host)), (421, 421), "{host}");
+    }
+    let tunnel = dev.raw("dev", "/input").query(&query(&[("token", &dev.token("dev"))])).body("{}");
+    let address = dev.base().strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let target = &tunnel.target;
+    write!(
+        stream,
+        "POST {target} HTTP/1.1\r\nHost: a.tunnel.example\r\nContent-Type: {JSON}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for name in ["http://store.test", "store.test:3001", "*.test", ""] {
+        let mut command = place.command("--port 0");
+        let output = command.args(["--allow-host", name]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.contains("without a scheme, a port or a wildcard")), (Some(64), true), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn the_key_of_the_page_is_printed_where_tokens_are_and_kept_for_this_user_alone() {
+    let place = Place::new(YAML);
+    let dev = place.dev();
+    let file = directory(&place).join("dev.json");
+    let running: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(running["key"], *dev.key());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let page = format!("{}/_routeto/api/overview", dev.base());
+    let shut = http::get(&page).unwrap();
+    assert_eq!((shut.status, shut.text().contains("open the address that `routeto dev` printed")), (403, true), "{}", shut.text());
+    assert!(!dev.log().contains(dev.key()));
+    let before = dev.key().to_owned();
+    assert_eq!(dev.stop(), Some(0));
+    // Another run has another key, and the old one opens nothing.
+    let dev = place.dev();
+    assert_ne!(dev.key(), before);
+    let page = format!("{}/_routeto/api/overview", dev.base());
+    assert_eq!(http::get_with(&page, &[("x-routeto-key", &before)]).unwrap().status, 403);
 }
 
 #[test]
@@ -364,4 +429,82 @@ fn test_and_tail_do_not_go_to_aws_where_a_dev_runs_and_does_not_answer() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && said.contains("one runs in this directory, and doesn't answer"), "{verb}: {said}");
     }
+}
+
+const BOTH: &str = "
+stack: gone
+function: { timeout: 1 }
+routes:
+  /object:
+    s3: { bucket: 'gone-${stage}' }
+  /one:
+    sqs: { queue: 'one-${stage}' }
+  /two:
+    sqs: { queue: 'two-${stage}' }
+stages:
+  dev: {}
+";
+
+/// What was answered 200 is there; nothing else is answered 200.
+#[cfg(unix)]
+#[test]
+fn nothing_is_answered_200_once_the_directory_is_removed_and_another_dev_may_have_its_place() {
+    let place = Place::new(BOTH);
+    let dev = place.dev();
+    let statuses = |dev: &Dev| ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    assert_eq!((statuses(&dev), &dev.overview()["unstored"]), ([200; 3], &Value::Null));
+    std::fs::remove_dir_all(directory(&place)).unwrap();
+    assert_eq!(statuses(&dev), [503; 3]);
+    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("records can't be stored any more"));
+    let warning = dev.event("warning", |event| event["event"] == "warning" && told(event));
+    assert!(warning["text"].as_str().unwrap().contains(".routeto/store was removed or replaced"), "{warning}");
+    assert_eq!(dev.overview()["unstored"], warning["text"]);
+    // Neither a client of its S3 and SQS nor the stack file makes the directory again.
+    let mut bucket = Raw::post(&format!("{}/other", dev.endpoint()));
+    bucket.method = "PUT".into();
+    assert_eq!(bucket.send().unwrap().status, 500);
+    place.file("stack.yaml", BOTH.replace("gone-${stage}", "more-${stage}"));
+    dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("stack.yaml isn't read again")));
+    assert!(!directory(&place).exists());
+    // A second one takes the place; the first one stores nothing in it.
+    let second = place.dev();
+    assert_eq!(statuses(&dev), [503; 3]);
+    assert_eq!(statuses(&second), [200; 3]);
+    assert_eq!((second.keys("more-dev").unwrap().len(), second.receive("one-dev").len(), second.receive("two-dev").len()), (1, 1, 1));
+    assert_eq!((dev.stop(), statuses(&second)), (Some(0), [200; 3]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on() {
+    let place = Place::new(BOTH);
+    let dev = place.dev();
+    let statuses = || ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    let (one, aside) = (directory(&place).join("store/sqs/one-dev"), place.path().join("aside"));
+    assert_eq!(statuses(), [200; 3]);
+    std::fs::rename(&one, &aside).unwrap();
+    assert_eq!(statuses(), [200, 503, 200]);
+    let unstored = dev.overview()["unstored"].clone();
+    assert!(unstored.as_str().unwrap().contains("queue one-dev: .routeto/store/sqs/one-dev/"), "{unstored}");
+    dev.event("warning", |event| event["text"] == unstored);
+    // Put back, it takes messages again; what was answered 503 isn't in it.
+    std::fs::rename(&aside, &one).unwrap();
+    assert_eq!((statuses(), &dev.overview()["unstored"]), ([200; 3], &Value::Null));
+    assert_eq!((dev.receive("one-dev").len(), dev.receive("two-dev").len()), (2, 3));
+    std::fs::remove_dir_all(&one).unwrap();
+    assert_eq!(statuses(), [200, 503, 200]);
+    std::fs::remove_dir_all(directory(&place).join("store/s3/gone-dev")).unwrap();
+    assert_eq!(statuses(), [503, 503, 200]);
+    assert!(dev.overview()["unstored"].as_str().unwrap().contains("bucket gone-dev is gone; queue one-dev:"));
+}
+
+/// Its lock keeps no second one out any more.
+#[cfg(unix)]
+#[test]
+fn without_its_lock_nothing_is_stored_either() {
+    let place = Place::new(BOTH);
+    let dev = place.dev();
+    std::fs::remove_file(directory(&place).join("lock")).unwrap();
+    assert_eq!(["/object", "/one"].map(|route| dev.post("dev", route, JSON, b"{}").status), [503; 2]);
+    assert!(dev.overview()["unstored"].as_str().unwrap().contains(".routeto/lock was removed or replaced"));
 }

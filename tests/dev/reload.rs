@@ -69,7 +69,7 @@ fn while_the_file_is_broken_the_last_good_one_goes_on_and_what_is_wrong_is_told(
     let text = told["text"].as_str().unwrap();
     assert!(text.contains("unknown key `rutes`") && text.contains("stack.yaml:3:1") && text.contains("did you mean `routes`"), "{text}");
     assert_eq!(key(&dev), "first");
-    let overview = || crate::support::http::get(&format!("{}/_routeto/api/overview", dev.base())).unwrap().json();
+    let overview = || dev.overview();
     assert!(overview()["problem"].as_str().unwrap().contains("rutes"), "{}", overview());
     place.file("own.vtl", TEMPLATE.to_owned() + "#if(");
     place.file("stack.yaml", YAML);
@@ -131,4 +131,42 @@ fn a_renamed_stack_is_found_by_test_and_another_region_wants_a_new_start() {
     assert_eq!(key(&dev), "first");
     assert_eq!(dev.stop(), Some(0));
     assert!(!note.exists());
+}
+
+/// A checkout of another branch, or a generator, removes a directory and makes it again.
+#[test]
+fn a_directory_that_is_removed_and_made_again_is_followed_again() {
+    let place = Place::new("");
+    let write = |app: &str| {
+        place.file("stacks/own.yaml", YAML.replace("own.vtl", "../templates/a/own.vtl"));
+        place.file("templates/a/own.vtl", TEMPLATE.replace("APP", app));
+    };
+    write("first");
+    let mut command = place.command("--port 0 --output json --show-token");
+    let args: Vec<String> = command.get_args().map(|arg| arg.to_str().unwrap().replace("stack.yaml", "stacks/own.yaml")).collect();
+    command = {
+        let mut other = std::process::Command::new(command.get_program());
+        other.args(args).env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        other.current_dir(place.path()).stdin(std::process::Stdio::null());
+        other.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        other
+    };
+    let dev = Dev::of(command);
+    assert_eq!(key(&dev), "first");
+    // Both are gone long enough to be missed.
+    for name in ["stacks", "templates"] {
+        std::fs::remove_dir_all(place.path().join(name)).unwrap();
+    }
+    dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("own.yaml is gone")));
+    write("second");
+    until("the directories that are back", &dev, || key(&dev) == "second");
+    place.file("templates/a/own.vtl", TEMPLATE.replace("APP", "third"));
+    until("a change in a directory that is back", &dev, || key(&dev) == "third");
+    // Too soon to be missed: another directory is in the old one's place at once.
+    std::fs::rename(place.path().join("templates"), place.path().join("old")).unwrap();
+    write("fourth");
+    place.file("stacks/own.yaml", YAML.replace("own.vtl", "../templates/a/own.vtl") + "  prod: {}\n");
+    until("the directory in the old one's place", &dev, || key(&dev) == "fourth");
+    place.file("templates/a/own.vtl", TEMPLATE.replace("APP", "fifth"));
+    until("a change in it", &dev, || key(&dev) == "fifth");
 }

@@ -45,21 +45,17 @@ fn start() -> (Place, Dev) {
     (place, dev)
 }
 
-fn api(dev: &Dev, path: &str) -> Value {
-    http::get(&format!("{}/_routeto/api/{path}", dev.base())).unwrap().json()
-}
-
 /// An exchange, once it is in the journal: its line of log comes a moment before.
 fn exchange(dev: &Dev, id: usize) -> Value {
     crate::support::soon("the exchange", || {
-        let answer = http::get(&format!("{}/_routeto/api/requests/{id}", dev.base())).unwrap();
+        let answer = dev.api(&format!("requests/{id}"));
         (answer.status == 200).then(|| answer.json())
     })
 }
 
 /// Its line in the list.
 fn listed(dev: &Dev, id: u64) -> Value {
-    let list = api(dev, "requests");
+    let list = dev.api("requests").json();
     list["requests"].as_array().unwrap().iter().find(|summary| summary["id"] == id).unwrap().clone()
 }
 
@@ -151,10 +147,10 @@ fn no_spelling_of_a_wrong_token_is_logged_kept_or_shown() {
             wanted += 1;
         }
     }
-    let requests = || api(&dev, "requests")["requests"].as_array().unwrap().clone();
+    let requests = || dev.api("requests").json()["requests"].as_array().unwrap().clone();
     crate::support::soon("the last request", || (requests().len() == wanted).then_some(()));
     let mut shown = BTreeSet::new();
-    leaves(&api(&dev, "requests"), &mut shown);
+    leaves(&dev.api("requests").json(), &mut shown);
     let mut events = 0;
     for id in 1..=wanted {
         let exchange = exchange(&dev, id);
@@ -208,7 +204,7 @@ fn a_right_token_in_a_wrong_place_is_not_shown_either() {
         Raw::post(&format!("{}/{token}/{escaped}", dev.base())).header("Content-Type", JSON).body("{}").send().unwrap();
     }
     let mut shown: String = (1..=12).map(|id| exchange(&dev, id).to_string()).collect();
-    shown += &api(&dev, "requests").to_string();
+    shown += &dev.api("requests").json().to_string();
     let journal = kept(&directory(&place).join("journal"));
     for token in &tokens {
         let escaped: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -259,7 +255,7 @@ fn a_path_without_a_stage_is_told_as_it_came_and_sent_again_as_it_came() {
 
     // From the page: the same path, and marked as what it is.
     let again = json!({"stage": "", "method": "POST", "path": "/input", "query": [["a", "1"]], "headers": [], "body": "", "with_token": false, "again": {"of": 1, "edited": false}});
-    let headers = [("origin", dev.base()), ("x-routeto-inspector", "1"), ("content-type", JSON)];
+    let headers = [("origin", dev.base()), ("x-routeto-inspector", "1"), ("x-routeto-key", dev.key()), ("content-type", JSON)];
     let answer = http::post_with(&format!("{}/_routeto/api/send", dev.base()), &headers, again.to_string().as_bytes());
     assert_eq!((answer.status, answer.json()), (200, json!({"id": 5})));
     assert_eq!(told(5), told(1));

@@ -99,6 +99,18 @@ impl Browser {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
+    /// Opens the page by the address with the key, and waits until the key is changed for the cookie.
+    pub fn enter(&self, url: &str) {
+        self.open(url);
+        self.wait("document.querySelector('#rows') && document.readyState === 'complete' && !location.hash.includes('key=')");
+        // The console has the 403 that the way in begins with.
+        self.log();
+    }
+
+    fn log(&self) -> Value {
+        self.call("POST", "/se/log", &json!({"type": "browser"}))
+    }
+
     pub fn reload(&self) {
         self.call("POST", "/refresh", &json!({}));
     }
@@ -172,7 +184,7 @@ impl Browser {
 
     /// Everything that went wrong in the page: what the policy stopped, scripts' errors, dialogs, the canary, the console's complaints.
     pub fn troubles(&self) -> Value {
-        let log = self.call("POST", "/se/log", &json!({"type": "browser"}));
+        let log = self.log();
         let page = self.run("return [window.__violations, window.__errors, window.__dialogs, typeof window.__pwned]");
         let log: Vec<&Value> = log
             .as_array()

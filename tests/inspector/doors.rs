@@ -1,6 +1,6 @@
 //! Who gets in: by plain HTTP, without a browser.
 
-use super::fake::{Server, TOKEN};
+use super::fake::{KEY, Server, TOKEN};
 use routeto::dev::exchange::Stored;
 use serde_json::{Value, json};
 
@@ -8,7 +8,17 @@ fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).build().into()
 }
 
+/// The cookie that the key is changed for.
+fn cookie(server: &Server) -> String {
+    format!("routeto-{}={KEY}", server.url.rsplit(':').next().unwrap())
+}
+
 fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let cookie = cookie(server);
+    get_as(server, path, &[headers, &[("cookie", &cookie)]].concat())
+}
+
+fn get_as(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let request = headers.iter().fold(agent().get(format!("{}{path}", server.url)), |request, (name, value)| request.header(*name, *value));
     let response = request.call().unwrap();
     (response.status().as_u16(), response.into_body().read_to_string().unwrap())
@@ -17,7 +27,7 @@ fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
 fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
     let request =
         headers.iter().fold(agent().post(format!("{}{path}", server.url)), |request, (name, value)| request.header(*name, *value));
-    let response = request.send(body.to_string()).unwrap();
+    let response = request.header("cookie", cookie(server)).send(body.to_string()).unwrap();
     let status = response.status().as_u16();
     (status, serde_json::from_str(&response.into_body().read_to_string().unwrap()).unwrap())
 }
@@ -33,7 +43,7 @@ fn the_page_and_what_it_loads_come_with_a_policy_that_runs_nothing_else() {
         ("/_routeto/page.css", "text/css; charset=utf-8"),
         ("/_routeto/api/requests", "application/json"),
     ] {
-        let response = agent().get(format!("{}{path}", server.url)).call().unwrap();
+        let response = agent().get(format!("{}{path}", server.url)).header("cookie", cookie(&server)).call().unwrap();
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         assert_eq!((response.status().as_u16(), header("content-type").as_str()), (200, kind), "{path}");
         assert_eq!(
@@ -56,6 +66,8 @@ fn the_page_itself_names_nothing_that_is_not_its_own() {
         include_str!("../../src/dev/inspector/page.html"),
         include_str!("../../src/dev/inspector/page.css"),
         include_str!("../../src/dev/inspector/page.js"),
+        include_str!("../../src/dev/inspector/door.html"),
+        include_str!("../../src/dev/inspector/door.js"),
     ] {
         let foreign: Vec<&str> = text
             .lines()
@@ -102,6 +114,47 @@ fn a_rebound_name_a_tunnel_and_another_site_get_nothing() {
         post(&server, "/_routeto/api/token", &[origin, ours], &json!({"stage": "x"})),
         (404, json!({"error": "there is no such stage"}))
     );
+}
+
+#[test]
+fn without_the_key_of_this_run_another_user_of_this_machine_gets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let origin = ("origin", server.url.as_str());
+    let ours = ("x-routeto-inspector", "1");
+    let foreign = cookie(&server).replace(KEY, "the-key-of-another-run");
+    for headers in [&[][..], &[("cookie", foreign.as_str())], &[("x-routeto-key", "the-key-of-another-run")]] {
+        for path in ["/_routeto/api/overview", "/_routeto/api/requests", "/_routeto/events", "/_routeto/page.js", "/_routeto/nothing"] {
+            let (status, text) = get_as(&server, path, headers);
+            assert_eq!((status, text.contains("open the address that `routeto dev` printed")), (403, true), "{path}: {text}");
+        }
+        for path in ["/_routeto", "/_routeto/"] {
+            let (status, text) = get_as(&server, path, headers);
+            assert_eq!((status, text.contains("<h1>This page needs its key</h1>")), (403, true), "{path}: {text}");
+        }
+        let all = headers.iter().copied().chain([origin, ours]);
+        let request =
+            all.fold(agent().post(format!("{}/_routeto/api/token", server.url)), |request, (name, value)| request.header(name, value));
+        let response = request.send(r#"{"stage":"dev"}"#).unwrap();
+        assert_eq!(response.status().as_u16(), 403);
+        assert!(!response.into_body().read_to_string().unwrap().contains(TOKEN));
+    }
+    // The key is changed for a cookie that scripts don't see and no other path and site gets.
+    let enter = |key: &str, headers: &[(&str, &str)]| {
+        let request =
+            headers.iter().fold(agent().post(format!("{}/_routeto/api/key", server.url)), |r, (name, value)| r.header(*name, *value));
+        let response = request.send(json!({ "key": key }).to_string()).unwrap();
+        let cookie = response.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), cookie)
+    };
+    let given = format!("{}; Path=/_routeto; HttpOnly; SameSite=Strict", cookie(&server));
+    assert_eq!(enter(KEY, &[origin, ours]), (200, Some(given)));
+    for wrong in ["", " ", "the-key-of-another-run", &KEY[..KEY.len() - 1], &format!("{KEY},x"), TOKEN] {
+        assert_eq!(enter(wrong, &[origin, ours]), (403, None), "{wrong}");
+    }
+    assert_eq!((enter(KEY, &[]), enter(KEY, &[("origin", "https://evil.example"), ours])), ((403, None), (403, None)));
+    // Another command of this user reads the key from the directory.
+    assert_eq!(get_as(&server, "/_routeto/api/overview", &[("x-routeto-key", KEY)]).0, 200);
 }
 
 #[test]
@@ -162,7 +215,7 @@ fn a_stream_that_was_cut_goes_on_from_the_last_event_that_was_seen() {
         }
     }
     let listen = |last: &str| {
-        let mut request = agent().get(format!("{}/_routeto/events", server.url));
+        let mut request = agent().get(format!("{}/_routeto/events", server.url)).header("cookie", cookie(&server));
         if !last.is_empty() {
             request = request.header("last-event-id", last);
         }

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use routeto::{
     dev::{
         exchange::{self, Again, Exchange, FunctionSaid, Stored, TemplateUsed, TokenSent},
-        inspector::{self, Backend, Outgoing, Overview, RouteInfo},
+        inspector::{self, Backend, Entry, Names, Outgoing, Overview, RouteInfo},
         journal::Journal,
     },
     error::Failure,
@@ -27,11 +27,13 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
+pub const KEY: &str = "the-key-of-this-run-12";
 pub const TOKEN: &str = "a-token-that-only-the-stage-has-0001";
 
 pub struct Fake {
     pub journal: Arc<Journal>,
     pub problem: Mutex<Option<String>>,
+    pub unstored: Mutex<Option<String>>,
     url: String,
     stored: Mutex<HashMap<String, Bytes>>,
 }
@@ -47,19 +49,27 @@ impl Server {
     pub fn start(directory: &Path) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
         let journal = Journal::open(&directory.join("journal")).unwrap();
-        let fake = Arc::new(Fake { journal: journal.clone(), problem: Mutex::default(), url: url.clone(), stored: Mutex::default() });
+        let fake = Arc::new(Fake {
+            journal: journal.clone(),
+            problem: Mutex::default(),
+            unstored: Mutex::default(),
+            url: url.clone(),
+            stored: Mutex::default(),
+        });
         let gateway = Router::new().fallback(receive).with_state(fake.clone());
-        let app = inspector::router(journal, fake.clone(), std::net::Ipv4Addr::LOCALHOST.into())
-            .merge(gateway)
-            .into_make_service_with_connect_info::<SocketAddr>();
+        let bound = std::net::Ipv4Addr::LOCALHOST.into();
+        let entry = Entry { bound, port, names: Names::default(), key: Secret(KEY.into()) };
+        let app = inspector::router(journal, fake.clone(), entry).merge(gateway).into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, app).await });
         Server { fake, url, _runtime: runtime }
     }
 
+    /// With the key, as `dev` prints it.
     pub fn page(&self) -> String {
-        format!("{}/_routeto", self.url)
+        format!("{}/_routeto#key={KEY}", self.url)
     }
 }
 
@@ -235,6 +245,7 @@ impl Backend for Fake {
                 route("/callbacks/inbound", "multipart/form-data", "sqs"),
             ],
             problem: self.problem.lock().unwrap().clone(),
+            unstored: self.unstored.lock().unwrap().clone(),
         }
     }
 

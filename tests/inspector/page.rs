@@ -89,7 +89,7 @@ fn what_a_caller_sent_is_text_wherever_it_is_shown_and_nothing_of_it_runs() {
         }
     }
     *server.fake.problem.lock().unwrap() = Some(both.clone());
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelectorAll('#rows .row').length >= 20 && !document.querySelector('#problem').hidden");
     assert_eq!(browser.run("return document.querySelector('#problem pre').textContent"), json!(both));
     for id in 1..=24 {
@@ -118,9 +118,29 @@ fn what_a_caller_sent_is_text_wherever_it_is_shown_and_nothing_of_it_runs() {
 
 #[test]
 #[ignore = "needs Chromium and chromedriver"]
+fn without_the_key_the_page_says_how_to_get_in_and_the_printed_address_opens_it() {
+    let (_directory, server, browser) = start();
+    let bare = format!("{}/_routeto", server.url);
+    browser.open(&bare);
+    assert_eq!(browser.text("h1"), "This page needs its key");
+    browser.open(&format!("{bare}#key=of-another-run"));
+    browser.wait("document.querySelector('#said').textContent.includes('not the key of the `routeto dev` that runs here now')");
+    browser.enter(&server.page());
+    browser.wait("document.querySelector('#copy-first')");
+    assert_eq!(browser.run("return [location.href, document.cookie]"), json!([bare, ""]));
+    // The cookie opens it from now on, and the address with the key still does.
+    browser.open(&bare);
+    browser.wait("document.querySelector('#copy-first')");
+    browser.open(&server.page());
+    browser.wait("document.querySelector('#copy-first') && !location.hash");
+    assert_eq!(browser.troubles(), browser::none());
+}
+
+#[test]
+#[ignore = "needs Chromium and chromedriver"]
 fn the_list_is_live_and_filtered_and_paused_and_worked_by_keys() {
     let (_directory, server, browser) = start();
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelector('#copy-first')");
     assert_eq!(browser.text("#empty h2"), "Waiting for the first request");
     let first = format!(
@@ -224,7 +244,7 @@ fn a_request_is_shown_with_all_that_became_of_it_sent_again_edited_and_sent() {
         "[ {\"price\":1.50, \"big\": 12345678901234567890,\"e\":1E5,\"a\":{},\"b\":[ ],\"dup\":1,\"dup\":2,\"s\":\"a\\u00e9, {b}\"}]\n";
     let sent = headers(&[("content-type", "application/json"), ("x-one", "1"), ("x-one", "2")]);
     server.fake.walk("dev", "POST", "/input", vec![token(), ("app".into(), "a b&c".into())], sent.clone(), body.into());
-    browser.open(&format!("{}#1", server.page()));
+    browser.enter(&format!("{}&1", server.page()));
     shows(&browser, 1);
     let text = |css: &str| browser.run(&format!("return document.querySelector({})?.textContent ?? null", json!(css)));
     assert_eq!(text("#detail h2"), json!("POST /dev/input?app=a%20b%26c"));
@@ -333,7 +353,7 @@ fn a_copied_curl_command_sends_the_same_bytes_from_a_real_shell() {
         b"'",
         large.as_bytes(),
     ];
-    browser.open(&server.page());
+    browser.enter(&server.page());
     for (at, body) in bodies.iter().enumerate() {
         let query = vec![("app".to_owned(), "o'b $x&y=[1]{2}é".to_owned()), token()];
         let sent = headers(&[
@@ -588,7 +608,7 @@ fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_s
 #[ignore = "needs Chromium and chromedriver"]
 fn fifty_requests_a_second_do_not_freeze_it_and_a_reload_keeps_the_list() {
     let (_directory, server, browser) = start();
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelector('#state').textContent === 'live'");
     // Heard of by the page's own clock: how long at most nothing was drawn. Idle, this machine's own pauses.
     browser.run("window.__gap = 0");
@@ -636,7 +656,7 @@ fn fifty_requests_a_second_do_not_freeze_it_and_a_reload_keeps_the_list() {
 fn nothing_overflows_from_360_pixels_on_and_every_text_stands_out_in_both_themes() {
     let (_directory, server, browser) = start();
     fill(&server);
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("state.all.length === 68");
     // Elements that stick out of the window, but for what scrolls or is cut within its own box.
     let out = "const wide = innerWidth; return [document.documentElement.scrollWidth - wide, ...[...document.querySelectorAll('body *')].filter(e => e.checkVisibility() && !e.closest('.hex, .row .route > *') && e.getBoundingClientRect().right > wide + 0.5).map(e => e.tagName + '.' + e.className)]";
@@ -700,7 +720,7 @@ fn screenshots_of_both_themes_and_widths_are_taken_where_asked() {
         }
     };
     browser.size(1280, 800);
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelector('#copy-first')");
     shoot("empty", 1280, 800);
     shoot("empty", 360, 740);

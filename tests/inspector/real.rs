@@ -32,6 +32,7 @@ pub struct Dev {
     pub directory: TempDir,
     child: Child,
     pub url: String,
+    key: String,
     token: String,
 }
 
@@ -60,7 +61,8 @@ impl Dev {
             std::thread::sleep(Duration::from_millis(20));
         };
         let token = read("tokens.json").unwrap()["dev"].as_str().unwrap().to_owned();
-        Dev { url: running["url"].as_str().unwrap().to_owned(), child, token, directory }
+        let key = running["key"].as_str().unwrap().to_owned();
+        Dev { key, url: running["url"].as_str().unwrap().to_owned(), child, token, directory }
     }
 
     fn routeto(&self, args: &[&str]) -> Output {
@@ -75,16 +77,19 @@ impl Dev {
         request.send(body).unwrap().status().as_u16()
     }
 
+    fn get(&self, path: &str) -> ureq::http::Response<ureq::Body> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
+        agent.get(format!("{}/_routeto/api/{path}", self.url)).header("x-routeto-key", &self.key).call().unwrap()
+    }
+
     /// The exchange as the page gets it.
     fn exchange(&self, id: u64) -> Value {
-        let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
-        let answer = agent.get(format!("{}/_routeto/api/requests/{id}", self.url)).call().unwrap();
+        let answer = self.get(&format!("requests/{id}"));
         serde_json::from_slice(&answer.into_body().with_config().limit(64 << 20).read_to_vec().unwrap()).unwrap()
     }
 
     fn stored(&self, id: u64) -> Vec<u8> {
-        let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
-        let answer = agent.get(format!("{}/_routeto/api/requests/{id}/record", self.url)).call().unwrap();
+        let answer = self.get(&format!("requests/{id}/record"));
         answer.into_body().with_config().limit(64 << 20).read_to_vec().unwrap()
     }
 }
@@ -147,7 +152,7 @@ fn the_page_of_a_real_dev_shows_sends_and_copies_and_runs_nothing_that_came() {
     let browser = Browser::start();
     browser.size(1280, 800);
     browser.cdp("Browser.grantPermissions", json!({"origin": dev.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}));
-    browser.open(&format!("{}/_routeto", dev.url));
+    browser.enter(&format!("{}/_routeto#key={}", dev.url, dev.key));
     let shows = |id: u64| {
         browser.wait(&format!("state.exchange?.id === {id} && document.querySelector('.facts span:last-child').textContent === '#{id}'"))
     };
@@ -260,4 +265,36 @@ fn the_page_of_a_real_dev_shows_sends_and_copies_and_runs_nothing_that_came() {
     browser.reload();
     browser.wait(&format!("document.querySelector('#count')?.textContent === '{} requests'", before + 500));
     assert_eq!(browser.troubles(), browser::none());
+}
+
+#[test]
+#[ignore = "needs Chromium and chromedriver"]
+fn a_stored_record_that_a_website_or_a_person_opens_runs_nothing_and_is_not_shown_to_the_website() {
+    let dev = Dev::start();
+    let running: Value = serde_json::from_slice(&std::fs::read(dev.directory.path().join(".routeto/dev.json")).unwrap()).unwrap();
+    let endpoint = running["endpoint"].as_str().unwrap();
+    // What it would do: read all buckets, and tell.
+    let html = "<body>the record<script>document.title = 'ran'; fetch('/').then(r => r.text()).then(t => document.title = t)</script>";
+    assert_eq!(dev.post(&format!("/dev/input?token={}", dev.token), &[("content-type", "text/plain")], html.as_bytes()), 200);
+    let record = dev.exchange(1)["record"].clone();
+    let url = format!("{endpoint}/{}/{}", record["bucket"].as_str().unwrap(), record["key"].as_str().unwrap());
+    let browser = Browser::start();
+    let text = |browser: &Browser| browser.run("return document.body.innerText").as_str().unwrap().to_owned();
+    // A link of another site, and one of another port of this machine.
+    let refused = "the local S3 and SQS answer no web page";
+    browser.open(&format!("data:text/html,<a id=go href=\"{url}\">go</a>"));
+    browser.click("#go");
+    browser.wait(&format!("location.href === {} && document.readyState === 'complete'", json!(url)));
+    assert!(text(&browser).contains(refused), "{}", text(&browser));
+    browser.enter(&format!("{}/_routeto#key={}", dev.url, dev.key));
+    browser.run(&format!("location.href = {}", json!(url)));
+    browser.wait(&format!("location.href === {} && document.readyState === 'complete'", json!(url)));
+    assert!(text(&browser).contains(refused), "{}", text(&browser));
+    // As a person types it; a signature is not looked at, so it may be made up.
+    browser.open(&format!("{url}?response-content-type=text/html"));
+    assert!(text(&browser).contains("anonymous GET requests"), "{}", text(&browser));
+    browser.open(&format!("{url}?response-content-type=text/html&X-Amz-Credential=x&X-Amz-Signature=x"));
+    browser.wait("document.readyState === 'complete'");
+    let seen = browser.run("return [document.contentType, document.body.innerText, document.title]");
+    assert_eq!(seen, json!(["text/html", "the record", ""]));
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     place::Place,
-    support::{emulator, root},
+    support::{emulator, http, root},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -84,6 +84,50 @@ fn with_bucket() -> (Place, Boto) {
     place.store.create_bucket("records").unwrap();
     let boto = Boto::new(&place.endpoint);
     (place, boto)
+}
+
+#[test]
+fn an_unsigned_request_makes_no_html_of_a_record() {
+    let place = Place::new();
+    place.store.create_bucket("records").unwrap();
+    let boto = Boto::new(&place.endpoint);
+    let html = b"<script>document.title = 'ran'</script>";
+    boto.call("s3", "put_object", json!({"Bucket": "records", "Key": "k", "Body": blob(html), "ContentType": "text/plain"}));
+    let signed = boto.call("s3", "get_object", json!({"Bucket": "records", "Key": "k", "ResponseContentType": "text/html"}));
+    assert_eq!((&signed["ContentType"], &signed["Body"]), (&json!("text/html"), &blob(html)));
+    let get = |url: &str| http::get(url).unwrap();
+    let parameters = json!({"Bucket": "records", "Key": "k", "ResponseContentType": "text/html"});
+    let presigned = boto.call("s3", "generate_presigned_url", json!({"ClientMethod": "get_object", "Params": parameters}));
+    let answer = get(presigned.as_str().unwrap());
+    assert_eq!((answer.status, answer.header("content-type"), answer.body.as_slice()), (200, Some("text/html"), &html[..]));
+
+    let url = format!("{}/records/k", place.endpoint);
+    let words = "Request specific response headers cannot be used for anonymous GET requests.";
+    for query in [
+        "response-content-type=text/html",
+        "response%2Dcontent%2Dtype=text/html",
+        "response-content-disposition=attachment",
+        "response-content-encoding=gzip",
+        "response-content-language=en",
+        "response-cache-control=no-store",
+        "response-expires=Thu%2C%2001%20Dec%202044%2016%3A00%3A00%20GMT",
+        "response-content-type=text/html&X-Amz-Signature=",
+        "response-content-type=text/html&X-Amz-Signature=1",
+    ] {
+        let answer = get(&format!("{url}?{query}"));
+        let text = answer.text();
+        assert_eq!(
+            (answer.status, text.contains("<Code>InvalidRequest</Code>"), text.contains(words)),
+            (400, true, true),
+            "{query}: {text}"
+        );
+    }
+    // All that is answered is shut in, an error and a refusal, too.
+    for (url, status, host) in [(&url, 200, "127.0.0.1"), (&place.endpoint, 200, "[::1]:1"), (&url, 421, "evil.example")] {
+        let answer = http::get_with(url, &[("host", host)]).unwrap();
+        let shut = ["content-security-policy", "x-content-type-options", "cross-origin-resource-policy"].map(|name| answer.header(name));
+        assert_eq!((answer.status, shut), (status, [Some("sandbox"), Some("nosniff"), Some("same-origin")]), "{url}");
+    }
 }
 
 #[test]

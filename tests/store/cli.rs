@@ -49,6 +49,10 @@ fn the_aws_cli_copies_lists_syncs_and_polls() {
         &["s3api", "head-object", "--bucket", "records", "--key", "a/small.json", "--query", "ContentType", "--output", "text"],
     );
     assert_eq!(kind, "application/json\n");
+    let unsigned = aws(&place, &["--no-sign-request", "s3", "ls", "s3://records/a/small.json"]);
+    assert_eq!(unsigned.split_whitespace().skip(2).collect::<Vec<_>>(), ["2", "small.json"]);
+    aws(&place, &["--no-sign-request", "s3", "cp", "s3://records/a/small.json", &path("unsigned.json")]);
+    assert_eq!(fs::read_to_string(path("unsigned.json")).unwrap(), "{}");
     aws(&place, &["s3", "rb", "--force", "s3://records"]);
     assert_eq!(aws(&place, &["s3", "ls"]), "");
 

@@ -1,7 +1,10 @@
 //! A store in a directory of its own, served on a free port for as long as the test lasts.
 
 use crate::support::block_on;
-use routeto::dev::store::Store;
+use routeto::dev::{
+    inspector::{Names, no_websites},
+    store::Store,
+};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -24,7 +27,8 @@ impl Place {
     /// The store is in this directory of it.
     pub fn in_directory(directory: TempDir, name: &str) -> Self {
         let store = Store::open(&directory.path().join(name)).unwrap();
-        let router = store.router();
+        // As `dev` serves it: every client of these tests comes through its door.
+        let router = no_websites(store.router(), Names::default());
         let (endpoint, server) = block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -51,7 +51,12 @@ fn answer(response: ureq::http::Response<ureq::Body>) -> Result<Answer, String> 
 }
 
 pub fn get(url: &str) -> Result<Answer, String> {
-    agent().get(url).call().map_err(|e| e.to_string()).and_then(answer)
+    get_with(url, &[])
+}
+
+pub fn get_with(url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+    let request = headers.iter().fold(agent().get(url), |request, (name, value)| request.header(*name, *value));
+    request.call().map_err(|e| e.to_string()).and_then(answer)
 }
 
 /// POSTs exactly these bytes. Panics where the connection fails: an answer of any status is what a test looks at.

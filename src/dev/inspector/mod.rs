@@ -1,13 +1,15 @@
 //! The inspector: the page at `/_routeto` and what it asks for. Reads the [`Journal`]; everything else it gets from the server, its [`Backend`].
 //!
 //! It shows what strangers sent and can send with a stage's token, so it answers nobody but a browser on this machine that was pointed at it:
-//! the peer and the `Host` are local (no website gets here by DNS rebinding), no proxy's header is on the request (a tunnel that makes `dev`
-//! public doesn't make this public), and what changes anything or tells a token is a POST with our `Origin` and a header that no form can set. Nothing
+//! the peer is local and the `Host` is no website's name (DNS rebinding), no proxy's header is on the request (a tunnel that makes `dev`
+//! public doesn't make this public), and what changes anything or tells a token is a POST with our `Origin` and a header that no form can set.
+//! Other users of this machine are kept out by a key that is new in every run: the printed address has it behind the `#`, which a browser
+//! sends to no server and in no referrer; `door.js` posts it once and gets a cookie for it. Nothing
 //! that was sent to `dev` is ever part of a page: it goes out as JSON, and the page shows it as text, under a policy that would run nothing else.
 
 mod guard;
 
-pub use guard::no_websites;
+pub use guard::{Entry, KEY, Names, no_websites};
 
 use super::{
     exchange::{Again, Exchange, Stored},
@@ -32,7 +34,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, broadcast},
     time::timeout,
@@ -72,6 +74,8 @@ pub struct Overview {
     pub routes: Vec<RouteInfo>,
     /// What is wrong with the stack file or a template since it was last changed, while the last good one is served: the diagnostics' text.
     pub problem: Option<String>,
+    /// Why records can't be stored any more: the store's directory was removed, say.
+    pub unstored: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -117,20 +121,22 @@ struct Inspector {
     backend: Arc<dyn Backend>,
     /// One search at a time: however many pages are open, one exchange is in memory for them.
     searching: Arc<Semaphore>,
+    entry: Arc<Entry>,
 }
 
 type Shared = State<Arc<Inspector>>;
 
 /// Answers for [`ROOT`] and everything below it. Requests must carry their peer as the extension `axum::extract::ConnectInfo<SocketAddr>`: without it
 /// they are refused.
-///
-/// `bound`: the address that the server listens on.
-pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, bound: IpAddr) -> Router {
-    let guard = move |request: Request, next: Next| guard::guard(bound, request, next);
+pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, entry: Entry) -> Router {
+    let entry = Arc::new(entry);
+    let guarding = entry.clone();
+    let guard = move |request: Request, next: Next| guard::guard(guarding.clone(), request, next);
     let below = Router::new()
         .route("/", get(page))
         .route("/page.css", get(style))
         .route("/page.js", get(script))
+        .route("/door.js", get(door_script))
         .route("/events", get(events))
         .route("/api/overview", get(overview))
         .route("/api/requests", get(requests))
@@ -139,10 +145,11 @@ pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, bound: IpAddr) -
         .route("/api/search", get(search))
         .route("/api/send", post(send))
         .route("/api/token", post(token))
+        .route("/api/key", post(key))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto"))
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method"))
-        .with_state(Arc::new(Inspector { journal, backend, searching: Arc::new(Semaphore::new(1)) }))
-        .layer(middleware::from_fn(guard));
+        .with_state(Arc::new(Inspector { journal, backend, searching: Arc::new(Semaphore::new(1)), entry }))
+        .layer(middleware::from_fn(guard.clone()));
     // The slash at the end makes no difference; nested routers don't see it that way.
     let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard));
     with_slash.nest(ROOT, below)
@@ -158,6 +165,15 @@ async fn style() -> Response {
 
 async fn script() -> Response {
     asset("text/javascript; charset=utf-8", include_str!("page.js"))
+}
+
+async fn door_script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("door.js"))
+}
+
+/// What a browser without the key gets in the page's place.
+fn door() -> Response {
+    answer(StatusCode::FORBIDDEN, "text/html; charset=utf-8", include_str!("door.html"))
 }
 
 fn asset(content_type: &'static str, text: &'static str) -> Response {
@@ -258,6 +274,27 @@ async fn token(State(inspector): Shared, request: Request) -> Response {
             None => failure(StatusCode::NOT_FOUND, "there is no such stage"),
         },
         Err(answer) => *answer,
+    }
+}
+
+#[derive(Deserialize)]
+struct GivenKey {
+    key: String,
+}
+
+/// Changes the key of the printed address for a cookie.
+async fn key(State(inspector): Shared, request: Request) -> Response {
+    let given: GivenKey = match body(request).await {
+        Ok(given) => given,
+        Err(answer) => return *answer,
+    };
+    match inspector.entry.set_cookie().filter(|_| inspector.entry.is_key(given.key.as_bytes())) {
+        Some(cookie) => {
+            let mut response = to_json(&json!({}));
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+            response
+        }
+        None => failure(StatusCode::FORBIDDEN, "this is not the key of the `routeto dev` that runs here now"),
     }
 }
 

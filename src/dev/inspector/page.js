@@ -337,8 +337,23 @@ function connect() {
   source.addEventListener("error", () => {
     link = "off";
     schedule();
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(connect, 2000);
+    refused();
   });
+}
+
+// Each run of `routeto dev` has a key of its own, so a page of the run before is shut out.
+async function refused() {
+  const answer = await fetch(`${API}overview`).catch(() => null);
+  if (answer?.status !== 403) return;
+  trouble([["This page needs a new key: routeto dev was started again. Open the address that it printed.", ""]]);
+}
+
+function trouble(list) {
+  const box = $("problem");
+  box.hidden = list.length === 0;
+  box.replaceChildren(...list.flatMap(([title, text]) => [el("strong", {}, title), text ? el("pre", {}, text) : ""]));
 }
 
 // What the stream told since the list was asked for.
@@ -366,13 +381,14 @@ let loaded = false;
 
 async function overview() {
   state.overview = await apiJson("overview");
-  const { stack, url, problem } = state.overview;
+  const { stack, url, problem, unstored } = state.overview;
   put($("stack"), stack);
   put($("url"), url);
   document.title = `${stack} · routeto dev`;
-  const box = $("problem");
-  box.hidden = !problem;
-  if (problem) box.replaceChildren(el("strong", {}, "The stack can't be read as it is now; the last good one is served."), el("pre", {}, problem));
+  const troubles = [];
+  if (unstored) troubles.push(["Records can't be stored: requests are answered 503.", unstored]);
+  if (problem) troubles.push(["The stack can't be read as it is now; the last good one is served.", problem]);
+  trouble(troubles);
   options();
   schedule();
 }
@@ -1021,5 +1037,10 @@ document.head.append(el("link", { rel: "icon", href: URL.createObjectURL(new Blo
 detail.append(el("div", { className: "nothing" }, el("p", { className: "hint" }, "Choose a request to see what became of it.")));
 measure();
 connect();
-const wanted = Number(location.hash.slice(1));
+// The key is in the cookie by now; the address needs it no more.
+const keyless = location.hash.slice(1).replace(/^key=[^&]*&?/, "");
+if (keyless !== location.hash.slice(1)) history.replaceState(null, "", location.pathname + (keyless ? `#${keyless}` : ""));
+// A new address typed over the old one changes the fragment alone.
+addEventListener("hashchange", () => { if (location.hash.startsWith("#key=")) location.reload(); });
+const wanted = Number(keyless);
 if (Number.isInteger(wanted) && wanted > 0) open(wanted);

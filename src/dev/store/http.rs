@@ -54,6 +54,10 @@ const SIGNATURE: [&str; 10] = [
 #[derive(Clone, Copy)]
 pub struct PayloadHash(pub [u8; 32]);
 
+/// The request was signed, with whatever credentials.
+#[derive(Clone, Copy)]
+pub struct Signed;
+
 /// The headers that came behind a chunked body, once it is read.
 #[derive(Clone, Default)]
 pub struct Trailers(Arc<Mutex<Vec<(String, String)>>>);
@@ -216,8 +220,21 @@ fn region(headers: &HeaderMap) -> String {
     named().unwrap_or_else(|| "us-east-1".into())
 }
 
+/// By a header, or as a presigned URL of version 4 or 2.
+fn is_signed(parts: &http::request::Parts) -> bool {
+    let authorization = parts.headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    let query = parts.uri.query().unwrap_or_default();
+    let given =
+        |name: &str| query.split('&').any(|pair| pair.split_once('=').is_some_and(|(known, value)| known == name && !value.is_empty()));
+    let by_header = [&b"AWS4-HMAC-SHA256 "[..], b"AWS4-ECDSA-P256-SHA256 ", b"AWS "].iter().any(|scheme| authorization.starts_with(scheme));
+    by_header || (given("X-Amz-Signature") && given("X-Amz-Credential")) || (given("Signature") && given("AWSAccessKeyId"))
+}
+
 /// Takes the signature off, but for what it says of the body.
 fn unsign(parts: &mut http::request::Parts) {
+    if is_signed(parts) {
+        parts.extensions.insert(Signed);
+    }
     parts.headers.remove(header::AUTHORIZATION);
     if let Some(query) = parts.uri.query()
         && SIGNATURE.iter().any(|name| query.contains(name))

@@ -1,6 +1,6 @@
 //! Dev's own S3 and SQS: real clients and the function's real SDK code work against it, and what it has answered 200 is on disk.
 //!
-//! - [`objects`], [`queue`]: buckets and queues as files, without any protocol;
+//! - [`objects`], [`queue`], [`state`]: buckets and queues as files, without any protocol;
 //! - [`s3`], [`sqs`]: the two protocols on them;
 //! - [`http`]: the one endpoint for both;
 //! - [`client`]: the way in for the function, in the same process;
@@ -18,21 +18,25 @@ mod queue;
 mod queue_tests;
 mod s3;
 mod sqs;
+mod state;
 
 pub use client::sinks;
 
-use crate::{dev::exchange::Stored, error::Failure};
+use crate::{
+    dev::{anchor::Anchor, exchange::Stored},
+    error::Failure,
+};
 use objects::{Objects, Problem};
 use queue::Queue;
 use sqs::Line;
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     io::Read,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -55,6 +59,8 @@ pub struct Store {
     objects: Objects,
     queues: RwLock<HashMap<String, Arc<Line>>>,
     damaged: Vec<(String, PathBuf)>,
+    /// Buckets that were made by [`Store::create_bucket`]: a stage needs them.
+    needed: Mutex<BTreeSet<String>>,
     told: broadcast::Sender<Stored>,
     closed: AtomicBool,
     close: Notify,
@@ -89,6 +95,7 @@ impl Store {
             objects,
             queues: RwLock::new(queues),
             damaged,
+            needed: Mutex::default(),
             told: broadcast::Sender::new(TOLD),
             closed: AtomicBool::new(false),
             close: Notify::new(),
@@ -98,6 +105,28 @@ impl Store {
     /// Queues in whose files something stood that is no message any more, each with the file that it is kept in now.
     pub fn damaged(&self) -> &[(String, PathBuf)] {
         &self.damaged
+    }
+
+    /// From now on the store is only ours as long as this is where it is: the file that keeps another process out.
+    pub fn depends_on(&self, lock: Anchor) {
+        self.objects.depends_on(lock);
+    }
+
+    /// Why records can't be stored: what was removed, or replaced, since it was opened. In plain words.
+    pub fn unstored(&self) -> Option<String> {
+        if let Err(error) = self.objects.here() {
+            return Some(error.to_string());
+        }
+        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let buckets = needed.into_iter().filter(|bucket| !self.objects.has_bucket(bucket));
+        let mut gone: Vec<String> = buckets.map(|bucket| format!("bucket {bucket} is gone")).collect();
+        for name in self.queue_names() {
+            let checked = self.queue(&name).map(|line| line.lock().check());
+            if let Some(Err(error)) = checked {
+                gone.push(format!("queue {name}: {error}"));
+            }
+        }
+        (!gone.is_empty()).then(|| gone.join("; "))
     }
 
     /// Both services, on every path of this router: requests with `x-amz-target: AmazonSQS.…` are SQS's, all others S3's, in path style.
@@ -111,7 +140,10 @@ impl Store {
     /// Names the bucket and what the disk says.
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Failure> {
         match self.objects.create_bucket(bucket) {
-            Ok(()) | Err(Problem::BucketExists) => Ok(()),
+            Ok(()) | Err(Problem::BucketExists) => {
+                self.needed.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.to_owned());
+                Ok(())
+            }
             Err(Problem::Disk(error)) => Err(Failure::new(format!("bucket {bucket}"), error.to_string())
                 .now(format!("make room on the disk, and see that {} can be written to", self.root.display()))),
             Err(problem) => Err(Failure::new(format!("bucket {bucket}"), format!("{problem:?}"))),

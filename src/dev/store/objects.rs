@@ -12,7 +12,10 @@
 //! ```
 
 use super::names::{self, Named};
-use crate::{dev::now, resource::hex};
+use crate::{
+    dev::{anchor::Anchor, now},
+    resource::hex,
+};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -23,7 +26,7 @@ use std::{
     mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard,
+        Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -94,6 +97,10 @@ pub struct Condition {
 }
 
 pub struct Objects {
+    /// The store's directory.
+    anchor: Anchor,
+    /// What the store is only ours with: the lock beside it.
+    lock: OnceLock<Anchor>,
     root: PathBuf,
     tmp: PathBuf,
     turns: [Mutex<()>; TURNS],
@@ -144,7 +151,25 @@ impl Objects {
         }
         fs::create_dir_all(&tmp)?;
         fs::create_dir_all(&s3)?;
-        Ok(Self { root: s3, tmp, turns: std::array::from_fn(|_| Mutex::default()), next: AtomicU64::new(0) })
+        Ok(Self {
+            anchor: Anchor::of(root)?,
+            lock: OnceLock::new(),
+            root: s3,
+            tmp,
+            turns: std::array::from_fn(|_| Mutex::default()),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    pub fn depends_on(&self, lock: Anchor) {
+        // It is said once.
+        let _ = self.lock.set(lock);
+    }
+
+    /// Whether the store is where it was opened, and no other `dev` can have it.
+    pub fn here(&self) -> io::Result<()> {
+        self.anchor.check()?;
+        self.lock.get().map_or(Ok(()), Anchor::check)
     }
 
     fn bucket(&self, bucket: &str) -> PathBuf {
@@ -179,6 +204,7 @@ impl Objects {
     }
 
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Problem> {
+        self.here()?;
         let directory = self.bucket(bucket);
         fs::create_dir_all(&directory)?;
         let about = Bucket { name: bucket.to_owned(), created: now() };
@@ -230,6 +256,7 @@ impl Objects {
 
     /// A file to be written that is nowhere yet.
     pub fn begin(&self) -> Result<Draft, Problem> {
+        self.here()?;
         let path = self.temporary();
         let file = File::create_new(&path)?;
         Ok(Draft { path: Temporary(path), file, held: Vec::new(), md5: Md5::new(), size: 0 })
@@ -249,6 +276,7 @@ impl Objects {
                 return Err(Problem::Precondition);
             }
         }
+        self.here()?;
         // `path` is removed where this goes wrong
         fs::rename(&path.0, &place).map_err(|error| self.missing(bucket, error))?;
         path.keep();
@@ -344,6 +372,7 @@ impl Objects {
 impl Objects {
     /// Its id; what is known of the object to be is kept with it.
     pub fn create_upload(&self, bucket: &str, meta: &Meta) -> Result<String, Problem> {
+        self.here()?;
         self.expect_bucket(bucket)?;
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(io::Error::other)?;

@@ -3,16 +3,17 @@
 //! ```text
 //! sqs/<name>/queue.json           attributes and tags
 //! sqs/<name>/<number>.messages    messages in the order they came, from this number on; a file is removed once nothing in it is left
-//! sqs/<name>/state                what became of them since: received, deleted; written anew when it has grown
+//! sqs/<name>/state, state.spare   what became of them since: received, deleted; see [`super::state`]
 //! ```
 //!
 //! In memory is what was received and not deleted, never a body: a million messages that wait take no more of it than one. Whatever lies before the
 //! cursor and is not in that memory is gone; so a deletion needs no memory either.
 //!
-//! Both files are appended to and each entry carries its checksum. A process that is killed leaves half an entry at worst, which was not answered yet
+//! Messages and state are appended to and each entry carries its checksum. A process that is killed leaves half an entry at worst, which was not answered yet
 //! and is cut off at the next start. Nothing is synced to the platters for every message, so a power cut may take the last ones.
 
-use crate::dev::now;
+use super::state::{Cursor, ENTRY, Entry, State, Touched};
+use crate::dev::{anchor::Anchor, now};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,8 +28,6 @@ const FILE: u64 = 8 * 1024 * 1024;
 const WORTH_REMOVING: u64 = 1024 * 1024;
 /// The state is written anew when it is this long and four times what it needs to be.
 const STATE: u64 = 256 * 1024;
-/// An entry of the state: its checksum and six numbers.
-const ENTRY: usize = 64;
 /// A message's own header: number, sent, visible from, id.
 const FIXED: usize = 8 + 8 + 8 + 16;
 /// A frame's header: the payload's length and checksum.
@@ -110,24 +109,6 @@ pub enum Changed {
     NotInFlight,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Touched {
-    file: u64,
-    offset: u64,
-    /// While it is later than now nobody else gets it; milliseconds since the epoch.
-    until: u64,
-    count: u32,
-    first: u64,
-}
-
-/// The first message that nobody received yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cursor {
-    number: u64,
-    file: u64,
-    offset: u64,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub visible: u64,
@@ -141,6 +122,8 @@ pub struct Queue {
     /// Each file's length, by the number of its first message. Never empty.
     files: BTreeMap<u64, u64>,
     writer: File,
+    /// Of the file that is written to.
+    anchor: Anchor,
     reader: Option<(u64, File)>,
     /// Of the next message.
     next: u64,
@@ -152,8 +135,7 @@ pub struct Queue {
     hidden: BTreeSet<(u64, u64)>,
     /// Of the touched: those to be had.
     ready: BTreeSet<u64>,
-    state: File,
-    state_length: u64,
+    state: State,
     /// Where is kept what stood in its files and is no message.
     pub damaged: Option<PathBuf>,
 }
@@ -201,12 +183,14 @@ impl Queue {
             files.insert(last, end);
         }
         let first = *files.first_key_value().expect("a file was put into it").0;
-        let state = File::options().create(true).read(true).append(true).open(directory.join("state"))?;
+        let anchor = Anchor::of(&messages(directory, last))?;
+        let (state, entries) = State::open(directory)?;
         let mut queue = Self {
             directory: directory.to_owned(),
             about,
             files,
             writer,
+            anchor,
             reader: None,
             next,
             cursor: Cursor { number: first, file: first, offset: 0 },
@@ -215,20 +199,16 @@ impl Queue {
             hidden: BTreeSet::new(),
             ready: BTreeSet::new(),
             state,
-            state_length: 0,
             damaged,
         };
-        queue.replay()?;
+        queue.replay(entries);
+        // On a full disk it has to do with what there is.
+        let _ = queue.state.reserve(queue.needed());
         Ok(queue)
     }
 
-    fn replay(&mut self) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        self.state.seek(SeekFrom::Start(0))?;
-        self.state.read_to_end(&mut bytes)?;
-        for entry in bytes.chunks(ENTRY) {
-            let Some(entry) = Entry::read(entry) else { break };
-            self.state_length += ENTRY as u64;
+    fn replay(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
             match entry {
                 Entry::Cursor(cursor) => self.cursor = cursor,
                 Entry::Touched { number, touched, cursor } => {
@@ -241,15 +221,12 @@ impl Queue {
                 }
                 Entry::Ahead(number) => _ = self.ahead.insert(number),
                 Entry::Gone(number) => _ = self.touched.remove(&number),
-                Entry::Purged(cursor) => {
+                Entry::Purged(cursor) | Entry::Renewed(cursor, _) => {
                     self.cursor = cursor;
                     self.touched.clear();
                     self.ahead.clear();
                 }
             }
-        }
-        if self.state_length < bytes.len() as u64 {
-            self.state.set_len(self.state_length)?;
         }
         let first = *self.files.first_key_value().expect("a queue has a file").0;
         if self.cursor.number < first {
@@ -261,7 +238,14 @@ impl Queue {
         for (number, touched) in &self.touched {
             self.hidden.insert((touched.until, *number));
         }
-        Ok(())
+    }
+
+    /// Whether what is sent is where it is looked for.
+    ///
+    /// # Errors
+    /// The queue's directory, or one above it, was removed or replaced.
+    pub fn check(&self) -> io::Result<()> {
+        self.anchor.check()
     }
 
     pub fn save(&self) -> io::Result<()> {
@@ -280,7 +264,8 @@ impl Queue {
             self.roll()?;
             (file, offset) = self.last();
         }
-        if let Err(error) = self.writer.write_all(&frame) {
+        // A removed file still takes what is written to it, and the message would be lost.
+        if let Err(error) = self.writer.write_all(&frame).and_then(|()| self.check()) {
             // Half a message must not stand before the next one. Where even that fails, the next one gets a file of its own.
             if self.writer.set_len(offset).is_err() {
                 self.files.insert(file, FILE);
@@ -305,8 +290,11 @@ impl Queue {
 
     /// Begins a new file of messages.
     fn roll(&mut self) -> io::Result<()> {
-        self.writer = File::options().create(true).append(true).open(messages(&self.directory, self.next))?;
-        self.writer.set_len(0)?;
+        let path = messages(&self.directory, self.next);
+        let writer = File::options().create(true).append(true).open(&path)?;
+        writer.set_len(0)?;
+        self.anchor = Anchor::of(&path)?;
+        self.writer = writer;
         self.files.insert(self.next, 0);
         Ok(())
     }
@@ -314,10 +302,19 @@ impl Queue {
     /// Up to `max` messages that nobody else gets until `until`, oldest first as far as can be.
     /// Those that were received `limit` times already are dead.
     pub fn receive(&mut self, max: usize, until: u64, limit: Option<u64>) -> io::Result<Taken> {
+        self.check()?;
+        let mut taken = Taken::default();
+        match self.take(&mut taken, max, until, limit) {
+            // Those that were taken are in flight: who asked gets them, and the error with the next call.
+            Err(error) if taken.received.is_empty() && taken.dead.is_empty() => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    fn take(&mut self, taken: &mut Taken, max: usize, until: u64, limit: Option<u64>) -> io::Result<()> {
         let now = now();
         let oldest = now.saturating_sub(self.about.number("MessageRetentionPeriod", 345_600) * 1000);
         self.wake(now);
-        let mut taken = Taken::default();
         while taken.received.len() < max {
             let (number, mut touched, cursor) = match self.ready.pop_first() {
                 Some(number) => match self.touched.get(&number) {
@@ -368,7 +365,7 @@ impl Queue {
                 taken.received.push(Received { message, handle, count: touched.count, first: touched.first, identity });
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// The next message that nobody received yet, and where the cursor then is.
@@ -391,7 +388,7 @@ impl Queue {
             let number = self.cursor.number;
             self.cursor = self.after(self.cursor)?;
             self.ahead.remove(&number);
-            self.tidy(number)?;
+            self.tidy(number);
         }
         Ok(())
     }
@@ -461,7 +458,8 @@ impl Queue {
         if let Some(cursor) = cursor {
             self.note(&Entry::Cursor(cursor))?;
             self.cursor = cursor;
-            return self.tidy(number);
+            self.tidy(number);
+            return Ok(());
         }
         self.remove(number)
     }
@@ -495,7 +493,8 @@ impl Queue {
             self.hidden.remove(&(touched.until, number));
             self.ready.remove(&number);
         }
-        self.tidy(number)
+        self.tidy(number);
+        Ok(())
     }
 
     /// The message of this handle is hidden until then.
@@ -526,7 +525,7 @@ impl Queue {
         self.ready.clear();
         let all: Vec<u64> = self.files.keys().copied().collect();
         for file in all {
-            self.tidy(file)?;
+            self.tidy(file);
         }
         Ok(())
     }
@@ -572,8 +571,13 @@ impl Queue {
         }
     }
 
-    /// Removes the file that this message is in, if nothing in it is left.
-    fn tidy(&mut self, number: u64) -> io::Result<()> {
+    /// Removes the file that this message is in, if nothing in it is left. The message is gone whether that can be
+    /// done or not: a full disk may have no room for the next file's name.
+    fn tidy(&mut self, number: u64) {
+        let _ = self.remove_file_of(number);
+    }
+
+    fn remove_file_of(&mut self, number: u64) -> io::Result<()> {
         let Some((&file, &length)) = self.files.range(..=number).next_back() else { return Ok(()) };
         let end = self.files.range(file + 1..).next().map_or(self.next, |(following, _)| *following);
         if self.cursor.number < end || self.touched.range(file..end).next().is_some() {
@@ -598,34 +602,32 @@ impl Queue {
     }
 
     fn note(&mut self, entry: &Entry) -> io::Result<()> {
-        let needed = (self.touched.len() + self.ahead.len() + 1) * ENTRY;
-        if self.state_length > STATE && self.state_length > 4 * needed as u64 {
-            self.rewrite()?;
+        let needed = self.needed();
+        let length = self.state.length();
+        if length > STATE && length > 4 * (needed * ENTRY) as u64 {
+            // If it can't be done now, it is with a later entry.
+            let _ = self.renew();
         }
-        if let Err(error) = self.state.write_all(&entry.write()) {
-            let _ = self.state.set_len(self.state_length);
-            return Err(error);
+        if let Entry::Touched { .. } = entry {
+            // No more is in flight than can be deleted on a full disk.
+            self.state.reserve(needed)?;
         }
-        self.state_length += ENTRY as u64;
-        Ok(())
+        self.state.append(entry).or_else(|_| {
+            self.renew()?;
+            self.state.append(entry)
+        })
+    }
+
+    /// Entries of a rewritten state, and one more.
+    fn needed(&self) -> usize {
+        self.touched.len() + self.ahead.len() + 2
     }
 
     /// Writes down what is so now instead of how it came to be.
-    fn rewrite(&mut self) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity((self.touched.len() + self.ahead.len() + 1) * ENTRY);
-        bytes.extend(Entry::Purged(self.cursor).write());
-        for number in &self.ahead {
-            bytes.extend(Entry::Ahead(*number).write());
-        }
-        for (number, touched) in &self.touched {
-            bytes.extend(Entry::Touched { number: *number, touched: *touched, cursor: None }.write());
-        }
-        let temporary = self.directory.join("state.new");
-        fs::write(&temporary, &bytes)?;
-        fs::rename(&temporary, self.directory.join("state"))?;
-        self.state = File::options().read(true).append(true).open(self.directory.join("state"))?;
-        self.state_length = bytes.len() as u64;
-        Ok(())
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        let ahead = self.ahead.iter().map(|number| Entry::Ahead(*number));
+        let touched = self.touched.iter().map(|(number, touched)| Entry::Touched { number: *number, touched: *touched, cursor: None });
+        self.state.renew(self.cursor, ahead.chain(touched))
     }
 }
 
@@ -752,84 +754,5 @@ fn scan(path: &Path, first: u64) -> io::Result<(u64, u64, bool)> {
             Err(error) if error.kind() == ErrorKind::InvalidData => return Ok((end, next, true)),
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// One line of the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    Cursor(Cursor),
-    Touched {
-        number: u64,
-        touched: Touched,
-        /// Where the cursor is now, if the message came from it.
-        cursor: Option<Cursor>,
-    },
-    Ahead(u64),
-    Gone(u64),
-    /// Nothing is left but what is behind the cursor.
-    Purged(Cursor),
-}
-
-impl Entry {
-    fn write(&self) -> [u8; ENTRY] {
-        let fields = match *self {
-            Entry::Cursor(cursor) => [1, cursor.number, cursor.file, cursor.offset, 0, 0, 0],
-            Entry::Purged(cursor) => [2, cursor.number, cursor.file, cursor.offset, 0, 0, 0],
-            Entry::Ahead(number) => [3, number, 0, 0, 0, 0, 0],
-            Entry::Gone(number) => [4, number, 0, 0, 0, 0, 0],
-            Entry::Touched { number, touched, cursor } => {
-                let Touched { file, offset, until, count, first } = touched;
-                // Behind it in its own file, or at the beginning of the next.
-                let (kind, behind) = match cursor {
-                    None => (5, 0),
-                    Some(cursor) if cursor.file == file => (6, cursor.offset),
-                    Some(cursor) => (7, cursor.file),
-                };
-                let mut bytes = Self::numbers([kind, number, file, offset, until, first, behind]);
-                bytes[60..64].copy_from_slice(&count.to_le_bytes());
-                return Self::sealed(bytes);
-            }
-        };
-        Self::sealed(Self::numbers(fields))
-    }
-
-    fn numbers(fields: [u64; 7]) -> [u8; ENTRY] {
-        let mut bytes = [0; ENTRY];
-        for (i, field) in fields.iter().enumerate() {
-            bytes[4 + i * 8..12 + i * 8].copy_from_slice(&field.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn sealed(mut bytes: [u8; ENTRY]) -> [u8; ENTRY] {
-        let sum = crc32fast::hash(&bytes[4..]);
-        bytes[..4].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; ENTRY] = bytes.try_into().ok()?;
-        let (sum, rest) = bytes.split_first_chunk::<4>()?;
-        if crc32fast::hash(rest) != u32::from_le_bytes(*sum) {
-            return None;
-        }
-        let mut fields = [0; 7];
-        for (field, bytes) in fields.iter_mut().zip(rest.chunks_exact(8)) {
-            *field = u64::from_le_bytes(bytes.try_into().ok()?);
-        }
-        let count = u32::from_le_bytes(*rest.last_chunk::<4>()?);
-        let [kind, number, file, offset, until, first, behind] = fields;
-        let touched = Touched { file, offset, until, count, first };
-        Some(match kind {
-            1 => Entry::Cursor(Cursor { number, file, offset }),
-            2 => Entry::Purged(Cursor { number, file, offset }),
-            3 => Entry::Ahead(number),
-            4 => Entry::Gone(number),
-            5 => Entry::Touched { number, touched, cursor: None },
-            6 => Entry::Touched { number, touched, cursor: Some(Cursor { number: number + 1, file, offset: behind }) },
-            7 => Entry::Touched { number, touched, cursor: Some(Cursor { number: behind, file: behind, offset: 0 }) },
-            _ => return None,
-        })
     }
 }

@@ -90,6 +90,9 @@ fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
                     model.visible.push(body);
                 }
                 18 => {
+                    if dice.roll(2) == 0 {
+                        queue.renew().expect("rewritten");
+                    }
                     drop(queue);
                     queue = Queue::open(&path).expect("opened");
                 }
@@ -171,7 +174,10 @@ fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
     let taken = queue.receive(3, now(), None).expect("received").received;
     queue.delete(taken[1].handle).expect("deleted");
     drop(queue);
-    let state = fs::read(path.join("state")).expect("there");
+    let mut state = fs::read(path.join("state")).expect("there");
+    // What follows the entries is room that was taken.
+    let used = state.iter().rposition(|byte| *byte != 0).expect("entries").next_multiple_of(64);
+    state.truncate(used);
     for cut in 0..=state.len() {
         fs::write(path.join("state"), &state[..cut]).expect("written");
         let mut queue = Queue::open(&path).expect("opened");
@@ -181,6 +187,66 @@ fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
         let all: &[&str] = if cut < state.len() { &["0", "1", "2", "3"] } else { &["0", "2", "3"] };
         assert_eq!(bodies, all, "cut at {cut}");
     }
+}
+
+/// A kill may come at every step of it.
+#[test]
+fn a_state_that_was_rewritten_in_part_counts_for_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let mut queue = create(&path);
+    for n in 0..40 {
+        queue.send(text(&n.to_string(), u64::from(n == 35) * HOUR)).expect("sent");
+    }
+    let in_flight = |queue: &mut Queue| {
+        let Counts { visible, in_flight, delayed } = queue.counts();
+        (visible, in_flight, delayed)
+    };
+    let mut expected = (39, 0, 1);
+    for round in 0..4 {
+        let taken = queue.receive(8, now() + HOUR, None).expect("received").received;
+        queue.delete(taken[3].handle).expect("deleted");
+        expected = (expected.0 - 8, expected.1 + 7, 1);
+        let names = ["state", "state.spare"];
+        let before = names.map(|name| fs::read(path.join(name)).expect("there"));
+        queue.renew().expect("rewritten");
+        let after = names.map(|name| fs::read(path.join(name)).expect("there"));
+        // The other one of the two than the last time.
+        let side = usize::from(round % 2 == 0);
+        assert!(before[side] != after[side] && before[1 - side] == after[1 - side], "round {round}");
+        drop(queue);
+        for written in (0..2000).step_by(50).chain([64, 128]) {
+            let mut torn = before[side].clone();
+            torn[..written].copy_from_slice(&after[side][..written]);
+            torn[..64].fill(0);
+            fs::write(path.join(names[side]), &torn).expect("written");
+            let mut queue = Queue::open(&path).expect("opened");
+            assert_eq!(in_flight(&mut queue), expected, "round {round}, {written} bytes were written");
+        }
+        fs::write(path.join(names[side]), &after[side]).expect("written");
+        queue = Queue::open(&path).expect("opened");
+        assert_eq!(in_flight(&mut queue), expected, "round {round}");
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_queue_whose_files_were_removed_or_moved_is_refused_and_none_of_it_appears_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, moved) = (directory.path().join("q"), directory.path().join("moved"));
+    let mut queue = create(&path);
+    queue.send(text("first", 0)).expect("sent");
+    fs::rename(&path, &moved).expect("moved");
+    let refused = queue.send(text("refused", 0)).expect_err("it isn't there");
+    assert!(refused.to_string().ends_with("was removed or replaced while it was in use"), "{refused}");
+    // Another process may have made one in its place.
+    drop(create(&path));
+    assert!(queue.check().is_err() && queue.send(text("refused", 0)).is_err() && queue.receive(1, now(), None).is_err());
+    fs::remove_dir_all(&path).expect("removed");
+    fs::rename(&moved, &path).expect("moved back");
+    queue.send(text("second", 0)).expect("sent");
+    drop(queue);
+    let received = Queue::open(&path).expect("opened").receive(10, now() + HOUR, None).expect("received").received;
+    assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first", "second"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Store,
-    http::{PayloadHash, Trailers},
+    http::{PayloadHash, Signed, Trailers},
     objects::{Condition, Draft, Meta, Objects, Opened, Problem, Query},
 };
 use crate::dev::exchange::Stored;
@@ -392,6 +392,24 @@ macro_rules! described {
     }};
 }
 
+/// Refuses `response-content-type` and its like in an unsigned request: a link could make HTML of a record.
+/// Source: S3's own answer; the API reference of GetObject has the rule ("You must sign the request").
+macro_rules! expect_own_headers {
+    ($req:expr) => {{
+        let input = &$req.input;
+        let overrides = input.response_content_type.is_some()
+            || input.response_content_disposition.is_some()
+            || input.response_content_encoding.is_some()
+            || input.response_content_language.is_some()
+            || input.response_cache_control.is_some()
+            || input.response_expires.is_some();
+        if overrides && $req.extensions.get::<Signed>().is_none() {
+            let words = "Request specific response headers cannot be used for anonymous GET requests.";
+            return Err(error(S3ErrorCode::InvalidRequest, words));
+        }
+    }};
+}
+
 #[async_trait]
 impl S3 for Service {
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
@@ -447,6 +465,7 @@ impl S3 for Service {
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        expect_own_headers!(req);
         let GetObjectInput { bucket, key, range, if_match, if_none_match, if_modified_since, if_unmodified_since, checksum_mode, .. } =
             req.input;
         let opened = self.0.objects.get(&bucket, &key)?;
@@ -474,6 +493,7 @@ impl S3 for Service {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        expect_own_headers!(req);
         let HeadObjectInput { bucket, key, range, if_match, if_none_match, if_modified_since, if_unmodified_since, checksum_mode, .. } =
             req.input;
         let meta = self.0.objects.get(&bucket, &key)?.meta;

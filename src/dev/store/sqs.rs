@@ -279,6 +279,7 @@ impl Store {
     pub(super) fn make_queue(&self, name: &str, attributes: BTreeMap<String, String>, tags: BTreeMap<String, String>) -> Result<(), Fault> {
         check_name(name)?;
         check_attributes(&attributes)?;
+        self.objects.here()?;
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = queues.get(name) {
             let queue = line.lock();
@@ -877,6 +878,7 @@ fn send(store: &Store, request: Send) -> Result<Value, Fault> {
 fn put(store: &Store, line: &Line, entry: Entry) -> Result<Ready, Fault> {
     let mut queue = line.lock();
     let mut ready = prepare(&queue.about, entry)?;
+    store.objects.here()?;
     let bytes = ready.message.body.len() as u64;
     let id = uuid_text(queue.send(std::mem::take(&mut ready.message))?);
     let name = queue.about.name.clone();
