@@ -108,19 +108,21 @@ fn samples_of_every_provider_reach_a_running_dev_and_are_read_back() {
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!((output.status.code(), &said["target"]), (Some(0), &json!("dev")), "{said:#}");
     let results = said["results"].as_array().unwrap().iter();
-    let results: Vec<Value> =
-        results.map(|result| json!([result["route"], result["provider"], result["ok"], result["status"], result["proof"]])).collect();
+    let results: Vec<Value> = results
+        .map(|result| json!([result["route"], result["provider"], result["coding"], result["ok"], result["status"], result["proof"]]))
+        .collect();
     let enveloped = "read back: the very bytes, in an envelope";
     assert_eq!(
         results,
         [
-            json!(["/input", "sendgrid-events", true, 200, "read back: the very bytes"]),
-            json!(["/input", "sendgrid-inbound", true, 200, "read back: the very bytes"]),
-            json!(["/lines", "sendgrid-events", true, 200, "read back: a line for each element"]),
-            json!(["/mail", "sendgrid-events", true, 200, enveloped]),
-            json!(["/mail", "twilio", true, 200, enveloped]),
-            json!(["/mail", "sendgrid-inbound", true, 200, enveloped]),
-            json!(["/text", "sendgrid-events", true, 200, "read back: the very bytes"]),
+            json!(["/input", "sendgrid-events", null, true, 200, "read back: the very bytes"]),
+            json!(["/input", "sendgrid-events", "gzip", true, 200, "read back: the very bytes"]),
+            json!(["/input", "sendgrid-inbound", null, true, 200, "read back: the very bytes"]),
+            json!(["/lines", "sendgrid-events", null, true, 200, "read back: a line for each element"]),
+            json!(["/mail", "sendgrid-events", null, true, 200, enveloped]),
+            json!(["/mail", "twilio", null, true, 200, enveloped]),
+            json!(["/mail", "sendgrid-inbound", null, true, 200, enveloped]),
+            json!(["/text", "sendgrid-events", null, true, 200, "read back: the very bytes"]),
         ]
     );
     for provider in ["github", "stripe", "twilio", "slack", "shopify"] {
@@ -132,7 +134,10 @@ fn samples_of_every_provider_reach_a_running_dev_and_are_read_back() {
     let text = dev.routeto(&["test", "stack.yaml", "--route", "/lines"]);
     let text = String::from_utf8(text.stdout).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.split(" in ").next().unwrap()).filter(|line| !line.starts_with(' ')).collect();
-    assert_eq!(lines, ["ok      dev   /lines  sendgrid-events  200", "ok      prod  /lines  sendgrid-events  200"]);
+    let both = |stage: &str| {
+        ["sendgrid-events        ", "sendgrid-events, gzip'd"].map(|sample| format!("ok      {stage}  /lines  {sample}  200"))
+    };
+    assert_eq!(lines, [both("dev "), both("prod")].concat());
     assert!(!text.contains(&dev.token));
     // The stage is asked for; a `dev` that is gone is not, and there is no account here.
     let (directory, nobody) = (dev.directory.path().to_owned(), dev.directory.path().join("nobody"));
