@@ -411,7 +411,7 @@ fn a_search_finds_what_only_bodies_and_headers_have_and_says_when_there_is_nothi
     for _ in 0..35 {
         post("application/json", &[], "{}");
     }
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelector('#count').textContent === '38 requests'");
     let finds = |text: &str, ids: &[u64]| {
         browser.run("clearFilter()");
@@ -458,7 +458,7 @@ fn a_request_that_comes_while_the_list_is_asked_for_stays_on_it() {
     let (_directory, server, browser) = start();
     let post = || server.fake.walk("dev", "POST", "/input", vec![token()], vec![], "{}".into()).0;
     assert_eq!(post(), 1);
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("state.all.length === 1");
     // The list is made by the server, and arrives only after the next request was told.
     browser.run(
@@ -494,7 +494,7 @@ fn a_body_of_very_many_fields_or_parts_is_laid_out_as_it_is_asked_for() {
     let parts: String = (0..2_000).map(|n| format!("--xYzZY\r\nContent-Disposition: form-data; name=\"n{n}\"\r\n\r\nv{n}\r\n")).collect();
     let parts = post("multipart/form-data; boundary=xYzZY", format!("{parts}--xYzZY--\r\n"));
     let deep = post("application/json", "[".repeat(5_000) + &"]".repeat(5_000));
-    browser.open(&format!("{}#{form}", server.page()));
+    browser.enter(&format!("{}&{form}", server.page()));
     shows(&browser, form);
     let laid_out = "return [...document.querySelectorAll('#step-request .pane:last-child dt')].length";
     let more = "#step-request .pane:last-child .more";
@@ -548,7 +548,7 @@ fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_s
     let wrong = post(vec![("token".into(), "x".into())], b"{}".to_vec());
     let favicon = server.fake.walk("", "GET", "/favicon.ico", vec![], vec![], "".into()).0;
     let root = server.fake.walk("", "GET", "/", vec![], vec![], "".into()).0;
-    browser.open(&server.page());
+    browser.enter(&server.page());
     browser.wait("document.querySelectorAll('#rows .row:not([hidden])').length === 8");
     for width in [1400, 1280, 821, 390] {
         browser.size(width, 800);
