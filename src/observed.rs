@@ -112,6 +112,14 @@ pub struct Carried {
     pub minimum_compression_size: Option<i32>,
     pub api_key_source: Option<String>,
     pub disable_execute_api_endpoint: bool,
+    /// `dualstack`; `None` is `ipv4`, the default.
+    pub ip_address_type: Option<String>,
+    /// Of a private API.
+    pub vpc_endpoint_ids: BTreeSet<String>,
+    /// Of TLS.
+    pub security_policy: Option<String>,
+    /// `BASIC` or `STRICT`.
+    pub endpoint_access_mode: Option<String>,
 }
 
 /// A route as a stage's deployment has it. The API and the stack file may have another by now.

@@ -1,10 +1,10 @@
 //! What the adapters send, and what they make of AWS's answers: the SDK's own clients against a server of this test's.
 
-use super::{Aws, iam, lambda, logs, observe::Seen, s3, sqs};
+use super::{Aws, apigateway, iam, lambda, logs, observe::Seen, s3, sqs};
 use crate::{
-    observed::Account,
+    observed::{Account, Carried},
     plan::{BucketPart, differences},
-    resource::{Bucket, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
+    resource::{Api, Bucket, GatewayResponse, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -390,22 +390,21 @@ async fn credentials_that_a_region_doesnt_know_may_be_right_elsewhere() {
     assert!(hint.contains("AWS_ACCESS_KEY_ID") && hint.contains("the region isn't enabled for the account"), "{hint}");
 }
 
-#[tokio::test]
-async fn a_gateway_response_that_outlives_the_overwrite_is_deleted() {
-    use super::apigateway;
-    use crate::{
-        observed::Carried,
-        resource::{Api, GatewayResponse},
-    };
-    let response = || GatewayResponse { status: "503".into(), parameters: BTreeMap::new(), templates: BTreeMap::new() };
-    let api = Api {
+fn api() -> Api {
+    let response = GatewayResponse { status: "503".into(), parameters: BTreeMap::new(), templates: BTreeMap::new() };
+    Api {
         name: "hooks".into(),
         tags: tags(),
         description: String::new(),
         binary_media_types: Default::default(),
         methods: BTreeMap::new(),
-        gateway_responses: [("THROTTLED".to_owned(), response())].into(),
-    };
+        gateway_responses: [("THROTTLED".to_owned(), response)].into(),
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_response_that_outlives_the_overwrite_is_deleted() {
+    let api = api();
     let shown = json!({"item": [
         {"responseType": "THROTTLED", "statusCode": "503", "defaultResponse": false},
         {"responseType": "DEFAULT_5XX", "statusCode": "200", "defaultResponse": false},
@@ -419,4 +418,51 @@ async fn a_gateway_response_that_outlives_the_overwrite_is_deleted() {
     apigateway::write(&server.aws, &api, "abc", &Carried::default(), &|_| ()).await.expect("it is written");
     let changes: Vec<String> = server.names().into_iter().filter(|name| !name.starts_with("GET ")).collect();
     assert_eq!(changes, ["PUT /restapis/abc?mode=overwrite&failonwarnings=true", "DELETE /restapis/abc/gatewayresponses/DEFAULT_5XX"]);
+}
+
+/// What GetRestApis and PutRestApi say of an API whose endpoint a person configured.
+fn configured() -> Value {
+    json!({
+        "id": "abc", "name": "hooks", "tags": {STACK_TAG: "hooks"},
+        "endpointConfiguration": {"types": ["PRIVATE"], "ipAddressType": "dualstack", "vpcEndpointIds": ["vpce-1", "vpce-2"]},
+        "securityPolicy": "SecurityPolicy_TLS13_1_3_2025_09", "endpointAccessMode": "STRICT",
+    })
+}
+
+/// Writes the API over one that is [`configured`], and answers what of it is put back where
+/// PutRestApi answers this.
+async fn put_back(overwritten: Value) -> Vec<(String, String, String)> {
+    let server = Server::new(move |asked, _| match asked.name().as_str() {
+        name if name.starts_with("GET /restapis?") => fine(json!({"item": [configured()]})),
+        name if name.starts_with("PUT /restapis/abc?") => fine(&overwritten),
+        _ => fine("{}"),
+    })
+    .await;
+    let found = apigateway::locate(&server.aws, "hooks").await.expect("an answer");
+    let (id, carried) = found.expect("it is ours");
+    apigateway::write(&server.aws, &api(), &id, &carried, &|_| ()).await.expect("it is written");
+    let patches = server.all().into_iter().filter(|asked| asked.method == "PATCH");
+    let patches = patches.flat_map(|asked| {
+        assert_eq!(asked.path, "/restapis/abc");
+        asked.json()["patchOperations"].as_array().cloned().unwrap_or_default()
+    });
+    let text = |patch: &Value, key: &str| patch[key].as_str().unwrap_or_default().to_owned();
+    patches.map(|patch| (text(&patch, "op"), text(&patch, "path"), text(&patch, "value"))).collect()
+}
+
+#[tokio::test]
+async fn what_an_overwrite_resets_of_the_endpoint_is_put_back() {
+    let mut without = configured();
+    without["endpointConfiguration"] = json!({"types": ["PRIVATE"], "vpcEndpointIds": ["vpce-2"]});
+    let replaced = |path: &str, value: &str| ("replace".to_owned(), path.to_owned(), value.to_owned());
+    let dualstack = || replaced("/endpointConfiguration/ipAddressType", "dualstack");
+    let added = |id: &str| ("add".to_owned(), "/endpointConfiguration/vpcEndpointIds".to_owned(), id.to_owned());
+    assert_eq!(put_back(without.clone()).await, [dualstack(), added("vpce-1")]);
+    without["endpointConfiguration"] = json!({"types": ["PRIVATE"], "ipAddressType": "ipv4"});
+    without["securityPolicy"] = json!("TLS_1_0");
+    without["endpointAccessMode"] = json!("BASIC");
+    let policy = replaced("/securityPolicy", "SecurityPolicy_TLS13_1_3_2025_09");
+    let mode = replaced("/endpointAccessMode", "STRICT");
+    assert_eq!(put_back(without).await, [dualstack(), policy, mode, added("vpce-1"), added("vpce-2")]);
+    assert_eq!(put_back(configured()).await, []);
 }

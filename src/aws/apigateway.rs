@@ -133,6 +133,7 @@ pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
 
 /// What the API has by hand.
 pub fn carried(api: &RestApi) -> Carried {
+    let endpoint = api.endpoint_configuration();
     Carried {
         // GetRestApi hands the policy out with its quotes escaped.
         policy: api.policy().filter(|policy| !policy.is_empty()).map(|policy| policy.replace("\\\"", "\"").replace("\\/", "/")),
@@ -140,6 +141,13 @@ pub fn carried(api: &RestApi) -> Carried {
         // HEADER is the default.
         api_key_source: api.api_key_source().map(|source| source.as_str().to_owned()).filter(|source| source != "HEADER"),
         disable_execute_api_endpoint: api.disable_execute_api_endpoint(),
+        ip_address_type: endpoint
+            .and_then(|endpoint| endpoint.ip_address_type())
+            .map(|kind| kind.as_str().to_owned())
+            .filter(|kind| kind != "ipv4"),
+        vpc_endpoint_ids: endpoint.map(|endpoint| endpoint.vpc_endpoint_ids().iter().cloned().collect()).unwrap_or_default(),
+        security_policy: api.security_policy().map(|policy| policy.as_str().to_owned()),
+        endpoint_access_mode: api.endpoint_access_mode().map(|mode| mode.as_str().to_owned()),
     }
 }
 
@@ -442,6 +450,9 @@ pub async fn write(aws: &Aws, api: &Api, id: &str, carried: &Carried, tell: Tell
             .set_minimum_compression_size(written.minimum_compression_size)
             .set_api_key_source(written.api_key_source)
             .disable_execute_api_endpoint(written.disable_execute_api_endpoint)
+            .set_endpoint_configuration(written.endpoint_configuration)
+            .set_security_policy(written.security_policy)
+            .set_endpoint_access_mode(written.endpoint_access_mode)
             .build(),
     );
     // First what was the user's: a run that ends in between must not leave the API without it.
@@ -547,6 +558,18 @@ async fn restore(aws: &Aws, id: &str, before: &Carried, now: &Carried, tell: Tel
     if before.disable_execute_api_endpoint && !now.disable_execute_api_endpoint {
         patches.push(patch(Op::Replace, "/disableExecuteApiEndpoint", "true"));
     }
+    // Source of the paths and operations: API Gateway API reference, "Patch operations", RestApi.
+    for (path, before, now) in [
+        ("/endpointConfiguration/ipAddressType", &before.ip_address_type, &now.ip_address_type),
+        ("/securityPolicy", &before.security_policy, &now.security_policy),
+        ("/endpointAccessMode", &before.endpoint_access_mode, &now.endpoint_access_mode),
+    ] {
+        if let (Some(value), true) = (before, before != now) {
+            patches.push(patch(Op::Replace, path, value));
+        }
+    }
+    let lost = before.vpc_endpoint_ids.difference(&now.vpc_endpoint_ids);
+    patches.extend(lost.map(|id| patch(Op::Add, "/endpointConfiguration/vpcEndpointIds", id)));
     if patches.is_empty() {
         return Ok(());
     }
