@@ -56,8 +56,10 @@ pub fn document(api: &Api, carried: &Carried) -> Value {
     if let Some(policy) = carried.policy.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok()) {
         document["x-amazon-apigateway-policy"] = policy;
     }
-    if carried.disable_execute_api_endpoint {
-        document["servers"] = json!([{"x-amazon-apigateway-endpoint-configuration": {"disableExecuteApiEndpoint": true}}]);
+    if let Some(endpoint) = endpoint_configuration(carried) {
+        // OpenAPI 3.0 wants a server's `url`; "/" is what it stands for where there are no servers.
+        // The import ignores base paths unless it is told otherwise.
+        document["servers"] = json!([{"url": "/", "x-amazon-apigateway-endpoint-configuration": endpoint}]);
     }
     if let Some(bytes) = carried.minimum_compression_size {
         document["x-amazon-apigateway-minimum-compression-size"] = json!(bytes);
@@ -66,6 +68,20 @@ pub fn document(api: &Api, carried: &Carried) -> Value {
         document["x-amazon-apigateway-api-key-source"] = json!(source);
     }
     document
+}
+
+/// What of the endpoint's configuration a REST API's document may set; `None` where it is the
+/// default. In the document it is never unset, not even between the overwrite and the next call.
+/// Source: "x-amazon-apigateway-endpoint-configuration object"; `ipAddressType` is for HTTP APIs.
+fn endpoint_configuration(carried: &Carried) -> Option<Value> {
+    let mut endpoint = Map::new();
+    if carried.disable_execute_api_endpoint {
+        endpoint.insert("disableExecuteApiEndpoint".into(), json!(true));
+    }
+    if !carried.vpc_endpoint_ids.is_empty() {
+        endpoint.insert("vpcEndpointIds".into(), json!(carried.vpc_endpoint_ids));
+    }
+    (!endpoint.is_empty()).then_some(Value::Object(endpoint))
 }
 
 fn operation(method: &Method) -> Value {
@@ -144,6 +160,25 @@ pub fn served(export: &Value) -> BTreeMap<String, ServedRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_that_was_configured_by_hand_is_in_a_server_that_has_a_url() {
+        let api = Api {
+            name: "hooks".into(),
+            tags: BTreeMap::new(),
+            description: String::new(),
+            binary_media_types: Default::default(),
+            methods: BTreeMap::new(),
+            gateway_responses: BTreeMap::new(),
+        };
+        let closed = Carried { disable_execute_api_endpoint: true, ..Carried::default() };
+        let vpc = Carried { vpc_endpoint_ids: ["vpce-1".to_owned()].into(), ..Carried::default() };
+        let servers = |carried: &Carried| document(&api, carried)["servers"].clone();
+        let server = |endpoint: Value| json!([{"url": "/", "x-amazon-apigateway-endpoint-configuration": endpoint}]);
+        assert_eq!(servers(&closed), server(json!({"disableExecuteApiEndpoint": true})));
+        assert_eq!(servers(&vpc), server(json!({"vpcEndpointIds": ["vpce-1"]})));
+        assert_eq!(servers(&Carried::default()), Value::Null);
+    }
 
     /// In the form of the developer guide's "Export a REST API from API Gateway".
     #[test]
