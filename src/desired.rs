@@ -93,7 +93,7 @@ pub fn desired(stack: &Stack, inputs: &Inputs<'_>) -> Resources {
             function_name,
             destinations: stack.routes.values().map(|route| (route.variable.clone(), at.destination(route))).collect(),
             variables: stage.variables.iter().map(|(key, value)| (key.clone(), at.resolve(value))).collect(),
-            throttle: stage.throttle.map(|throttle| (throttle.rate, throttle.burst as i32)).filter(|throttle| !is_the_accounts(*throttle)),
+            throttle: stage.throttle.map(|throttle| (throttle.rate, throttle.burst as i32)),
         }));
     }
     resources
@@ -167,12 +167,6 @@ pub fn api(stack: &Stack, account: &Account, tags: &Tags) -> Api {
         methods,
         gateway_responses: ["THROTTLED", "QUOTA_EXCEEDED"].map(|kind| (kind.to_owned(), try_again_later())).into(),
     }
-}
-
-/// Whether a stage's rate (a second) and burst are no limit of its own: the account's, as AWS shows them where a stage has none. Source: Amazon
-/// API Gateway quotas.
-pub fn is_the_accounts((rate, burst): (f64, i32)) -> bool {
-    rate >= 10_000.0 && burst >= 5_000
 }
 
 /// A type is binary for the whole API where its bytes must reach the template as base64: every accepted type but JSON, and but those

@@ -83,6 +83,8 @@ pub struct ApiState {
     /// Seconds since the epoch.
     pub created: i64,
     pub carried: Carried,
+    /// Rate and burst that the account has in this region, for all its APIs together.
+    pub account_throttle: Option<(f64, i32)>,
     /// Newest first.
     pub deployments: Vec<Deployment>,
     /// Stages without our tag.
@@ -149,6 +151,8 @@ pub struct StageState {
     pub variables: BTreeMap<String, String>,
     /// AWS WAF decides whose requests come through.
     pub web_acl: bool,
+    /// Something beside the throttle is set for all methods: logging, metrics, caching.
+    pub other_settings: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,6 +12,7 @@ use crate::{
     spec::destination_variable,
 };
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -261,8 +262,18 @@ pub enum Action {
 pub struct StagePatch {
     pub variables: BTreeMap<String, String>,
     pub remove_variables: BTreeSet<String>,
-    /// `Some(None)` takes the throttle away.
-    pub throttle: Option<Option<(f64, i32)>>,
+    pub throttle: Option<ThrottlePatch>,
+}
+
+/// What a stage's update does to the throttle of `/*/*`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ThrottlePatch {
+    /// Rate and burst.
+    Set(f64, i32),
+    /// No limit of its own. The other settings of `/*/*` stay: they were set by hand.
+    Unlimited,
+    /// Nothing but the throttle is set: `/*/*` goes.
+    Remove,
 }
 
 impl Change {
@@ -363,9 +374,29 @@ pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Resul
     if !obstacles.is_empty() {
         return Err(obstacles);
     }
+    let desired = &*own_throttles(desired, observed);
     let mut planner = Planner { desired, observed, options, plan: Plan::default() };
     planner.run();
     Ok(planner.plan)
+}
+
+/// The resources without the throttles that limit nothing, as they are observed. Before there is an
+/// API the account's limits aren't known: a new stage gets what the file says.
+fn own_throttles<'a>(desired: &'a Resources, observed: &Observed) -> Cow<'a, Resources> {
+    let mut desired = Cow::Borrowed(desired);
+    let Some(account) = observed.api.as_ref().and_then(|api| api.account_throttle) else { return desired };
+    let limits_nothing = |resource: &Resource| match resource {
+        Resource::Stage(stage) => stage.throttle.is_some_and(|throttle| is_the_accounts(throttle, account)),
+        _ => false,
+    };
+    if desired.values().any(limits_nothing) {
+        for resource in desired.to_mut().values_mut().filter(|resource| limits_nothing(resource)) {
+            if let Resource::Stage(stage) = resource {
+                stage.throttle = None;
+            }
+        }
+    }
+    desired
 }
 
 fn obstacles(desired: &Resources, observed: &Observed, places: &BTreeMap<Id, Named>) -> Vec<Failure> {
@@ -738,7 +769,9 @@ impl Planner<'_> {
             Some(Resource::Stage(seen)) => Some(seen.clone()),
             _ => None,
         };
-        let mut patch = seen.as_ref().map(|seen| stage_patch(seen, stage)).unwrap_or_default();
+        let other_settings = state.is_some_and(|state| state.other_settings);
+        let patch = seen.as_ref().map(|seen| stage_patch(seen, stage, other_settings));
+        let mut patch = patch.unwrap_or_default();
         let moves = match (&seen, state) {
             (Some(_), Some(state)) => {
                 known_version(&version) != state.version
@@ -1217,7 +1250,7 @@ fn source_fits(source: &str, api: &str, stage: &str) -> bool {
 }
 
 /// What the stage's update sets beside deployment and version.
-fn stage_patch(seen: &Stage, wanted: &Stage) -> StagePatch {
+fn stage_patch(seen: &Stage, wanted: &Stage, other_settings: bool) -> StagePatch {
     let mut patch = StagePatch::default();
     if seen.function_name != wanted.function_name {
         patch.variables.insert(variable::FUNCTION_NAME.into(), wanted.function_name.clone());
@@ -1231,7 +1264,11 @@ fn stage_patch(seen: &Stage, wanted: &Stage) -> StagePatch {
     // Only destinations: a free variable that the file doesn't name may be somebody's own.
     patch.remove_variables = seen.destinations.keys().filter(|key| !wanted.destinations.contains_key(*key)).cloned().collect();
     if seen.throttle != wanted.throttle {
-        patch.throttle = Some(wanted.throttle);
+        patch.throttle = Some(match wanted.throttle {
+            Some((rate, burst)) => ThrottlePatch::Set(rate, burst),
+            None if other_settings => ThrottlePatch::Unlimited,
+            None => ThrottlePatch::Remove,
+        });
     }
     patch
 }

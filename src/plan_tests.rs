@@ -860,3 +860,44 @@ fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
     // roles of the file's stages are found by their names
     assert!(history.after.iter().all(|key| key.id.kind != Kind::Role), "{history:?}");
 }
+
+/// What the plan does to the throttle of `dev`, where the file has this one for it.
+fn throttle_planned(file: &str, observed: &Observed) -> Vec<Option<ThrottlePatch>> {
+    let desired = wanted(&YAML.replace("{ throttle: { rate: 5, burst: 10 } }", file));
+    let patch = |change: &Change| match &change.action {
+        Action::UpdateStage { patch, .. } => Some(patch.throttle),
+        _ => None,
+    };
+    planned(&desired, observed).changes.iter().filter_map(patch).collect()
+}
+
+#[test]
+fn a_throttle_that_leaves_the_file_takes_no_other_setting_with_it() {
+    for (other_settings, patch) in [(true, ThrottlePatch::Unlimited), (false, ThrottlePatch::Remove)] {
+        let mut observed = converged(&wanted(YAML));
+        observed.stages.get_mut("dev").expect("a stage").other_settings = other_settings;
+        assert_eq!(throttle_planned("{}", &observed), [Some(patch)]);
+        assert_eq!(throttle_planned("{ throttle: { rate: 5, burst: 10 } }", &observed), []);
+    }
+}
+
+#[test]
+fn a_throttle_that_is_no_lower_than_the_accounts_is_none() {
+    let (most, small, raised) = ((10_000.0, 5_000), (2_500.0, 1_250), (20_000.0, 10_000));
+    for (account, rate, burst, sets) in [
+        (Some(most), 10_000.0, 5_000, false),
+        (Some(small), 2_500.0, 1_250, false),
+        (Some(small), 10_000.0, 5_000, false),
+        (Some(small), 2_499.0, 1_250, true),
+        (Some(small), 2_500.0, 1_249, true),
+        (Some(most), 2_500.0, 1_250, true),
+        (Some(raised), 10_000.0, 5_000, true),
+        (None, 10_000.0, 5_000, true),
+    ] {
+        let mut observed = converged(&wanted(&YAML.replace("{ throttle: { rate: 5, burst: 10 } }", "{}")));
+        observed.api.as_mut().expect("an API").account_throttle = account;
+        let planned = throttle_planned(&format!("{{ throttle: {{ rate: {rate}, burst: {burst} }} }}"), &observed);
+        let wanted: Vec<_> = sets.then_some(Some(ThrottlePatch::Set(rate, burst))).into_iter().collect();
+        assert_eq!(planned, wanted, "{rate}, {burst} where the account has {account:?}");
+    }
+}

@@ -293,6 +293,12 @@ pub struct Stage {
     pub throttle: Option<(f64, i32)>,
 }
 
+/// Whether a stage's rate and burst are no limit of its own, since the account's are no higher. A
+/// negative one is none: it inherits the account's.
+pub fn is_the_accounts((rate, burst): (f64, i32), account: (f64, i32)) -> bool {
+    (rate < 0.0 || rate >= account.0) && (burst < 0 || burst >= account.1)
+}
+
 impl Stage {
     /// Of what it is set to do beside API and function version: a probe of another one proves nothing of this.
     pub fn digest(&self) -> String {

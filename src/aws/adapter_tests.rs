@@ -3,7 +3,7 @@
 use super::{Aws, apigateway, iam, lambda, logs, observe::Seen, s3, sqs};
 use crate::{
     observed::{Account, Carried},
-    plan::{BucketPart, differences},
+    plan::{BucketPart, StagePatch, ThrottlePatch, differences},
     resource::{Api, Bucket, GatewayResponse, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
 };
 use bytes::Bytes;
@@ -465,4 +465,101 @@ async fn what_an_overwrite_resets_of_the_endpoint_is_put_back() {
     let mode = replaced("/endpointAccessMode", "STRICT");
     assert_eq!(put_back(without).await, [dualstack(), policy, mode, added("vpce-1"), added("vpce-2")]);
     assert_eq!(put_back(configured()).await, []);
+}
+
+/// An entry of `methodSettings` as AWS shows it. Source: API reference, the answer of UpdateStage.
+fn setting(rate: f64, burst: i32) -> Value {
+    json!({
+        "metricsEnabled": false, "loggingLevel": "OFF", "dataTraceEnabled": false,
+        "throttlingRateLimit": rate, "throttlingBurstLimit": burst,
+        "cachingEnabled": false, "cacheTtlInSeconds": 300, "cacheDataEncrypted": false,
+        "requireAuthorizationForCacheControl": true,
+        "unauthorizedCacheControlHeaderStrategy": "SUCCEED_WITH_RESPONSE_HEADER",
+    })
+}
+
+/// Of a stage whose `/*/*` is `setting`: its throttle, and whether it sets anything else.
+async fn observed_setting(account: Given, setting: Value) -> (Option<(f64, i32)>, bool) {
+    let stage = json!({"stageName": "prod", "methodSettings": {"*/*": setting}});
+    let server = Server::new(move |asked, _| match asked.name().as_str() {
+        "GET /account" => account.clone(),
+        "GET /restapis/abc/stages" => fine(json!({"item": [stage]})),
+        _ => fine("{}"),
+    })
+    .await;
+    let api = aws_sdk_apigateway::types::RestApi::builder().id("abc").build();
+    let found = apigateway::observe(&server.aws, &api).await.expect("it is seen");
+    (found.stages[0].throttle, found.stages[0].state.other_settings)
+}
+
+#[tokio::test]
+async fn a_stage_that_shows_the_accounts_throttle_has_none_of_its_own() {
+    let account = |rate: f64, burst: i32| fine(json!({"throttleSettings": {"rateLimit": rate, "burstLimit": burst}}));
+    let (most, small) = (account(10_000.0, 5_000), account(2_500.0, 1_250));
+    let refused = refused(403, "AccessDeniedException");
+    for (account, rate, burst, has) in [
+        (&most, 10_000.0, 5_000, false),
+        (&most, 2_500.0, 1_250, true),
+        (&most, -1.0, -1, false),
+        (&most, -1.0, 7, true),
+        (&most, 0.0, 0, true),
+        (&small, 2_500.0, 1_250, false),
+        (&small, 10_000.0, 5_000, false),
+        (&small, 5.0, 10, true),
+        (&refused, 10_000.0, 5_000, false),
+        (&refused, 5.0, 10, true),
+    ] {
+        let (throttle, _) = observed_setting(account.clone(), setting(rate, burst)).await;
+        assert_eq!(throttle, has.then_some((rate, burst)), "where the account has {}", account.body);
+    }
+}
+
+#[tokio::test]
+async fn whatever_aws_does_not_fill_in_by_itself_is_another_setting() {
+    let with = |key: &str, value: Value| {
+        let mut setting = setting(5.0, 10);
+        setting[key] = value;
+        setting
+    };
+    assert!(!observed_setting(fine("{}"), setting(5.0, 10)).await.1);
+    for (key, value) in [
+        ("metricsEnabled", json!(true)),
+        ("loggingLevel", json!("ERROR")),
+        ("dataTraceEnabled", json!(true)),
+        ("cachingEnabled", json!(true)),
+        ("cacheTtlInSeconds", json!(60)),
+        ("cacheDataEncrypted", json!(true)),
+        ("requireAuthorizationForCacheControl", json!(false)),
+        ("unauthorizedCacheControlHeaderStrategy", json!("FAIL_WITH_403")),
+    ] {
+        assert!(observed_setting(fine("{}"), with(key, value)).await.1, "{key}");
+    }
+}
+
+/// What moving a stage sends, call by call, where it takes the throttle away like this. The setting
+/// is gone already.
+async fn moved(throttle: ThrottlePatch) -> Vec<Vec<String>> {
+    let server = Server::new(move |asked, _| match asked.body.contains("\"remove\"") {
+        true => {
+            let message = "Cannot remove method setting */* because there is no method setting for this method ";
+            given(400, json!({ "message": message })).with("x-amzn-errortype", "BadRequestException")
+        }
+        false => fine(json!({"deploymentId": "d2", "variables": {"functionVersion": "2"}})),
+    })
+    .await;
+    let patch = StagePatch { throttle: Some(throttle), ..StagePatch::default() };
+    let to = apigateway::Move { to: Some(("d2", "2")), patch: &patch };
+    apigateway::move_stage(&server.aws, "abc", "prod", to, &|_| ()).await.expect("it is moved");
+    let text = |patch: &Value| ["op", "path", "value"].map(|key| patch[key].as_str().unwrap_or_default()).join(" ").trim_end().to_owned();
+    let patches = |asked: Asked| asked.json()["patchOperations"].as_array().into_iter().flatten().map(text).collect();
+    server.all().into_iter().map(patches).collect()
+}
+
+#[tokio::test]
+async fn a_throttle_is_taken_away_alone_and_may_be_gone_already() {
+    let stage = ["replace /variables/functionVersion 2", "replace /deploymentId d2"];
+    let unlimited = ["replace /*/*/throttling/rateLimit -1", "replace /*/*/throttling/burstLimit -1"];
+    assert_eq!(moved(ThrottlePatch::Unlimited).await, [[stage, unlimited].concat()]);
+    let first = [&stage[..], &["remove /*/*"]].concat();
+    assert_eq!(moved(ThrottlePatch::Remove).await, [first, stage.to_vec()]);
 }

@@ -6,17 +6,19 @@ use super::{
     wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
-    desired::is_the_accounts,
     observed::{Account, ApiState, Carried, Deployment, Double, Secret, ServedRoute, StageState},
     openapi,
-    plan::StagePatch,
-    resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, variable},
+    plan::{StagePatch, ThrottlePatch},
+    resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, is_the_accounts, variable},
 };
 use aws_sdk_apigateway::{
     config::retry::RetryConfig,
     operation::update_stage::UpdateStageOutput,
     primitives::Blob,
-    types::{EndpointConfiguration, EndpointType, GatewayResponseType, Op, PatchOperation, PutMode, RestApi},
+    types::{
+        EndpointConfiguration, EndpointType, GatewayResponseType, MethodSetting, Op, PatchOperation, PutMode, RestApi,
+        UnauthorizedCacheControlHeaderStrategy,
+    },
 };
 use futures_util::future::try_join_all;
 use std::{
@@ -26,6 +28,10 @@ use std::{
 
 /// How long a REST API that was just made may not be listed yet.
 const NOT_LISTED: Duration = Duration::from_secs(10);
+
+/// Rate and burst of an account in most regions; 13 have 2,500 and 1,250. For a caller that may not
+/// ask. Source: Amazon API Gateway quotas, "API Gateway account-level quotas, per Region".
+const ACCOUNT_THROTTLE: (f64, i32) = (10_000.0, 5_000);
 
 /// How the description of a deployment of ours begins; the API's digest follows.
 const DESCRIPTION: &str = "routeto ";
@@ -96,6 +102,7 @@ pub struct FoundStage {
     /// Variables that a canary has of its own.
     pub overrides: BTreeMap<String, String>,
     pub tags: Tags,
+    /// Rate and burst; none where they limit nothing.
     pub throttle: Option<(f64, i32)>,
     pub state: StageState,
 }
@@ -115,13 +122,18 @@ impl FoundStage {
 /// Reads all of it at once.
 pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
     let id = api.id().unwrap_or_default();
-    let (content, deployments, stages) = futures_util::join!(content(aws, api), deployments(aws, id), stages(aws, id));
-    let (content, deployments, stages) = (content?, deployments?, stages?);
+    let (content, deployments, stages, account_throttle) =
+        futures_util::join!(content(aws, api), deployments(aws, id), stages(aws, id), account_throttle(aws));
+    let (content, deployments, mut stages, account_throttle) = (content?, deployments?, stages?, account_throttle?);
+    for stage in &mut stages {
+        stage.throttle = stage.throttle.filter(|throttle| !is_the_accounts(*throttle, account_throttle));
+    }
     let state = ApiState {
         id: id.to_owned(),
         description: api.description().unwrap_or_default().to_owned(),
         created: api.created_date().map_or(0, |date| date.secs()),
         carried: carried(api),
+        account_throttle: Some(account_throttle),
         deployments,
         foreign_stages: vec![],
         called: stages.iter().flat_map(FoundStage::called).collect(),
@@ -291,6 +303,34 @@ async fn deployments(aws: &Aws, id: &str) -> Result<Vec<Deployment>, CallError> 
     }
 }
 
+/// Rate and burst of the account in this region: AWS shows them as a stage's own where anything else
+/// is set for its methods.
+async fn account_throttle(aws: &Aws) -> Result<(f64, i32), CallError> {
+    aws.pace.turn("GetAccount", &*aws.tell).await;
+    match called("apigateway:GetAccount", aws.apigateway.get_account().send()).await {
+        Ok(account) => {
+            let limits = account.throttle_settings().map(|limits| (limits.rate_limit(), limits.burst_limit()));
+            Ok(limits.filter(|(rate, burst)| *rate > 0.0 && *burst > 0).unwrap_or(ACCOUNT_THROTTLE))
+        }
+        Err(error) if error.refused() => Ok(ACCOUNT_THROTTLE),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `/*/*` sets anything beside the throttle: what differs from the values with which AWS
+/// fills up an entry. Source: the answers in the API reference of GetStage and UpdateStage.
+fn sets_more(settings: &MethodSetting) -> bool {
+    let strategy = settings.unauthorized_cache_control_header_strategy();
+    settings.metrics_enabled()
+        || settings.data_trace_enabled()
+        || !matches!(settings.logging_level(), None | Some("" | "OFF"))
+        || settings.caching_enabled()
+        || settings.cache_ttl_in_seconds() != 300
+        || settings.cache_data_encrypted()
+        || !settings.require_authorization_for_cache_control()
+        || strategy.is_some_and(|strategy| *strategy != UnauthorizedCacheControlHeaderStrategy::SucceedWithResponseHeader)
+}
+
 async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
     aws.pace.turn("GetStages", &*aws.tell).await;
     let page = called("apigateway:GetStages", aws.apigateway.get_stages().rest_api_id(id).send()).await?;
@@ -301,10 +341,8 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
         .map(|stage| {
             let mut variables: BTreeMap<String, String> = stage.variables.unwrap_or_default().into_iter().collect();
             let settings = stage.method_settings.unwrap_or_default();
-            let throttle = settings
-                .get("*/*")
-                .map(|settings| (settings.throttling_rate_limit(), settings.throttling_burst_limit()))
-                .filter(|throttle| throttle.0 > 0.0 && !is_the_accounts(*throttle));
+            let settings = settings.get("*/*");
+            let throttle = settings.map(|settings| (settings.throttling_rate_limit(), settings.throttling_burst_limit()));
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
@@ -318,6 +356,7 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
                 throttle,
                 state: StageState {
                     web_acl: stage.web_acl_arn.is_some(),
+                    other_settings: settings.is_some_and(sets_more),
                     deployment: stage.deployment_id.unwrap_or_default(),
                     version: variables.get(variable::FUNCTION_VERSION).cloned(),
                     valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
@@ -687,7 +726,10 @@ pub async fn create_stage(
         Err(error) => return Err(error),
     }
     match stage.throttle {
-        Some(throttle) => update_stage(aws, id, &stage.name, throttle_patch(Some(throttle)), tell).await.map(drop),
+        Some((rate, burst)) => {
+            let patches = throttle_patch(ThrottlePatch::Set(rate, burst));
+            update_stage(aws, id, &stage.name, patches, tell).await.map(drop)
+        }
         None => Ok(()),
     }
 }
@@ -695,14 +737,26 @@ pub async fn create_stage(
 /// What a stage sets for all its methods.
 const ALL_METHODS: &str = "/*/*";
 
-fn throttle_patch(throttle: Option<(f64, i32)>) -> Vec<PatchOperation> {
-    match throttle {
-        Some((rate, burst)) => vec![
+fn throttle_patch(throttle: ThrottlePatch) -> Vec<PatchOperation> {
+    let set = |rate: f64, burst: i32| {
+        vec![
             patch(Op::Replace, "/*/*/throttling/rateLimit", &rate.to_string()),
             patch(Op::Replace, "/*/*/throttling/burstLimit", &burst.to_string()),
-        ],
-        None => vec![patch(Op::Remove, ALL_METHODS, "")],
+        ]
+    };
+    match throttle {
+        ThrottlePatch::Set(rate, burst) => set(rate, burst),
+        // AWS has no `remove` for one setting of an entry. -1 is none, as Terraform sets it where a
+        // configuration has no throttle (`aws_api_gateway_method_settings`).
+        ThrottlePatch::Unlimited => set(-1.0, -1),
+        ThrottlePatch::Remove => vec![patch(Op::Remove, ALL_METHODS, "")],
     }
+}
+
+/// `/*/*` is gone already. Only the message tells: "Cannot remove method setting */* because there is
+/// no method setting for this method".
+fn nothing_to_remove(error: &CallError) -> bool {
+    error.is(&["BadRequestException"]) && error.message.contains("no method setting for this method")
 }
 
 /// What one update of a stage sets.
@@ -734,14 +788,24 @@ pub async fn move_stage(aws: &Aws, id: &str, stage: &str, to: Move<'_>, tell: Te
     if patches.is_empty() {
         return Ok(());
     }
-    let answer = update_stage(aws, id, stage, patches.clone(), tell).await?;
-    // LocalStack 4.9 does nothing else in a call that takes the throttle away, and answers 200.
-    let serves = answer.variables().and_then(|variables| Some(variables.get(variable::FUNCTION_VERSION)?.as_str()));
-    let done = to.to.is_none_or(|(deployment, version)| (answer.deployment_id(), serves) == (Some(deployment), Some(version)));
-    if done || to.patch.throttle != Some(None) {
-        return Ok(());
+    let removes = to.patch.throttle == Some(ThrottlePatch::Remove);
+    match update_stage(aws, id, stage, patches.clone(), tell).await {
+        // Refused as a whole: the rest of it is still to be done.
+        Err(error) if removes && nothing_to_remove(&error) => {}
+        Err(error) => return Err(error),
+        Ok(answer) => {
+            // LocalStack 4.9 does nothing else in a call that takes the throttle away, and answers 200.
+            let serves = answer.variables().and_then(|variables| Some(variables.get(variable::FUNCTION_VERSION)?.as_str()));
+            let done = to.to.is_none_or(|(deployment, version)| (answer.deployment_id(), serves) == (Some(deployment), Some(version)));
+            if done || !removes {
+                return Ok(());
+            }
+        }
     }
     patches.retain(|patch| patch.path() != Some(ALL_METHODS));
+    if patches.is_empty() {
+        return Ok(());
+    }
     update_stage(aws, id, stage, patches, tell).await.map(drop)
 }
 

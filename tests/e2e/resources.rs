@@ -748,6 +748,45 @@ fn a_throttle_of_the_accounts_own_limits_is_none_and_the_plan_ends() {
     stack.teardown();
 }
 
+/// As in a region where the account has less: AWS shows the account's throttle as the stage's where
+/// anything else is set.
+#[test]
+fn what_was_set_by_hand_for_all_methods_stays_when_the_throttle_leaves_the_file() {
+    let proxy = Proxy::start(Emulator::shared());
+    let own = ONE.replace("prod: {}", "prod: { throttle: { rate: 5, burst: 10 } }");
+    let stack = Stack::through(&proxy, &own);
+    let deployed = stack.deploy();
+    let patched = |patches: Value| {
+        let stage = json!({"restApiId": deployed.api_id(), "stageName": "prod", "patchOperations": patches});
+        aws::call("apigateway", "update_stage", stage);
+    };
+    let settings = || {
+        let stage = json!({"restApiId": deployed.api_id(), "stageName": "prod"});
+        aws::call("apigateway", "get_stage", stage)["methodSettings"]["*/*"].clone()
+    };
+    patched(json!([{"op": "replace", "path": "/*/*/metrics/enabled", "value": "true"}]));
+    stack.rewrite(ONE);
+    stack.deploy();
+    let left = settings();
+    assert_eq!((&left["metricsEnabled"], &left["throttlingRateLimit"]), (&json!(true), &json!(-1.0)), "{left}");
+    stack.routeto("plan", "--exit-code").check();
+    let limits = json!({"throttleSettings": {"rateLimit": 2500.0, "burstLimit": 1250}}).to_string();
+    let body = What::Body { status: 200, kind: "application/json", text: limits };
+    proxy.fault(Which::Every("apigateway:GetAccount"), body);
+    patched(json!([
+        {"op": "replace", "path": "/*/*/throttling/rateLimit", "value": "2500"},
+        {"op": "replace", "path": "/*/*/throttling/burstLimit", "value": "1250"},
+    ]));
+    stack.routeto("plan", "--exit-code").check();
+    // a caller that may not ask for the account's limits deploys all the same
+    proxy.heal();
+    proxy.deny("apigateway:GetAccount");
+    stack.rewrite(&own);
+    stack.deploy();
+    stack.routeto("plan", "--exit-code").check();
+    stack.teardown();
+}
+
 #[test]
 fn a_queue_with_a_message_that_its_counts_do_not_show_yet_is_kept() {
     let proxy = Proxy::start(Emulator::shared());
