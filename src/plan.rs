@@ -384,9 +384,10 @@ pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Resul
 /// API the account's limits aren't known: a new stage gets what the file says.
 fn own_throttles<'a>(desired: &'a Resources, observed: &Observed) -> Cow<'a, Resources> {
     let mut desired = Cow::Borrowed(desired);
-    let Some(account) = observed.api.as_ref().and_then(|api| api.account_throttle) else { return desired };
+    let account = observed.api.as_ref().and_then(|api| api.account_throttle);
+    let Some(account) = account else { return desired };
     let limits_nothing = |resource: &Resource| match resource {
-        Resource::Stage(stage) => stage.throttle.is_some_and(|throttle| is_the_accounts(throttle, account)),
+        Resource::Stage(Stage { throttle: Some(throttle), .. }) => is_the_accounts(*throttle, account),
         _ => false,
     };
     if desired.values().any(limits_nothing) {

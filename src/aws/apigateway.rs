@@ -122,18 +122,18 @@ impl FoundStage {
 /// Reads all of it at once.
 pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
     let id = api.id().unwrap_or_default();
-    let (content, deployments, stages, account_throttle) =
+    let (content, deployments, stages, account) =
         futures_util::join!(content(aws, api), deployments(aws, id), stages(aws, id), account_throttle(aws));
-    let (content, deployments, mut stages, account_throttle) = (content?, deployments?, stages?, account_throttle?);
+    let (content, deployments, mut stages, account) = (content?, deployments?, stages?, account?);
     for stage in &mut stages {
-        stage.throttle = stage.throttle.filter(|throttle| !is_the_accounts(*throttle, account_throttle));
+        stage.throttle = stage.throttle.filter(|throttle| !is_the_accounts(*throttle, account));
     }
     let state = ApiState {
         id: id.to_owned(),
         description: api.description().unwrap_or_default().to_owned(),
         created: api.created_date().map_or(0, |date| date.secs()),
         carried: carried(api),
-        account_throttle: Some(account_throttle),
+        account_throttle: Some(account),
         deployments,
         foreign_stages: vec![],
         called: stages.iter().flat_map(FoundStage::called).collect(),
@@ -146,6 +146,7 @@ pub async fn observe(aws: &Aws, api: &RestApi) -> Result<Found, CallError> {
 /// What the API has by hand.
 pub fn carried(api: &RestApi) -> Carried {
     let endpoint = api.endpoint_configuration();
+    let vpc_endpoint_ids = endpoint.map(EndpointConfiguration::vpc_endpoint_ids).unwrap_or_default();
     Carried {
         // GetRestApi hands the policy out with its quotes escaped.
         policy: api.policy().filter(|policy| !policy.is_empty()).map(|policy| policy.replace("\\\"", "\"").replace("\\/", "/")),
@@ -157,7 +158,7 @@ pub fn carried(api: &RestApi) -> Carried {
             .and_then(|endpoint| endpoint.ip_address_type())
             .map(|kind| kind.as_str().to_owned())
             .filter(|kind| kind != "ipv4"),
-        vpc_endpoint_ids: endpoint.map(|endpoint| endpoint.vpc_endpoint_ids().iter().cloned().collect()).unwrap_or_default(),
+        vpc_endpoint_ids: vpc_endpoint_ids.iter().cloned().collect(),
         security_policy: api.security_policy().map(|policy| policy.as_str().to_owned()),
         endpoint_access_mode: api.endpoint_access_mode().map(|mode| mode.as_str().to_owned()),
     }
@@ -309,7 +310,8 @@ async fn account_throttle(aws: &Aws) -> Result<(f64, i32), CallError> {
     aws.pace.turn("GetAccount", &*aws.tell).await;
     match called("apigateway:GetAccount", aws.apigateway.get_account().send()).await {
         Ok(account) => {
-            let limits = account.throttle_settings().map(|limits| (limits.rate_limit(), limits.burst_limit()));
+            let limits = account.throttle_settings();
+            let limits = limits.map(|limits| (limits.rate_limit(), limits.burst_limit()));
             Ok(limits.filter(|(rate, burst)| *rate > 0.0 && *burst > 0).unwrap_or(ACCOUNT_THROTTLE))
         }
         Err(error) if error.refused() => Ok(ACCOUNT_THROTTLE),
@@ -320,6 +322,7 @@ async fn account_throttle(aws: &Aws) -> Result<(f64, i32), CallError> {
 /// Whether `/*/*` sets anything beside the throttle: what differs from the values with which AWS
 /// fills up an entry. Source: the answers in the API reference of GetStage and UpdateStage.
 fn sets_more(settings: &MethodSetting) -> bool {
+    use UnauthorizedCacheControlHeaderStrategy::SucceedWithResponseHeader;
     let strategy = settings.unauthorized_cache_control_header_strategy();
     settings.metrics_enabled()
         || settings.data_trace_enabled()
@@ -328,7 +331,7 @@ fn sets_more(settings: &MethodSetting) -> bool {
         || settings.cache_ttl_in_seconds() != 300
         || settings.cache_data_encrypted()
         || !settings.require_authorization_for_cache_control()
-        || strategy.is_some_and(|strategy| *strategy != UnauthorizedCacheControlHeaderStrategy::SucceedWithResponseHeader)
+        || strategy.is_some_and(|strategy| *strategy != SucceedWithResponseHeader)
 }
 
 async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
@@ -342,7 +345,8 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
             let mut variables: BTreeMap<String, String> = stage.variables.unwrap_or_default().into_iter().collect();
             let settings = stage.method_settings.unwrap_or_default();
             let settings = settings.get("*/*");
-            let throttle = settings.map(|settings| (settings.throttling_rate_limit(), settings.throttling_burst_limit()));
+            let throttle = |settings: &MethodSetting| (settings.throttling_rate_limit(), settings.throttling_burst_limit());
+            let throttle = settings.map(throttle);
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
@@ -794,9 +798,12 @@ pub async fn move_stage(aws: &Aws, id: &str, stage: &str, to: Move<'_>, tell: Te
         Err(error) if removes && nothing_to_remove(&error) => {}
         Err(error) => return Err(error),
         Ok(answer) => {
-            // LocalStack 4.9 does nothing else in a call that takes the throttle away, and answers 200.
-            let serves = answer.variables().and_then(|variables| Some(variables.get(variable::FUNCTION_VERSION)?.as_str()));
-            let done = to.to.is_none_or(|(deployment, version)| (answer.deployment_id(), serves) == (Some(deployment), Some(version)));
+            // LocalStack 4.9 does nothing else in such a call, and answers 200.
+            let variables = answer.variables();
+            let version = variables.and_then(|all| Some(all.get(variable::FUNCTION_VERSION)?.as_str()));
+            let serves = (answer.deployment_id(), version);
+            let wanted = to.to.map(|(deployment, version)| (Some(deployment), Some(version)));
+            let done = wanted.is_none_or(|wanted| serves == wanted);
             if done || !removes {
                 return Ok(());
             }
