@@ -19,6 +19,7 @@ pub mod previous;
 pub mod render;
 pub mod report;
 pub mod resource;
+pub mod risks;
 pub mod rollback;
 pub mod samples;
 pub mod spec;

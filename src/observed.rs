@@ -50,6 +50,12 @@ pub struct Observed {
     pub stages: BTreeMap<String, StageState>,
     /// By function name.
     pub functions: BTreeMap<String, FunctionState>,
+    /// By the role's name.
+    pub roles: BTreeMap<String, RoleState>,
+    /// By the bucket's name.
+    pub buckets: BTreeMap<String, BucketState>,
+    /// By the queue's name.
+    pub queues: BTreeMap<String, QueueState>,
     /// How many objects or messages a bucket or queue that is to go still holds; buckets are only told from empty.
     pub contents: BTreeMap<Id, u64>,
     /// Existing buckets and queues that the stack file names.
@@ -153,12 +159,83 @@ pub struct StageState {
     pub web_acl: bool,
     /// Something beside the throttle is set for all methods: logging, metrics, caching.
     pub other_settings: bool,
+    pub settings: Vec<MethodSetting>,
+    /// Answers come from a cache where a method's setting says so.
+    pub has_cache: bool,
+    /// A canary's deployment, and how many percent of the requests it gets.
+    pub canary: Option<(String, f64)>,
+}
+
+/// What a stage sets for a method, or for all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MethodSetting {
+    /// `POST /input`; `None`: for every method that has none of its own.
+    pub method: Option<String>,
+    /// Requests a second; negative where there is no limit.
+    pub rate: f64,
+    /// Negative where there is no limit.
+    pub burst: i32,
+    /// Whole requests and answers are logged.
+    pub data_trace: bool,
+    pub cached: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FunctionState {
     /// Ascending by number.
     pub versions: Vec<Version>,
+    /// How many of its invocations run at one time, where that is reserved.
+    pub reserved_concurrency: Option<i32>,
+}
+
+/// The policies of a role beside the inline one that routeto writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleState {
+    /// Names of inline policies.
+    pub inline: BTreeSet<String>,
+    /// Names of managed policies.
+    pub attached: BTreeSet<String>,
+    /// The caller may not list them.
+    pub unread: bool,
+}
+
+/// What a bucket has beside what routeto sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketState {
+    pub openings: Vec<Opening>,
+    /// Of lifecycle rules that aren't routeto's.
+    pub expiries: Vec<Expiry>,
+}
+
+/// A lifecycle rule that deletes objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The rule's id.
+    pub rule: String,
+    pub prefix: String,
+    /// Days after an object is made; `None` where a date is set.
+    pub days: Option<u32>,
+}
+
+/// What a queue has beside what routeto sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    pub openings: Vec<Opening>,
+    /// Seconds for which a new message is held back.
+    pub delay: u32,
+    /// Seconds for which a received message is hidden from other consumers.
+    pub visibility_timeout: u32,
+}
+
+/// A statement of a resource's policy that lets in who isn't of this account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The statement's id; empty where it has none.
+    pub sid: String,
+    /// `anyone`, `account 210987654321`
+    pub whom: String,
+    /// As the statement writes them: `s3:GetObject`.
+    pub actions: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@ use crate::{
     openapi, policy,
     previous::Previous,
     resource::*,
+    risks::{self, Risk},
     spec::destination_variable,
 };
 use std::{
@@ -28,6 +29,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What stages in service won't answer any more.
     pub lost: Vec<Lost>,
+    /// What was set by hand, that this plan leaves alone, and that opens doors or endangers records.
+    pub risks: Vec<Risk>,
 }
 
 /// A route, or all of a stage, that is in service and that the plan takes away.
@@ -508,6 +511,7 @@ impl Planner<'_> {
         }
         self.deletions();
         self.plan.lost = self.lost();
+        self.plan.risks = risks::of(self.desired, self.observed);
         // To look whether something is there changes nothing, and neither does to wait.
         let looks = |change: &&Change| {
             let looks = matches!(change.action, Action::AwaitVersion { .. } | Action::ConfirmQueue { .. } | Action::Wait { .. });

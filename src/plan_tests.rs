@@ -60,7 +60,7 @@ fn converged(desired: &Resources) -> Observed {
                 config: stage.function.clone().expect("a desired stage has a function"),
                 permissions: BTreeMap::from([(statement_id("api1"), source)]),
             };
-            observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version] });
+            observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version], ..FunctionState::default() });
             let mut variables: BTreeMap<String, String> = stage.destinations.clone().into_iter().chain(stage.variables.clone()).collect();
             variables.insert(variable::FUNCTION_NAME.into(), stage.function_name.clone());
             variables.insert(variable::FUNCTION_VERSION.into(), "1".into());

@@ -1,6 +1,9 @@
-//! The role's inline policy and trust policy, the bucket's TLS statement: to JSON and back. Pure.
+//! The role's inline policy and trust policy, the bucket's TLS statement: to JSON and back; whom a policy lets in. Pure.
 
-use crate::resource::{Policy, canonical};
+use crate::{
+    observed::Opening,
+    resource::{Policy, canonical},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -122,6 +125,117 @@ pub fn has_tls_statement(policy: &str, partition: &str, bucket: &str) -> bool {
         .is_ok_and(|value| list(&value["Statement"]).iter().any(|statement| canonical(&sort_resources(statement)) == wanted))
 }
 
+/// The statements of a bucket's or queue's policy that let in anyone, or another account. Services are left out: that is how S3
+/// and SNS reach a queue.
+pub fn openings(policy: &str, account: &str) -> Vec<Opening> {
+    let policy: Value = serde_json::from_str(policy).unwrap_or_default();
+    let allowed = list(&policy["Statement"]).iter().filter(|statement| statement["Effect"] == "Allow");
+    allowed
+        .filter_map(|statement| {
+            let whom = outsiders(statement, account)?;
+            let mut actions = texts(&statement["Action"]);
+            actions.extend(texts(&statement["NotAction"]).iter().map(|action| format!("all but {action}")));
+            Some(Opening { sid: statement["Sid"].as_str().unwrap_or_default().to_owned(), whom, actions })
+        })
+        .collect()
+}
+
+/// Who of outside the account a statement allows something; `None` where that is nobody.
+fn outsiders(statement: &Value, account: &str) -> Option<String> {
+    let principal = &statement["Principal"];
+    let named = texts(&principal["AWS"]);
+    // "Allow" with NotPrincipal lets in all the others, anonymous callers among them. Source: IAM User Guide, NotPrincipal.
+    if !statement["NotPrincipal"].is_null() || principal == "*" || named.contains("*") {
+        return match reach(&statement["Condition"], account) {
+            Reach::Account => None,
+            Reach::Other(whom) => Some(whom),
+            Reach::Anyone => Some("anyone".into()),
+        };
+    }
+    let accounts = named.iter().filter_map(|principal| match account_of(principal) {
+        Some(owner) if owner == account => None,
+        Some(owner) if is_account(owner) => Some(format!("account {owner}")),
+        Some(_) => Some(principal.clone()),
+        // The id of a user or role that is gone: nobody is that any more.
+        None => None,
+    });
+    let users = texts(&principal["CanonicalUser"]).into_iter().map(|id| format!("the canonical user {id}"));
+    let federated = texts(&principal["Federated"]).into_iter().map(|provider| format!("users of {provider}"));
+    let all: BTreeSet<String> = accounts.chain(users).chain(federated).collect();
+    (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// The account of an ARN, or the text where it is one itself.
+fn account_of(principal: &str) -> Option<&str> {
+    if is_account(principal) { Some(principal) } else { principal.split(':').nth(4) }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whom a condition leaves of everyone.
+#[derive(PartialEq)]
+enum Reach {
+    Anyone,
+    Other(String),
+    /// This account, or a place or an organization that the statement names.
+    Account,
+}
+
+/// Source of the keys: S3 User Guide, "The meaning of public".
+fn reach(condition: &Value, account: &str) -> Reach {
+    let mut all = vec![];
+    for (operator, keys) in condition.as_object().into_iter().flatten() {
+        // Negated ones, and those that hold where the key is missing (IfExists, ForAllValues), leave anyone.
+        let operator = operator.to_ascii_lowercase();
+        let operator = operator.strip_prefix("foranyvalue:").unwrap_or(&operator);
+        if !["stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike", "ipaddress"].contains(&operator) {
+            continue;
+        }
+        for (key, values) in keys.as_object().into_iter().flatten() {
+            all.push(reach_of(&key.to_ascii_lowercase(), &texts(values), account));
+        }
+    }
+    // All of them have to hold.
+    if all.contains(&Reach::Account) {
+        return Reach::Account;
+    }
+    all.into_iter().find(|reach| *reach != Reach::Anyone).unwrap_or(Reach::Anyone)
+}
+
+fn reach_of(key: &str, values: &BTreeSet<String>, account: &str) -> Reach {
+    const OWNERS: [&str; 6] =
+        ["aws:principalaccount", "aws:sourceaccount", "aws:sourceowner", "aws:principalarn", "aws:sourcearn", "s3:dataaccesspointaccount"];
+    const PLACES: [&str; 7] = [
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:sourceorgid",
+        "aws:sourceip",
+        "aws:sourcevpc",
+        "aws:sourcevpce",
+        "s3:dataaccesspointarn",
+    ];
+    let open = |value: &String| value.trim_matches('*').is_empty() || ["0.0.0.0/0", "::/0"].contains(&value.as_str());
+    if values.is_empty() || values.iter().any(open) {
+        return Reach::Anyone;
+    }
+    if PLACES.contains(&key) {
+        return Reach::Account;
+    }
+    if !OWNERS.contains(&key) {
+        return Reach::Anyone;
+    }
+    let owners: BTreeSet<&str> = values.iter().filter_map(|value| account_of(value)).collect();
+    // A bucket's ARN has no account; it names one bucket all the same.
+    let others: Vec<&str> = owners.into_iter().filter(|owner| !owner.is_empty() && *owner != account).collect();
+    match others.as_slice() {
+        [] => Reach::Account,
+        others if others.iter().any(|owner| !is_account(owner)) => Reach::Anyone,
+        others => Reach::Other(format!("account {}", others.join(", "))),
+    }
+}
+
 /// A bucket's policy with our statement in it, the user's own statements kept.
 pub fn with_tls_statement(policy: Option<&str>, partition: &str, bucket: &str) -> String {
     let mut value = policy
@@ -208,5 +322,59 @@ mod tests {
         assert!(text.contains("Splunk"));
         assert!(!has_tls_statement(mine, "aws", "b"));
         assert_eq!(with_tls_statement(Some(&text), "aws", "b"), text);
+    }
+
+    /// Whom a statement lets in, given its principal and its condition.
+    #[test]
+    fn a_statement_opens_to_anyone_or_another_account_or_not_at_all() {
+        const OURS: &str = "123456789012";
+        const OTHERS: &str = "210987654321";
+        let whom = |principal: Value, condition: Value| {
+            let statement = json!({"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject", "Condition": condition});
+            let policy = json!({"Statement": statement}).to_string();
+            openings(&policy, OURS).first().map(|opening| opening.whom.clone())
+        };
+        let anyone = Some("anyone".to_owned());
+        let other = Some(format!("account {OTHERS}"));
+        let user = |account: &str| json!({"AWS": format!("arn:aws:iam::{account}:user/me")});
+        let when = |operator: &str, key: &str, value: &str| json!({operator: {key: value}});
+        let queue = |account: &str| format!("arn:aws:sqs:us-east-1:{account}:q");
+        let cases = [
+            (json!("*"), Value::Null, anyone.clone()),
+            (json!({"AWS": "*"}), Value::Null, anyone.clone()),
+            (json!({"AWS": [OURS, "*"]}), Value::Null, anyone.clone()),
+            (json!({"AWS": OURS}), Value::Null, None),
+            (json!({"AWS": OTHERS}), Value::Null, other.clone()),
+            (user(OURS), Value::Null, None),
+            (user(OTHERS), Value::Null, other.clone()),
+            (json!({"AWS": "AIDAEXAMPLEEXAMPLE"}), Value::Null, None),
+            (json!({"Service": "sns.amazonaws.com"}), Value::Null, None),
+            (json!({"CanonicalUser": "79a5"}), Value::Null, Some("the canonical user 79a5".into())),
+            // what a condition leaves of everyone
+            (json!("*"), when("Bool", "aws:SecureTransport", "true"), anyone.clone()),
+            (json!("*"), when("StringEquals", "aws:PrincipalAccount", OURS), None),
+            (json!("*"), when("StringEquals", "AWS:SourceAccount", OTHERS), other.clone()),
+            (json!("*"), when("StringEquals", "aws:PrincipalOrgID", "o-1"), None),
+            (json!("*"), when("StringNotEquals", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
+            (json!("*"), when("StringEqualsIfExists", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
+            (json!("*"), when("ForAllValues:StringEquals", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
+            (json!("*"), when("StringLike", "aws:PrincipalOrgID", "*"), anyone.clone()),
+            (json!("*"), when("IpAddress", "aws:SourceIp", "203.0.113.0/24"), None),
+            (json!("*"), when("IpAddress", "aws:SourceIp", "0.0.0.0/0"), anyone.clone()),
+            (json!("*"), when("ArnLike", "aws:SourceArn", &queue(OURS)), None),
+            (json!("*"), when("ArnLike", "aws:SourceArn", &queue(OTHERS)), other),
+            (json!("*"), when("ArnLike", "aws:SourceArn", &queue("*")), anyone),
+            (json!("*"), when("ArnLike", "aws:SourceArn", "arn:aws:s3:::bucket"), None),
+        ];
+        for (principal, condition, wanted) in cases {
+            assert_eq!(whom(principal.clone(), condition.clone()), wanted, "{principal} where {condition}");
+        }
+        let others = r#"{"Statement": [
+            {"Effect": "Deny", "Principal": "*", "Action": "s3:*"},
+            {"Sid": "Rest", "Effect": "Allow", "NotPrincipal": {"AWS": "123456789012"}, "NotAction": "s3:PutObject"}]}"#;
+        let opening = Opening { sid: "Rest".into(), whom: "anyone".into(), actions: ["all but s3:PutObject".into()].into() };
+        assert_eq!(openings(others, OURS), [opening]);
+        assert_eq!(openings("", OURS), []);
+        assert_eq!(openings(&canonical(&json!({"Statement": [tls_statement("aws", "b")]})), OURS), []);
     }
 }

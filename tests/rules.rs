@@ -71,7 +71,7 @@ fn only_the_aws_module_the_function_and_devs_store_know_the_sdk() {
 
 #[test]
 fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
-    const PURE: [&str; 13] = [
+    const PURE: [&str; 14] = [
         "coding",
         "spec",
         "resource",
@@ -83,6 +83,7 @@ fn the_pure_modules_do_no_input_no_output_and_nothing_async() {
         "plan",
         "previous",
         "render",
+        "risks",
         "rollback",
         "dev/gateway",
     ];

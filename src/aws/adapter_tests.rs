@@ -2,7 +2,7 @@
 
 use super::{Aws, apigateway, iam, lambda, logs, observe::Seen, s3, sqs};
 use crate::{
-    observed::{Account, Carried},
+    observed::{Account, Carried, RoleState},
     plan::{BucketPart, StagePatch, ThrottlePatch, differences},
     resource::{Api, Bucket, GatewayResponse, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
 };
@@ -562,4 +562,87 @@ async fn a_throttle_is_taken_away_alone_and_may_be_gone_already() {
     assert_eq!(moved(ThrottlePatch::Unlimited).await, [[stage, unlimited].concat()]);
     let first = [&stage[..], &["remove /*/*"]].concat();
     assert_eq!(moved(ThrottlePatch::Remove).await, [first, stage.to_vec()]);
+}
+
+/// IAM's answers about a role of ours, the lists of its policies in two pages each.
+fn about_role(asked: &Asked) -> Given {
+    let action = asked.body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+    let second = asked.body.contains("Marker=next");
+    let page = |first: &str, other: &str| match second {
+        false => format!("{first}<IsTruncated>true</IsTruncated><Marker>next</Marker>"),
+        true => format!("{other}<IsTruncated>false</IsTruncated>"),
+    };
+    let names = |name: &str| format!("<PolicyNames><member>{name}</member></PolicyNames>");
+    let policies = |name: &str| format!("<AttachedPolicies><member><PolicyName>{name}</PolicyName></member></AttachedPolicies>");
+    let result = match action {
+        "GetRole" => format!(
+            "<Role><Path>/</Path><RoleName>x</RoleName><RoleId>AROA</RoleId><Arn>arn:aws:iam::1:role/x</Arn>\
+             <CreateDate>2026-01-01T00:00:00Z</CreateDate><Tags><member><Key>{STACK_TAG}</Key><Value>hooks</Value></member></Tags></Role>"
+        ),
+        "GetRolePolicy" => "<RoleName>x</RoleName><PolicyName>routeto</PolicyName><PolicyDocument>{}</PolicyDocument>".into(),
+        "ListRolePolicies" => page(&names("routeto"), &names("by-hand")),
+        _ => page(&policies("AdministratorAccess"), &policies("ReadOnlyAccess")),
+    };
+    fine(format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"))
+}
+
+#[tokio::test]
+async fn a_roles_other_policies_are_all_read_and_a_deploy_that_may_not_list_them_goes_on() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let server = Server::new(|asked, _| about_role(asked)).await;
+    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read") else { panic!("it is ours") };
+    let whole = RoleState { inline: names(&["by-hand"]), attached: names(&["AdministratorAccess", "ReadOnlyAccess"]), unread: false };
+    assert_eq!(state, whole);
+
+    let refused = |asked: &Asked| {
+        let refusal = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+        if asked.body.contains("Action=List") { given(403, refusal) } else { about_role(asked) }
+    };
+    let server = Server::new(move |asked, _| refused(asked)).await;
+    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read") else { panic!("it is ours") };
+    assert_eq!(state, RoleState { unread: true, ..RoleState::default() });
+}
+
+/// Rules as S3 gives them: which of them delete records of a bucket's user.
+#[tokio::test]
+async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_are_seen() {
+    let rule =
+        |id: &str, status: &str, filter: &str, action: &str| format!("<Rule><ID>{id}</ID><Status>{status}</Status>{filter}{action}</Rule>");
+    let day = "<Expiration><Days>1</Days></Expiration>";
+    let old = "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>";
+    let prefix = "<Filter><Prefix>in/</Prefix></Filter>";
+    let tag = "<Tag><Key>a</Key><Value>b</Value></Tag>";
+    let rules = [
+        rule("routeto-expire-in/", "Enabled", prefix, day),
+        rule("days", "Enabled", prefix, day),
+        rule("date", "Enabled", "<Filter/>", "<Expiration><Date>2026-01-01T00:00:00Z</Date></Expiration>"),
+        rule("outside", "Enabled", "<Prefix>old/</Prefix>", day),
+        rule("size", "Enabled", "<Filter><And><Prefix>in/</Prefix><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan></And></Filter>", day),
+        rule("off", "Disabled", prefix, day),
+        rule("tagged", "Enabled", &format!("<Filter>{tag}</Filter>"), day),
+        rule("tagged-too", "Enabled", &format!("<Filter><And><Prefix>in/</Prefix>{tag}</And></Filter>"), day),
+        rule("versions", "Enabled", prefix, old),
+        rule("markers", "Enabled", prefix, "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>"),
+    ];
+    let lifecycle = format!("<LifecycleConfiguration>{}</LifecycleConfiguration>", rules.concat());
+    let tags = format!("<Tagging><TagSet><Tag><Key>{STACK_TAG}</Key><Value>hooks</Value></Tag></TagSet></Tagging>");
+    let server = Server::new(move |asked, _| match asked.path.split_once('?').map_or("", |(_, query)| query) {
+        query if query.starts_with("lifecycle") => fine(&lifecycle),
+        query if query.starts_with("tagging") => fine(&tags),
+        query if query.starts_with("policy") => {
+            fine(r#"{"Statement": {"Sid": "All", "Effect": "Allow", "Principal": "*", "Action": "s3:*"}}"#)
+        }
+        query if query.starts_with("publicAccessBlock") => given(404, "<Error><Code>NoSuchPublicAccessBlockConfiguration</Code></Error>"),
+        query if query.starts_with("ownershipControls") => given(404, "<Error><Code>OwnershipControlsNotFoundError</Code></Error>"),
+        query if query.starts_with("encryption") => {
+            given(404, "<Error><Code>ServerSideEncryptionConfigurationNotFoundError</Code></Error>")
+        }
+        _ => fine(""),
+    })
+    .await;
+    let seen = s3::observe(&server.aws, &account(), "hooks", "hooks-prod", None).await.expect("it is read");
+    let Seen::Ours((_, _, state)) = seen else { panic!("it is ours") };
+    let seen: Vec<String> = state.expiries.iter().map(|expiry| format!("{} {} {:?}", expiry.rule, expiry.prefix, expiry.days)).collect();
+    assert_eq!(seen, ["days in/ Some(1)", "date  None", "outside old/ Some(1)", "size in/ Some(1)"]);
+    assert_eq!(state.openings.len(), 1);
 }

@@ -6,7 +6,7 @@ use super::{
     wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
-    observed::{Account, ApiState, Carried, Deployment, Double, Secret, ServedRoute, StageState},
+    observed::{Account, ApiState, Carried, Deployment, Double, MethodSetting, Secret, ServedRoute, StageState},
     openapi,
     plan::{StagePatch, ThrottlePatch},
     resource::{Api, GatewayResponse, Integration, IntegrationResponse, Method, STACK_TAG, Stage, Tags, is_the_accounts, variable},
@@ -16,7 +16,7 @@ use aws_sdk_apigateway::{
     operation::update_stage::UpdateStageOutput,
     primitives::Blob,
     types::{
-        EndpointConfiguration, EndpointType, GatewayResponseType, MethodSetting, Op, PatchOperation, PutMode, RestApi,
+        self, EndpointConfiguration, EndpointType, GatewayResponseType, Op, PatchOperation, PutMode, RestApi,
         UnauthorizedCacheControlHeaderStrategy,
     },
 };
@@ -321,7 +321,7 @@ async fn account_throttle(aws: &Aws) -> Result<(f64, i32), CallError> {
 
 /// Whether `/*/*` sets anything beside the throttle: what differs from the values with which AWS
 /// fills up an entry. Source: the answers in the API reference of GetStage and UpdateStage.
-fn sets_more(settings: &MethodSetting) -> bool {
+fn sets_more(settings: &types::MethodSetting) -> bool {
     use UnauthorizedCacheControlHeaderStrategy::SucceedWithResponseHeader;
     let strategy = settings.unauthorized_cache_control_header_strategy();
     settings.metrics_enabled()
@@ -344,13 +344,15 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
         .map(|stage| {
             let mut variables: BTreeMap<String, String> = stage.variables.unwrap_or_default().into_iter().collect();
             let settings = stage.method_settings.unwrap_or_default();
-            let settings = settings.get("*/*");
-            let throttle = |settings: &MethodSetting| (settings.throttling_rate_limit(), settings.throttling_burst_limit());
-            let throttle = settings.map(throttle);
+            let for_all = settings.get("*/*");
+            let throttle = |settings: &types::MethodSetting| (settings.throttling_rate_limit(), settings.throttling_burst_limit());
+            let throttle = for_all.map(throttle);
+            let canary = stage.canary_settings.as_ref();
+            let canary = canary.and_then(|canary| Some((canary.deployment_id.clone()?, canary.percent_traffic)));
             FoundStage {
                 name: stage.stage_name.unwrap_or_default(),
                 tags: stage.tags.unwrap_or_default().into_iter().collect(),
-                canary: stage.canary_settings.as_ref().and_then(|canary| canary.deployment_id.clone()),
+                canary: canary.as_ref().map(|(deployment, _)| deployment.clone()),
                 overrides: stage
                     .canary_settings
                     .and_then(|canary| canary.stage_variable_overrides)
@@ -360,15 +362,32 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
                 throttle,
                 state: StageState {
                     web_acl: stage.web_acl_arn.is_some(),
-                    other_settings: settings.is_some_and(sets_more),
+                    other_settings: for_all.is_some_and(sets_more),
                     deployment: stage.deployment_id.unwrap_or_default(),
                     version: variables.get(variable::FUNCTION_VERSION).cloned(),
                     valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
                     variables,
+                    settings: settings.iter().map(|(key, setting)| setting_of(key, setting)).collect(),
+                    has_cache: stage.cache_cluster_enabled,
+                    canary,
                 },
             }
         })
         .collect())
+}
+
+/// Source: Stage, methodSettings: the keys are "{resource_path}/{http_method}", and `*/*` for all methods. The path comes without its first
+/// slash, and with `~1` for the others.
+fn setting_of(key: &str, setting: &types::MethodSetting) -> MethodSetting {
+    let key = key.replace("~1", "/");
+    let method = key.trim_start_matches('/').rsplit_once('/').filter(|method| *method != ("*", "*"));
+    MethodSetting {
+        method: method.map(|(path, verb)| format!("{verb} /{path}")),
+        rate: setting.throttling_rate_limit(),
+        burst: setting.throttling_burst_limit(),
+        data_trace: setting.data_trace_enabled(),
+        cached: setting.caching_enabled(),
+    }
 }
 
 /// A stage's `validToken`, and what decides whether to touch it and how it can be reached.

@@ -7,11 +7,13 @@ use super::{
     wait::{LONG, Tell, Try, Waited, until, while_busy},
 };
 use crate::{
+    observed::RoleState,
     policy,
     resource::{Role, STACK_TAG, Tags, canonical},
 };
 use aws_sdk_iam::types::Tag;
 use std::{
+    collections::BTreeSet,
     future::Future,
     time::{Duration, Instant},
 };
@@ -28,7 +30,7 @@ const KNOWN: Duration = Duration::from_secs(120);
 const UNKNOWN: &str = "IAM doesn't know the role everywhere yet";
 
 /// The role as it stands. IAM is eventually consistent: one that was just made may show no tag yet, and is looked at again.
-pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, CallError> {
+pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Role, RoleState)>, CallError> {
     let looked = until(TAGS_COME, &*aws.tell, || async {
         let (seen, untagged) = look(aws, stack, name).await?;
         Ok(if untagged { Try::Again(format!("the role {name} was just made and shows no tags yet")) } else { Try::Done(seen) })
@@ -42,10 +44,12 @@ pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<Role>, C
 }
 
 /// The role, and whether it is a young one without any tag.
-async fn look(aws: &Aws, stack: &str, name: &str) -> Result<(Seen<Role>, bool), CallError> {
-    let (role, inline) = futures_util::join!(
+async fn look(aws: &Aws, stack: &str, name: &str) -> Result<(Seen<(Role, RoleState)>, bool), CallError> {
+    let (role, inline, others, attached) = futures_util::join!(
         called("iam:GetRole", aws.iam.get_role().role_name(name).send()),
         called("iam:GetRolePolicy", aws.iam.get_role_policy().role_name(name).policy_name(policy::INLINE).send()),
+        inline_names(aws, name),
+        attached_names(aws, name),
     );
     let role = match role {
         Ok(output) => output.role,
@@ -71,7 +75,52 @@ async fn look(aws: &Aws, stack: &str, name: &str) -> Result<(Seen<Role>, bool), 
     };
     let trust = decoded(role.assume_role_policy_document().unwrap_or_default());
     let trust = serde_json::from_str(&trust).map(|value| canonical(&value)).unwrap_or(trust);
-    Ok((Seen::Ours(Role { name: name.to_owned(), tags, trust, policy: Some(inline.unwrap_or_default()) }), false))
+    let state = state(others, attached)?;
+    let role = Role { name: name.to_owned(), tags, trust, policy: Some(inline.unwrap_or_default()) };
+    Ok((Seen::Ours((role, state)), false))
+}
+
+/// A deploy doesn't need to see the role's other policies, so it doesn't fail where it may not.
+fn state(inline: Result<BTreeSet<String>, CallError>, attached: Result<BTreeSet<String>, CallError>) -> Result<RoleState, CallError> {
+    let unread = [&inline, &attached].into_iter().any(|answer| answer.as_ref().is_err_and(CallError::refused));
+    let names = |answer: Result<BTreeSet<String>, CallError>| match answer {
+        // The role went meanwhile.
+        Err(error) if error.refused() || error.not_found() => Ok(BTreeSet::new()),
+        answer => answer,
+    };
+    let mut inline = names(inline)?;
+    inline.remove(policy::INLINE);
+    Ok(RoleState { inline, attached: names(attached)?, unread })
+}
+
+/// Names of all inline policies. IAM may answer with a part of a list, however short it is.
+async fn inline_names(aws: &Aws, role: &str) -> Result<BTreeSet<String>, CallError> {
+    let mut names = BTreeSet::new();
+    let mut marker: Option<String> = None;
+    loop {
+        let request = aws.iam.list_role_policies().role_name(role).set_marker(marker);
+        let page = called("iam:ListRolePolicies", request.send()).await?;
+        names.extend(page.policy_names().iter().cloned());
+        marker = page.marker.filter(|_| page.is_truncated);
+        if marker.is_none() {
+            return Ok(names);
+        }
+    }
+}
+
+/// Names of all managed policies that are attached.
+async fn attached_names(aws: &Aws, role: &str) -> Result<BTreeSet<String>, CallError> {
+    let mut names = BTreeSet::new();
+    let mut marker: Option<String> = None;
+    loop {
+        let request = aws.iam.list_attached_role_policies().role_name(role).set_marker(marker);
+        let page = called("iam:ListAttachedRolePolicies", request.send()).await?;
+        names.extend(page.attached_policies().iter().filter_map(|policy| policy.policy_name().map(str::to_owned)));
+        marker = page.marker.filter(|_| page.is_truncated);
+        if marker.is_none() {
+            return Ok(names);
+        }
+    }
 }
 
 /// IAM hands policies out URL-encoded (RFC 3986); some back ends don't.

@@ -40,7 +40,9 @@ pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Functio
     }
     let config = function.configuration.map(|configuration| config_of(&configuration));
     let Some(config) = config else { return Ok(Seen::Absent) };
-    Ok(Seen::Ours((Function { name: name.to_owned(), tags, config }, FunctionState { versions: versions? })))
+    let reserved_concurrency = function.concurrency.and_then(|concurrency| concurrency.reserved_concurrent_executions);
+    let state = FunctionState { versions: versions?, reserved_concurrency };
+    Ok(Seen::Ours((Function { name: name.to_owned(), tags, config }, state)))
 }
 
 async fn versions(aws: &Aws, name: &str) -> Result<Vec<Version>, CallError> {

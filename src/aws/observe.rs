@@ -6,7 +6,7 @@ use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
-    observed::{Account, Double, Existing, FunctionState, Observed, StageState},
+    observed::{Account, BucketState, Double, Existing, FunctionState, Observed, QueueState, RoleState, StageState},
     plan::{destination_id, destinations_of},
     previous::Previous,
     resource::*,
@@ -58,7 +58,7 @@ struct First {
     doubles: Vec<Double>,
     /// Name and retention.
     log_groups: Vec<(String, Retention)>,
-    roles: BTreeMap<String, Seen<Role>>,
+    roles: BTreeMap<String, Seen<(Role, RoleState)>>,
     functions: BTreeMap<String, Seen<(Function, FunctionState)>>,
     history: History,
 }
@@ -194,7 +194,7 @@ impl<'a> Begun<'a> {
 
     /// Something of ours stands that a teardown takes away.
     pub fn stands(&self) -> bool {
-        let ours = |role: &Seen<Role>| matches!(role, Seen::Ours(_));
+        let ours = |role: &Seen<_>| matches!(role, Seen::Ours(_));
         self.first.api.is_some() || self.first.roles.values().any(ours)
     }
 
@@ -327,7 +327,7 @@ fn named_id(name: &serde_json::Value) -> Option<Id> {
     }
 }
 
-async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<Role>>, CallError> {
+async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<(Role, RoleState)>>, CallError> {
     let names = stages.iter().map(|stage| name::role(stack, stage, &aws.region));
     try_join_all(names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) }))
         .await
@@ -361,7 +361,7 @@ async fn second(
     let (groups, permissions, Ahead { api, buckets: found_buckets, queues: found_queues, existing }) =
         futures_util::try_join!(log_groups(aws, account, stack, &first.log_groups), all_permissions(aws, &first.functions), ahead)?;
     observed.existing = existing;
-    place_all(&mut observed, first.roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
+    place_all(&mut observed, first.roles, Kind::Role, insert_role);
     for (name, seen) in first.functions {
         place(&mut observed, Id::new(Kind::Function, &name), seen, |observed, (function, mut state)| {
             for version in &mut state.versions {
@@ -507,8 +507,8 @@ enum Refused {
 }
 
 /// The bucket with all its tags, and whether it is known to be empty.
-type SeenBuckets = Vec<(String, Seen<(Bucket, Tags, Option<bool>)>)>;
-type SeenQueues = Vec<(String, Seen<(Queue, u64)>)>;
+type SeenBuckets = Vec<(String, Seen<(Bucket, Tags, BucketState, Option<bool>)>)>;
+type SeenQueues = Vec<(String, Seen<(Queue, QueueState, u64)>)>;
 
 async fn buckets(
     aws: &Aws,
@@ -535,8 +535,8 @@ async fn buckets(
         };
         let seen = match seen {
             Seen::Absent => Seen::Absent,
-            Seen::Ours((bucket, tags)) => Seen::Ours((bucket, tags, empty)),
-            Seen::Untagged((bucket, tags)) => Seen::Untagged((bucket, tags, empty)),
+            Seen::Ours((bucket, tags, state)) => Seen::Ours((bucket, tags, state, empty)),
+            Seen::Untagged((bucket, tags, state)) => Seen::Untagged((bucket, tags, state, empty)),
             Seen::Foreign(whose) => Seen::Foreign(whose),
         };
         Ok((name.clone(), seen))
@@ -604,6 +604,11 @@ fn insert(observed: &mut Observed, resource: Resource) {
     observed.resources.insert(resource.id(), resource);
 }
 
+fn insert_role(observed: &mut Observed, (role, state): (Role, RoleState)) {
+    observed.roles.insert(role.name.clone(), state);
+    insert(observed, Resource::Role(role));
+}
+
 fn place<T>(observed: &mut Observed, id: Id, seen: Seen<T>, put: impl FnOnce(&mut Observed, T)) {
     match seen {
         Seen::Absent => {}
@@ -629,7 +634,8 @@ fn place_buckets(observed: &mut Observed, buckets: SeenBuckets) {
         if matches!(seen, Seen::Absent) {
             observed.absent.insert(id.clone());
         }
-        place(observed, id.clone(), seen, |observed, (bucket, tags, empty)| {
+        place(observed, id.clone(), seen, |observed, (bucket, tags, state, empty)| {
+            observed.buckets.insert(bucket.name.clone(), state);
             observed.contents.extend(empty.map(|empty| (id.clone(), u64::from(!empty))));
             observed.all_tags.insert(id, tags);
             insert(observed, Resource::Bucket(bucket));
@@ -643,7 +649,8 @@ fn place_queues(observed: &mut Observed, queues: SeenQueues) {
         if matches!(seen, Seen::Absent) {
             observed.absent.insert(id.clone());
         }
-        place(observed, id.clone(), seen, |observed, (queue, messages)| {
+        place(observed, id.clone(), seen, |observed, (queue, state, messages)| {
+            observed.queues.insert(queue.name.clone(), state);
             observed.contents.insert(id, messages);
             insert(observed, Resource::Queue(queue));
         });
@@ -664,7 +671,7 @@ async fn third(
     if !other_stages.is_empty() {
         let names: Vec<&str> = other_stages.iter().map(String::as_str).collect();
         let (roles, functions) = try_join(roles(aws, stack, &names), functions(aws, stack, &names)).await?;
-        place_all(observed, roles, Kind::Role, |observed, role| insert(observed, Resource::Role(role)));
+        place_all(observed, roles, Kind::Role, insert_role);
         place_all(observed, functions, Kind::Function, |observed, (function, state)| {
             observed.functions.insert(function.name.clone(), state);
             insert(observed, Resource::Function(function));
@@ -704,7 +711,7 @@ async fn third(
     let dead: BTreeSet<String> = old_queues
         .iter()
         .filter_map(|(_, seen)| match seen {
-            Seen::Ours((queue, _)) => queue.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.clone()),
+            Seen::Ours((queue, ..)) => queue.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.clone()),
             _ => None,
         })
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))

@@ -7,7 +7,7 @@ use super::{
     wait::{LONG, Tell, while_busy},
 };
 use crate::{
-    observed::{Account, Existing},
+    observed::{Account, BucketState, Existing, Expiry},
     plan::BucketPart,
     policy,
     resource::{Bucket, Kind, STACK_TAG, Tags, hex},
@@ -70,14 +70,14 @@ pub fn early(aws: &Aws, name: String) -> Early {
     async { asked.await.ok().flatten() }.boxed().shared()
 }
 
-/// A bucket as it stands, its tags (all of them) beside it. What was asked of it already isn't asked again.
+/// A bucket as it stands, its tags (all of them) and what it has beside what we set. What was asked of it already isn't asked again.
 pub async fn observe(
     aws: &Aws,
     account: &Account,
     stack: &str,
     name: &str,
     early: Option<Early>,
-) -> Result<Seen<(Bucket, Tags)>, CallError> {
+) -> Result<Seen<(Bucket, Tags, BucketState)>, CallError> {
     let head = async {
         let known = match early {
             Some(early) => early.await,
@@ -142,7 +142,7 @@ pub async fn observe(
     let ownership = absent(ownership, &["OwnershipControlsNotFoundError"])?.and_then(|output| output.ownership_controls);
     let encryption = absent(encryption, &["ServerSideEncryptionConfigurationNotFoundError"])?
         .and_then(|output| output.server_side_encryption_configuration);
-    let bucket_policy = absent(bucket_policy, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy);
+    let bucket_policy = absent(bucket_policy, &["NoSuchBucketPolicy"])?.and_then(|output| output.policy).unwrap_or_default();
     let lifecycle =
         absent(lifecycle, &["NoSuchLifecycleConfiguration"])?.map(|output| output.rules.unwrap_or_default()).unwrap_or_default();
     let bucket = Bucket {
@@ -156,10 +156,11 @@ pub async fn observe(
         owner_enforced: ownership
             .is_some_and(|controls| controls.rules().iter().any(|rule| *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced)),
         encryption: encryption_of(encryption.as_ref()),
-        tls_only: bucket_policy.is_some_and(|text| policy::has_tls_statement(&text, &account.partition, name)),
+        tls_only: policy::has_tls_statement(&bucket_policy, &account.partition, name),
         expire_after: expiry_of(&lifecycle),
     };
-    Ok(if tagged { Seen::Ours((bucket, tags)) } else { Seen::Untagged((bucket, tags)) })
+    let state = BucketState { openings: policy::openings(&bucket_policy, &account.id), expiries: expiries(&lifecycle) };
+    Ok(if tagged { Seen::Ours((bucket, tags, state)) } else { Seen::Untagged((bucket, tags, state)) })
 }
 
 fn absent<T>(answer: Result<T, CallError>, codes: &[&str]) -> Result<Option<T>, CallError> {
@@ -191,6 +192,32 @@ fn expiry_of(rules: &[LifecycleRule]) -> BTreeMap<String, u32> {
             let prefix = rule.filter().and_then(|filter| filter.prefix()).unwrap_or_default().to_owned();
             let days = rule.expiration().and_then(|expiration| expiration.days())?;
             Some((prefix, u32::try_from(days).ok()?))
+        })
+        .collect()
+}
+
+/// What the rules that aren't ours delete. A rule for objects with a tag is left out: records have none.
+fn expiries(rules: &[LifecycleRule]) -> Vec<Expiry> {
+    let theirs = |rule: &&LifecycleRule| !rule.id().is_some_and(|id| id.starts_with(RULE_PREFIX));
+    let enabled = rules.iter().filter(|rule| *rule.status() == ExpirationStatus::Enabled).filter(theirs);
+    enabled
+        .filter_map(|rule| {
+            let filter = rule.filter();
+            let all = filter.and_then(|filter| filter.and());
+            if filter.is_some_and(|filter| filter.tag().is_some()) || all.is_some_and(|all| !all.tags().is_empty()) {
+                return None;
+            }
+            // Rules of before 2016 have their prefix outside of a filter.
+            #[allow(deprecated)]
+            let old = rule.prefix();
+            let prefix = filter.and_then(|filter| filter.prefix()).or_else(|| all?.prefix()).or(old).unwrap_or_default();
+            let expiration = rule.expiration()?;
+            let days = expiration.days().and_then(|days| u32::try_from(days).ok());
+            (days.is_some() || expiration.date().is_some()).then(|| Expiry {
+                rule: rule.id().unwrap_or_default().to_owned(),
+                prefix: prefix.to_owned(),
+                days,
+            })
         })
         .collect()
 }

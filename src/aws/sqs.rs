@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     desired::queue_url,
-    observed::{Account, Existing},
+    observed::{Account, Existing, QueueState},
+    policy,
     resource::{Kind, Queue, Redrive, STACK_TAG, Tags},
 };
 use aws_sdk_sqs::types::QueueAttributeName as Name;
@@ -19,8 +20,11 @@ use std::collections::HashMap;
 /// Why a queue whose tags mustn't be read can't be told to be ours.
 pub const UNREAD: &str = "sqs:GetQueueAttributes and sqs:ListQueueTags on it are not allowed, so whose it is isn't known";
 
-/// A queue as it stands, and about how many messages it holds.
-pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Queue, u64)>, CallError> {
+/// Seconds for which SQS hides a received message where nothing else was set.
+const VISIBILITY: u32 = 30;
+
+/// A queue as it stands, what it has beside what we set, and about how many messages it holds.
+pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> Result<Seen<(Queue, QueueState, u64)>, CallError> {
     let url = queue_url(account, name);
     let (attributes, tags) =
         futures_util::join!(attributes(aws, &url), called("sqs:ListQueueTags", aws.sqs.list_queue_tags().queue_url(&url).send()));
@@ -45,7 +49,13 @@ pub async fn observe(aws: &Aws, account: &Account, stack: &str, name: &str) -> R
         maximum_message_size: number(Name::MaximumMessageSize),
         redrive: attributes.get(&Name::RedrivePolicy).and_then(|text| redrive_of(text)),
     };
-    Ok(Seen::Ours((queue, messages)))
+    let policy = attributes.get(&Name::Policy).map(String::as_str).unwrap_or_default();
+    let state = QueueState {
+        openings: policy::openings(policy, &account.id),
+        delay: number(Name::DelaySeconds),
+        visibility_timeout: attributes.get(&Name::VisibilityTimeout).and_then(|value| value.parse().ok()).unwrap_or(VISIBILITY),
+    };
+    Ok(Seen::Ours((queue, state, messages)))
 }
 
 /// About how many messages it holds: waiting, with a consumer, and delayed. Source: SQS API, GetQueueAttributes; it may be a minute late.

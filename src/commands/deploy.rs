@@ -61,6 +61,7 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     };
     let done = match first {
         Some(first) if first.plan.is_empty() => {
+            first.plan.risks.iter().for_each(|risk| context.report.warning(&risk.to_string()));
             let (tokens, given, back) = Default::default();
             let mut done = Deployed { planned: first, applied: Applied::default(), tokens, given, back };
             work.prove_what_stands(&begun, &mut done, &args).await?;
@@ -163,6 +164,7 @@ impl Work<'_> {
         }
         // While it can still be stopped.
         planned.plan.lost.iter().for_each(|lost| context.report.warning(&lost.to_string()));
+        planned.plan.risks.iter().for_each(|risk| context.report.warning(&risk.to_string()));
         let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).boxed_local().await;
         let tokens: BTreeMap<String, Secret> =
             clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
@@ -522,6 +524,7 @@ fn report(
         let object = json!({
             "version": json::VERSION, "stack": stack.name, "region": aws.region,
             "changes": json::changes(&done.planned.plan, Some(&done.applied)), "stages": all, "seconds": seconds,
+            "risks": json::risks(&done.planned.plan),
         });
         context.report.result(&object.to_string());
     } else {

@@ -61,6 +61,7 @@ pub async fn run(context: &Context, args: cli::Status) -> Result<()> {
         let object = json!({
             "version": 1, "stack": stack.name, "region": aws.region, "account": account.id,
             "deployed": observed.api.is_some(), "stages": all, "drift": changes["differences"], "changes": changes["changes"],
+            "risks": changes["risks"],
             "lock": lock, "history": history,
         });
         context.report.result(&object.to_string());
@@ -231,6 +232,9 @@ fn text(
         Some(drift) if drift.is_empty() => {
             lines.push("everything is as the stack file says".into());
             lines.extend(drift.kept.iter().map(|kept| format!("kept: {}, {}", kept.id, kept.why)));
+            let mut risks = String::new();
+            report.risks(&mut risks, drift);
+            lines.extend(risks.lines().map(str::to_owned));
         }
         Some(drift) => {
             lines.push(format!("differs from the stack file; `{}` puts it right:", arg.command("deploy")));

@@ -67,7 +67,12 @@ pub fn lost(plan: &Plan) -> Value {
     plan.lost.iter().map(|lost| json!({"route": lost.route, "stages": lost.stages})).collect()
 }
 
-/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]},"lost":[…]}`.
+/// What was set by hand and opens doors or endangers records: `[{"resource":"role hooks-prod-eu-west-1","what","hint"}]`.
+pub fn risks(plan: &Plan) -> Value {
+    plan.risks.iter().map(|risk| json!({"resource": risk.id.to_string(), "what": risk.what, "hint": risk.hint})).collect()
+}
+
+/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]},"lost":[…],"risks":[…]}`.
 pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
     let mut differences: Map<String, Value> = Map::new();
     for change in &plan.changes {
@@ -81,5 +86,8 @@ pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
             }
         }
     }
-    json!({"version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences, "lost": lost(plan)})
+    json!({
+        "version": VERSION, "stack": stack, "region": region, "changes": changes(plan, None), "differences": differences,
+        "lost": lost(plan), "risks": risks(plan),
+    })
 }

@@ -40,11 +40,19 @@ impl Report {
         for lost in &plan.lost {
             let _ = writeln!(text, "{}", self.paint(Style::Changed, &format!("warning: {lost}")));
         }
+        self.risks(&mut text, plan);
         for note in &plan.notes {
             let _ = writeln!(text, "note: {note}");
         }
         text.push_str(&self.summary(plan));
         text
+    }
+
+    /// A line for each thing set by hand that opens doors or endangers records.
+    pub fn risks(&self, text: &mut String, plan: &Plan) {
+        for risk in &plan.risks {
+            let _ = writeln!(text, "{}", self.paint(Style::Changed, &format!("warning: {risk}")));
+        }
     }
 
     /// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.

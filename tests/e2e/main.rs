@@ -8,6 +8,7 @@ mod support;
 
 mod bodies;
 mod delays;
+mod drift;
 mod everything;
 mod failures;
 mod faults;
