@@ -102,19 +102,20 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
             words: "has a reserved concurrency of 0",
         },
         ByHand {
-            set: of_stage("prod", "/*/*/logging/dataTrace", "true"),
-            undo: of_stage("prod", "/*/*/logging/dataTrace", "false"),
-            resource: "stage prod".into(),
-            words: "logs whole requests of every route",
-        },
-        ByHand {
             set: of_stage("prod", "/~1input/POST/throttling/rateLimit", "0"),
             undo: of_stage("prod", "/~1input/POST/throttling/rateLimit", "1000"),
             resource: "stage prod".into(),
             words: "limits POST /input to 0 requests a second",
         },
+        // After the method's own: a new one begins with what is set for all.
+        ByHand {
+            set: of_stage("prod", "/*/*/logging/dataTrace", "true"),
+            undo: of_stage("prod", "/*/*/logging/dataTrace", "false"),
+            resource: "stage prod".into(),
+            words: "logs whole requests of every route",
+        },
     ];
-    let plan = || stack.routeto("plan", "--exit-code --output json").json();
+    let plan = || stack.routeto("plan", "--exit-code").json();
     assert_eq!(risks(&plan()), []);
     let call = |(service, operation, arguments): &(&str, &str, Value)| drop(aws::call(service, operation, arguments.clone()));
     all.iter().for_each(|by_hand| call(&by_hand.set));
@@ -131,7 +132,7 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
             assert!(told.iter().any(|line| line.starts_with(resource.as_str()) && line.contains(words)), "{from}, {words}: {text}");
         }
     };
-    let (planned, status) = (risks(&plan()), risks(&stack.routeto("status", "--output json").json()));
+    let (planned, status) = (risks(&plan()), risks(&stack.routeto("status", "").json()));
     assert!(all.iter().all(|by_hand| is(&planned, by_hand)), "{planned:#?}");
     assert_eq!(planned.len(), all.len(), "{planned:#?}");
     assert_eq!(status, planned);
@@ -146,7 +147,7 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
         let left = all.iter().skip(undone + 1);
         assert!(told.len() == left.clone().count() && left.into_iter().all(|by_hand| is(&told, by_hand)), "{}: {told:#?}", by_hand.words);
     }
-    assert_eq!(risks(&stack.routeto("status", "--output json").json()), []);
+    assert_eq!(risks(&stack.routeto("status", "").json()), []);
 
     // What is set for all routes is the stack file's: no throttle there means none, and 0 is put right.
     call(&of_stage("dev", "/*/*/throttling/rateLimit", "0"));
