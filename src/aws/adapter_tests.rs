@@ -646,3 +646,40 @@ async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_a
     assert_eq!(seen, ["days in/ Some(1)", "date  None", "outside old/ Some(1)", "size in/ Some(1)"]);
     assert_eq!(state.openings.len(), 1);
 }
+
+/// Keys as API Gateway has them, and as others write them.
+#[tokio::test]
+async fn the_settings_of_a_stages_methods_come_in_order_and_by_the_methods_names() {
+    let setting = |rate: f64, more: Value| {
+        let mut setting = json!({"throttlingRateLimit": rate, "throttlingBurstLimit": 7});
+        setting.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        setting
+    };
+    let settings = json!({
+        "~1mail~1in/POST": setting(0.0, json!({"dataTraceEnabled": true})),
+        "mail/POST": setting(3.0, json!({"cachingEnabled": true})),
+        "*/*": setting(0.0, Value::Null),
+        "/input/POST": setting(1.5, Value::Null),
+    });
+    let canary = json!({"deploymentId": "d2", "percentTraffic": 12.5});
+    let stage = json!({"stageName": "prod", "methodSettings": settings, "cacheClusterEnabled": true, "canarySettings": canary});
+    let server = Server::new(move |asked, _| match asked.path.contains("/stages") {
+        true => fine(json!({ "item": [stage] })),
+        false => fine(json!({"item": []})),
+    })
+    .await;
+    let api = aws_sdk_apigateway::types::RestApi::builder().id("api1").build();
+    let found = apigateway::observe(&server.aws, &api).await.expect("it is read");
+    let state = &found.stages[0].state;
+    let seen: Vec<_> = state.settings.iter().map(|s| (s.method.as_deref(), s.rate, s.burst, s.data_trace, s.cached)).collect();
+    let wanted = [
+        (None, 0.0, 7, false, false),
+        (Some("POST /input"), 1.5, 7, false, false),
+        (Some("POST /mail"), 3.0, 7, false, true),
+        (Some("POST /mail/in"), 0.0, 7, true, false),
+    ];
+    assert_eq!(seen, wanted);
+    assert_eq!((state.has_cache, state.canary.clone()), (true, Some(("d2".into(), 12.5))));
+    // a limit, though it lets nothing through
+    assert_eq!(found.stages[0].throttle, Some((0.0, 7)));
+}

@@ -22,7 +22,7 @@ use aws_sdk_apigateway::{
 };
 use futures_util::future::try_join_all;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -237,7 +237,7 @@ async fn gateway_responses(aws: &Aws, id: &str) -> Result<BTreeMap<String, Gatew
         .collect())
 }
 
-fn sorted(map: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
+fn sorted(map: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
     map.map(|map| map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()).unwrap_or_default()
 }
 
@@ -367,13 +367,20 @@ async fn stages(aws: &Aws, id: &str) -> Result<Vec<FoundStage>, CallError> {
                     version: variables.get(variable::FUNCTION_VERSION).cloned(),
                     valid_token: Secret(variables.remove(variable::VALID_TOKEN).unwrap_or_default()),
                     variables,
-                    settings: settings.iter().map(|(key, setting)| setting_of(key, setting)).collect(),
+                    settings: settings_of(&settings),
                     has_cache: stage.cache_cluster_enabled,
                     canary,
                 },
             }
         })
         .collect())
+}
+
+/// All routes' first, then by method.
+fn settings_of(settings: &HashMap<String, types::MethodSetting>) -> Vec<MethodSetting> {
+    let mut all: Vec<MethodSetting> = settings.iter().map(|(key, setting)| setting_of(key, setting)).collect();
+    all.sort_by(|a, b| a.method.cmp(&b.method));
+    all
 }
 
 /// Source: Stage, methodSettings: the keys are "{resource_path}/{http_method}", and `*/*` for all methods. The path comes without its first
