@@ -74,7 +74,7 @@ fn role(RoleState { inline, attached, unread }: &RoleState) -> Told {
     }
     if *unread {
         let what = "may have more policies: these credentials may not list them".to_owned();
-        let hint = "Allow iam:ListRolePolicies and iam:ListAttachedRolePolicies (README, \"Permissions\")".to_owned();
+        let hint = "Allow iam:ListRolePolicies and iam:ListAttachedRolePolicies (docs/permissions.md)".to_owned();
         told.push((what, hint));
     }
     told

@@ -81,7 +81,7 @@ fn other_policies_of_a_role_are_told_by_name() {
     assert_eq!(
         told(set(RoleState { unread: true, ..RoleState::default() })),
         ["role hooks-prod-us-east-1 may have more policies: these credentials may not list them. Allow \
-          iam:ListRolePolicies and iam:ListAttachedRolePolicies (README, \"Permissions\")."]
+          iam:ListRolePolicies and iam:ListAttachedRolePolicies (docs/permissions.md)."]
     );
     assert_eq!(told(set(RoleState::default())), NOTHING);
 }

@@ -141,14 +141,38 @@ fn has_room_for_bursts(stack: &spec::Stack, name: &str) {
 }
 
 #[test]
-fn the_stack_file_in_the_readme_is_valid() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
-    let readme = readme.expect("README can be read");
-    let (_, rest) = readme.split_once("```yaml\n").expect("README has a stack file");
-    let (yaml, _) = rest.split_once("```").expect("and its end");
-    let Loaded { stack, warnings } = Around::default().load("README.md", yaml.as_bytes()).expect("it is valid");
-    assert_eq!(warnings, []);
-    has_room_for_bursts(&stack, "README.md");
+fn the_stack_files_in_the_docs_are_valid() {
+    for page in ["README.md", "docs/stack-file.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("it can be read");
+        let (_, rest) = text.split_once("```yaml\n").expect("it has a stack file");
+        let (yaml, _) = rest.split_once("```").expect("and its end");
+        let Loaded { stack, warnings } = Around::default().load(page, yaml.as_bytes()).expect("it is valid");
+        assert_eq!(warnings, [], "{page}");
+        has_room_for_bursts(&stack, page);
+    }
+}
+
+/// The docs' links to other pages of the repository lead somewhere.
+#[test]
+fn the_links_in_the_docs_lead_to_pages_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("a file").path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    let (mut links, mut broken) = (0, vec![]);
+    for page in pages.chain(["README.md", "ARCHITECTURE.md"].map(|name| root.join(name))) {
+        let text = fs::read_to_string(&page).expect("a page can be read");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            if !page.with_file_name(target).exists() {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(links > 15, "{links} links were found");
+    assert_eq!(broken, [] as [String; 0]);
 }
 
 #[test]
@@ -269,7 +293,7 @@ fn a_file_that_is_no_text_or_too_large_gets_one_error() {
     );
     assert_eq!(
         one(b""),
-        "error: the stack file is empty\n  --> a.yaml\n  = help: a stack file begins with `stack: NAME`; README.md has a whole one"
+        "error: the stack file is empty\n  --> a.yaml\n  = help: a stack file begins with `stack: NAME`; docs/stack-file.md has a whole one"
     );
     assert_eq!(
         one(&vec![b'a'; spec::MAX_BYTES + 1]),

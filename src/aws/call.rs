@@ -167,7 +167,7 @@ impl CallError {
             WAITED_TOO_LONG => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
                 let call = if self.call.starts_with("apigateway:") { "API Gateway's actions" } else { self.call };
-                format!("allow {call} to whoever deploys (README, \"Permissions\"), then run the same command")
+                format!("allow {call} to whoever deploys (docs/permissions.md), then run the same command")
             }
             FAILED => {
                 "put right what Lambda complains of; if it stays so, change the function (its memory, say), so that it gets another version"

@@ -295,7 +295,7 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
         Err(error) if error.refused() => {
             return Ok(Existing::Unusable {
                 why: "these credentials may not read its encryption, so its KMS key isn't known".into(),
-                now: "allow s3:GetEncryptionConfiguration on it (README, \"Permissions\")".into(),
+                now: "allow s3:GetEncryptionConfiguration on it (docs/permissions.md)".into(),
             });
         }
         Err(error) => return Err(error),

@@ -123,7 +123,7 @@ impl Look<'_> {
             .filter(stored_in)
             .map(|id| {
                 let what = "the stack stores in it, and HeadBucket answers 403: whether it is the stack's to remove can't be told";
-                let now = "allow s3:ListBucket on it to whoever tears down (README, \"Permissions\"), then run the same command; \
+                let now = "allow s3:ListBucket on it to whoever tears down (docs/permissions.md), then run the same command; \
                            if the name is another account's by now, put another into the stack file";
                 Failure::new(id.to_string(), what).now(now)
             })

@@ -60,7 +60,7 @@ pub fn load(source: &Source<'_>, world: &World<'_>) -> Result<Loaded, Vec<Diagno
     let mut reader = Reader::new(source.path, text, world);
     let empty = parsed.root.as_ref().is_none_or(yaml::Node::is_null) && parsed.faults.is_empty();
     if empty {
-        let help = "a stack file begins with `stack: NAME`; README.md has a whole one";
+        let help = "a stack file begins with `stack: NAME`; docs/stack-file.md has a whole one";
         return Err(vec![whole_file(source.path, "the stack file is empty", help)]);
     }
     parsed.faults.into_iter().for_each(|fault| reader.fault(fault));

@@ -1,4 +1,4 @@
-//! The policy that README gives the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
+//! The policy that the docs give the person who deploys: enough for a full run, enforced, and nothing in it that a run never needs.
 
 use crate::support::proxy::Call;
 use crate::support::{Emulator, Proxy, Stack, aws, root, stack};
@@ -6,16 +6,16 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-/// README's policy: its only block of JSON that has a Statement.
+/// The policy of docs/permissions.md: its only block of JSON that has a Statement.
 fn policy() -> Value {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<Value> = readme
+    let page = std::fs::read_to_string(root().join("docs/permissions.md")).unwrap();
+    let blocks: Vec<Value> = page
         .split("```json")
         .skip(1)
         .filter_map(|rest| serde_json::from_str(rest.split("```").next()?).ok())
         .filter(|block: &Value| block.get("Statement").is_some())
         .collect();
-    let [policy] = &blocks[..] else { panic!("README has one policy, not {}", blocks.len()) };
+    let [policy] = &blocks[..] else { panic!("docs/permissions.md has one policy, not {}", blocks.len()) };
     policy.clone()
 }
 
@@ -84,7 +84,7 @@ tags: { owner: platform }
 "#;
 
 #[test]
-fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run_needs() {
+fn the_documented_policy_is_enough_for_a_full_run_and_has_nothing_that_no_run_needs() {
     let policy = policy();
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
@@ -94,12 +94,12 @@ fn the_policy_in_the_readme_is_enough_for_a_full_run_and_has_nothing_that_no_run
     for stage in ["dev", "prod"] {
         aws::call("sqs", "create_queue", serde_json::json!({ "QueueName": format!("{there}-{stage}") }));
     }
-    // the account and the region in the README are placeholders, and so is the stack's name: as it says itself
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(
-        "Replace account and region,\n`webhooks` by your stack's name, and under `Buckets` and `Queues` by what the names of yours begin with"
+    // the account, the region and the names are placeholders: as the page says itself
+    let page = std::fs::read_to_string(root().join("docs/permissions.md")).unwrap();
+    assert!(page.contains(
+        "replace the account, the region, `webhooks` (your stack's name), and the names\nunder `Buckets`, `Queues` and `Existing`"
     ));
-    assert!(readme.contains("`Existing` names the buckets and queues of your own"));
+    assert!(page.contains("`Existing` names the buckets and queues of your own"));
     let text = policy.to_string().replace("123456789012", "000000000000").replace("webhooks", &stack.name);
     let text = text.replace("acme-archive", &archive).replace("acme-events", &there).replace("acme-mail", &format!("{there}-*"));
     let key = stack::user(&format!("{}-user", stack.name), &serde_json::from_str(&text).unwrap());

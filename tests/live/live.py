@@ -85,7 +85,7 @@ class Run:
         self.admin = dict(os.environ, AWS_REGION=self.region)
         for stage, token in self.tokens.items():
             self.admin[f"ROUTETO_TOKEN_{stage.upper()}"] = token
-        # The role of README's policy, once there is one.
+        # The role of the documented policy, once there is one.
         self.environment = dict(self.admin)
 
     # What is said
@@ -501,7 +501,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--routeto", required=True, help="the binary")
     parser.add_argument("--function-zip", help="a zip that is built already; routeto builds one otherwise")
-    parser.add_argument("--policy", default=root / "README.md", help="the Markdown file with the policy")
+    parser.add_argument("--policy", default=root / "docs/permissions.md", help="the Markdown file with the policy")
     parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
     parser.add_argument("--report", help="a file for the lines as JSON")
     run = Run(parser.parse_args())
