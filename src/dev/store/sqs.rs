@@ -34,6 +34,8 @@ const MAX_BATCH: usize = 10;
 const MAX_DELAY: i64 = 900;
 const MAX_VISIBILITY: i64 = 43_200;
 const MAX_WAIT: i64 = 20;
+/// Milliseconds until a dead letter that could not be moved is tried again, where a client waits.
+const RETRY_MOVE: u64 = 1000;
 /// How long a letter that is being put back is nobody else's, in milliseconds.
 const MOVE_TIME: u64 = 60_000;
 
@@ -1035,7 +1037,7 @@ fn take(store: &Store, asked: &Asked, line: &Line, max: usize, visibility: u64) 
     let limit = redrive.filter(|_| target.is_some()).map(|redrive| redrive.after);
     let Taken { received, dead } = queue.receive(max, now() + visibility * 1000, limit)?;
     let source = arn(asked, &queue.about.name);
-    let wake = queue.next_wake();
+    let mut wake = queue.next_wake();
     drop(queue);
     if let Some(target) = target {
         for (handle, mut message) in dead {
@@ -1044,8 +1046,13 @@ fn take(store: &Store, asked: &Asked, line: &Line, max: usize, visibility: u64) 
             message.extras = extras.write();
             message.visible_from = 0;
             // There first, gone from here then: a kill in between leaves it twice, never lost.
-            target.lock().send(message)?;
-            line.lock().delete(handle)?;
+            let sent = target.lock().send(message);
+            if sent.is_err() || line.lock().delete(handle).is_err() {
+                // On a full disk, say. What was received is in flight and counted already, so it is
+                // answered. The dead ones stay in flight here, and a later receive moves them.
+                wake = wake.map(|at| at.max(now() + RETRY_MOVE));
+                break;
+            }
         }
         target.arrived.notify_waiters();
     }
@@ -1217,4 +1224,41 @@ pub fn ensure(store: &Store, name: &str, attributes: BTreeMap<String, String>) -
         return change_about(&line, |about| about.attributes = wanted).map(drop).map_err(|fault| fault.words);
     }
     store.make_queue(name, attributes, BTreeMap::new()).map_err(|fault| fault.words)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_dead_letter_that_cannot_be_moved_stays_and_the_others_are_received() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("opened");
+        let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": 1});
+        store.create_queue("dead", BTreeMap::new()).expect("made");
+        store.create_queue("work", BTreeMap::from([("RedrivePolicy".into(), policy.to_string())])).expect("made");
+        let asked = Asked { operation: "ReceiveMessage".into(), host: "localhost".into(), region: "us-east-1".into() };
+        let (line, dead) = (store.queue("work").expect("there"), store.queue("dead").expect("there"));
+        let receive = |max| {
+            let (received, wake) = take(&store, &asked, &line, max, 0).expect("no fault");
+            (received.into_iter().map(|received| (received.message.body, received.count)).collect::<Vec<_>>(), wake)
+        };
+        for body in ["one", "two"] {
+            line.lock().send(Message { sent: now(), body: body.into(), ..Message::default() }).expect("sent");
+        }
+        assert_eq!(receive(1).0, [("one".to_owned(), 1)]);
+        // What is sent to a queue whose files are away fails, as on a full disk.
+        let (files, aside) = (store.queue_directory("dead"), directory.path().join("aside"));
+        fs::rename(&files, &aside).expect("moved");
+        assert_eq!(receive(10).0, [("two".to_owned(), 1)]);
+        // Both are dead now. A client that waits doesn't try it all the time.
+        let before = now();
+        let (received, wake) = receive(10);
+        assert!(received.is_empty() && wake.is_some_and(|wake| wake >= before + RETRY_MOVE), "{received:?} {wake:?}");
+        assert_eq!(line.lock().counts().visible, 2);
+        fs::rename(&aside, &files).expect("moved back");
+        assert_eq!(receive(10).0, []);
+        assert_eq!((line.lock().counts().visible, dead.lock().counts().visible), (0, 2));
+    }
 }
