@@ -55,8 +55,8 @@ impl Room {
         Room { bytes: Arc::new(Semaphore::new(bytes)), work: Arc::new(Semaphore::new(at_work)), patience }
     }
 
-    /// To be called before so many bytes are read, by one who holds nothing yet: who waited with
-    /// something in hand could wait for ever.
+    /// To be called before more than [`SMALL`] of so many bytes are read, by one who holds no room
+    /// yet: who waited with some in hand could wait for ever.
     ///
     /// # Errors
     /// See [`NoRoom`].

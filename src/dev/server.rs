@@ -54,16 +54,17 @@ use tokio::{
 };
 
 /// Why a request isn't looked at.
-const TOO_MANY: &str = "too many large requests came at one time, and `routeto dev` holds a few: send it again";
+const TOO_MANY: &str = "too many large requests at once; send it again";
 /// Until a request's head is complete.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller gets no answer from AWS either.
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
 /// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
 const DROPPED_BODY: usize = 8 * LARGEST_BODY;
-/// Bytes that deflate makes of one at most, a little rounded up. Source: zlib.net/zlib_tech.html,
-/// "Maximum Expansion Factor".
-const MOST_INFLATED: usize = 1032;
+/// From its room on, a body may be late by this much.
+const PACE_GRACE: Duration = Duration::from_secs(10);
+/// Bytes a second, about as many as bring the largest body within [`BODY_PATIENCE`].
+const PACE: usize = 32 * 1024;
 /// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
 const HEAD_BUFFER: usize = 256 * 1024;
 const HEADERS: usize = 400;
@@ -218,12 +219,13 @@ impl Server {
         if *unstored == found {
             return;
         }
-        match &found {
-            Some(why) => self.report.warning(why),
+        unstored.clone_from(&found);
+        // Printing may block, and the page must still get its overview then.
+        drop(unstored);
+        match found {
+            Some(why) => self.report.warning(&why),
             None => self.report.note(&format!("{} records can be stored again", clock(now()))),
         }
-        *unstored = found;
-        drop(unstored);
         self.journal.changed();
     }
 
@@ -320,7 +322,12 @@ impl Server {
         };
         // To the end, which is the journal's line.
         let held = std::mem::take(&mut arrived.held);
-        let inflated = if coding::is_coded(&arrived.headers) { length.saturating_mul(MOST_INFLATED) } else { length };
+        let becomes_large = match &arrived.body {
+            Content::Whole(body) => length <= SMALL && coding::inflates_over(SMALL, &arrived.headers, body),
+            Content::TooLarge | Content::NoRoom => false,
+        };
+        // What only matters of it is whether it is large.
+        let inflated = if becomes_large { SMALL + 1 } else { length };
         let mut at_work = self.room.work(inflated).await;
         if at_work.is_err() {
             arrived.body = Content::NoRoom;
@@ -654,6 +661,11 @@ async fn read_body(body: Body, length: Option<usize>, room: &Room) -> Result<(Co
     }
 }
 
+/// When the next piece has to be here, of a body that holds room and of which so much came.
+fn due(seen: usize) -> Duration {
+    PACE_GRACE + Duration::from_secs((seen / PACE) as u64)
+}
+
 async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Result<(Content, Held), Unread> {
     let mut bytes = Vec::new();
     let mut held = Held::default();
@@ -663,19 +675,12 @@ async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Resu
         _ => None,
     };
     let mut room_for = SMALL;
-    if let (Some(length), None) = (length, &dropped) {
-        match room.hold(length).await {
-            Ok(room) => {
-                held = room;
-                bytes.reserve_exact(length);
-                room_for = room_for.max(length);
-            }
-            Err(NoRoom) => dropped = Some(Content::NoRoom),
-        }
-    }
+    // Since when it holds room that others may wait for.
+    let mut since: Option<tokio::time::Instant> = None;
     let mut seen = 0;
     loop {
-        let frame = match timeout(PIECE_PATIENCE, body.frame()).await {
+        let patience = since.map_or(PIECE_PATIENCE, |since| due(seen).saturating_sub(since.elapsed()).min(PIECE_PATIENCE));
+        let frame = match timeout(patience, body.frame()).await {
             Err(_) => return Err(Unread::Slow),
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(Unread::Broken(causes(&error))),
@@ -686,9 +691,14 @@ async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Resu
         if seen > LARGEST_BODY {
             dropped = Some(Content::TooLarge);
         } else if seen > room_for && dropped.is_none() {
-            // Its length wasn't said: it may become as long as any.
-            match room.hold(LARGEST_BODY).await {
-                Ok(room) => (held, room_for) = (room, LARGEST_BODY),
+            // Only now: a length that is announced costs its caller nothing. Where it wasn't said,
+            // the body may become as long as any.
+            let whole = length.unwrap_or(LARGEST_BODY).clamp(seen, LARGEST_BODY);
+            match room.hold(whole).await {
+                Ok(room) => {
+                    bytes.reserve_exact(length.map_or(0, |_| whole - bytes.len()));
+                    (held, room_for, since) = (room, whole, Some(tokio::time::Instant::now()));
+                }
                 Err(NoRoom) => dropped = Some(Content::NoRoom),
             }
         }
@@ -697,7 +707,7 @@ async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Resu
             continue;
         }
         // The rest is read all the same: the caller, who is still sending, gets to see the answer.
-        (bytes, held) = (Vec::new(), Held::default());
+        (bytes, held, since) = (Vec::new(), Held::default(), None);
         if seen > DROPPED_BODY {
             break;
         }
@@ -899,8 +909,41 @@ mod tests {
         // A small one is let through: here it ends at a destination that doesn't work.
         let (reply, exchange) = answered(&server, "identity", Content::Whole(vec![b' '; SMALL])).await;
         assert!(reply.status == 503 && exchange.event.is_some(), "{reply:?}");
+        // So is one in a coding that stays small: it needs none of the places that large ones hold.
+        for body in [coding::gzip(&vec![b' '; SMALL]), coding::gzip(&[b' '; 200]), b"no gzip".repeat(200)] {
+            let (reply, exchange) = answered(&server, "gzip", Content::Whole(body)).await;
+            assert!(exchange.why.is_none_or(|why| !why.starts_with("too many")), "{reply:?}");
+        }
         let (reply, _) = answered(&server, "identity", Content::TooLarge).await;
         assert_eq!(reply.status, 413);
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_only_announced_takes_no_room() {
+        let room = Room::of(10 * MB, 1, Duration::ZERO);
+        let (send, pieces) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+        let pieces = futures_util::stream::unfold(pieces, |mut pieces| async move {
+            let piece = pieces.recv().await?;
+            Some((Ok::<_, std::io::Error>(piece), pieces))
+        });
+        let reading = read_body(Body::from_stream(pieces), Some(10 * MB), &room);
+        tokio::pin!(reading);
+        for (bytes, is_held) in [(0, false), (SMALL, false), (1, true)] {
+            send.send(vec![b'x'; bytes]).expect("it is read");
+            // It is polled until it waits for the next piece.
+            assert!(futures_util::poll!(reading.as_mut()).is_pending());
+            assert_eq!(room.hold(10 * MB).await.is_err(), is_held, "{bytes}");
+        }
+        drop(send);
+        let Ok((Content::Whole(body), _)) = reading.await else { panic!("it is whole") };
+        assert_eq!(body.len(), SMALL + 1);
+    }
+
+    #[test]
+    fn a_body_that_holds_room_has_to_come_at_a_pace_and_the_largest_has_its_time() {
+        assert_eq!(due(SMALL), Duration::from_secs(14));
+        let largest = due(LARGEST_BODY);
+        assert!(largest > BODY_PATIENCE && largest < BODY_PATIENCE + Duration::from_secs(30), "{largest:?}");
     }
 
     #[tokio::test]
