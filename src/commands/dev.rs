@@ -14,13 +14,13 @@ use crate::{
         now,
         running::{self, Running},
         server::{Destinations, Live, Server, clock, serve},
-        store::{self, Store},
+        store::{self, Needed, Store},
         watching::Watching,
     },
     diagnostic::Diagnostic,
     error::{Error, Failure, Result},
     observed::{Account, Secret},
-    render,
+    partition, render,
     report::{Style, json},
     resource::{Kind, Queue, Redrive, Resource},
     spec::{Destination, Loaded, Stack},
@@ -160,10 +160,10 @@ async fn bind(host: IpAddr, port: u16, option: &str) -> Result<TcpListener, Fail
     TcpListener::bind(address).await.map_err(|error| {
         let place = address.to_string();
         match error.kind() {
-            io::ErrorKind::AddrInUse => Failure::new(place, "somebody listens at this port already")
-                .now(format!("{option} takes another port, and 0 a free one; or stop what listens there")),
+            io::ErrorKind::AddrInUse => Failure::new(place, format!("port {port} is already in use"))
+                .now(format!("stop what listens there, or take another port with {option} (0 is a free one)")),
             io::ErrorKind::PermissionDenied => {
-                Failure::new(place, "this port is the administrator's").now(format!("take one above 1023 with {option}"))
+                Failure::new(place, "ports below 1024 need root").now(format!("take one above 1023 with {option}"))
             }
             io::ErrorKind::AddrNotAvailable => Failure::new(place, "this machine has no such address").now("leave --host out"),
             _ => Failure::new(place, error.to_string()).now(format!("take another port with {option}")),
@@ -178,6 +178,16 @@ fn url(host: IpAddr, port: u16) -> String {
         IpAddr::V4(host) => format!("http://{host}:{port}"),
         IpAddr::V6(host) => format!("http://[{host}]:{port}"),
     }
+}
+
+/// The account that the stack is served in on this machine.
+fn local_account(stack: &Stack, region: Option<String>) -> Account {
+    let mut account = render::offline_account(stack);
+    if let Some(region) = region.filter(|region| !region.is_empty()) {
+        account.partition = partition::of_region(&region).into();
+        account.region = region;
+    }
+    account
 }
 
 /// What doesn't change while it serves: the account, and where records go.
@@ -195,9 +205,8 @@ impl Ready {
     async fn new(context: &Context, args: &cli::Dev, stack: &Stack, home: &Home) -> Result<Ready> {
         match args.destinations {
             Where::Local => {
-                let mut account = render::offline_account(stack);
                 let region = context.global.region.clone().or_else(|| stack.region.clone()).or_else(|| std::env::var("AWS_REGION").ok());
-                account.region = region.filter(|region| !region.is_empty()).unwrap_or(account.region);
+                let account = local_account(stack, region);
                 let store = Store::open(&home.directory().join("store"))?;
                 store.depends_on(home.lock_file()?);
                 let ready = Ready { account, place: Place::Here(store) };
@@ -229,8 +238,8 @@ impl Ready {
         }
     }
 
-    /// Makes the buckets and queues of every stage, on this machine: those that a deploy makes, those that it takes as they are, and those that
-    /// `allow` names.
+    /// Makes the buckets and queues of every stage, on this machine: those that a deploy makes, and
+    /// those that it takes as they are. They are what the store needs from now on.
     fn prepare(&self, stack: &Stack) -> Result<()> {
         let Some(store) = self.store() else { return Ok(()) };
         let inputs = Inputs { account: &self.account, code_sha256: "", existing: &BTreeMap::new() };
@@ -245,22 +254,23 @@ impl Ready {
                 }
             }
         }
-        for id in desired::existing(stack, &self.account) {
+        let existing = desired::existing(stack, &self.account);
+        for id in &existing {
             match id.kind {
                 Kind::Bucket => store.create_bucket(&id.name)?,
                 Kind::Queue if !store.has_queue(&id.name) => store.create_queue(&id.name, BTreeMap::new())?,
                 _ => {}
             }
         }
-        for stage in &stack.stages {
-            for route in stack.routes.values() {
-                let Destination::S3(s3) = &route.destination else { continue };
-                for allowed in &s3.allow {
-                    let allowed = allowed.resolve(&stage.name, &self.account.id, &self.account.region);
-                    store.create_bucket(allowed.split('/').next().unwrap_or_default())?;
-                }
+        let mut needed = Needed::default();
+        for id in resources.into_keys().chain(existing) {
+            match id.kind {
+                Kind::Bucket => _ = needed.buckets.insert(id.name),
+                Kind::Queue => _ = needed.queues.insert(id.name),
+                _ => {}
             }
         }
+        store.needs(needed);
         Ok(())
     }
 
@@ -357,6 +367,9 @@ impl Served<'_> {
         let live = self.server.live();
         let stack = &live.stack;
         let shown = report.shows_tokens(args.show_token);
+        // A browser sends what is behind the `#` to no server and in no referrer.
+        let key = if shown { format!("#key={}", self.key.0) } else { String::new() };
+        let page = format!("{url}{}{key}", inspector::ROOT);
         if report.json {
             let mut stages = Map::new();
             for stage in &stack.stages {
@@ -371,7 +384,7 @@ impl Served<'_> {
             let port = url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
             let object = json!({
                 "version": json::VERSION, "stack": stack.name, "region": self.ready.account.region, "url": url, "port": port,
-                "page": format!("{url}{}#key={}", inspector::ROOT, self.key.0), "endpoint": endpoint, "stages": stages,
+                "page": page, "endpoint": endpoint, "stages": stages,
             });
             return report.result(&object.to_string());
         }
@@ -384,9 +397,7 @@ impl Served<'_> {
         if !shown {
             lines.push("(the tokens, and the key that the page needs: --show-token)".into());
         }
-        // A browser sends what is behind the `#` to no server and in no referrer.
-        let key = if shown { format!("#key={}", self.key.0) } else { String::new() };
-        lines.push(format!("{}  {url}{}{key}", report.paint(Style::Bold, "page"), inspector::ROOT));
+        lines.push(format!("{}  {page}", report.paint(Style::Bold, "page")));
         match endpoint {
             Some(endpoint) => {
                 lines.push(format!("{}  AWS_ENDPOINT_URL={endpoint}", report.paint(Style::Bold, "S3 and SQS")));
@@ -458,8 +469,9 @@ impl Served<'_> {
             if stack.region != server.live().stack.region {
                 return Err(Failure::new("region", "it has changed, and what is stored here has the old one").now("start dev anew").into());
             }
-            ready.prepare(&stack)?;
-            Ok((live(home, given, stack, &ready.account)?, warnings))
+            let live = live(home, given, stack, &ready.account)?;
+            ready.prepare(&live.stack)?;
+            Ok((live, warnings))
         });
         let name = file.path().display();
         match loaded {
@@ -496,6 +508,29 @@ impl Served<'_> {
                 context.report.warning(&format!("{name} has changed and can't be served; the last good one goes on\n{error}"));
                 server.complain(Some(error.to_string()));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{self, Source, World};
+
+    #[test]
+    fn a_region_brings_its_partition_along() {
+        let yaml = "stack: hooks\nregion: us-gov-west-1\nroutes:\n  /a: { s3: { bucket: hooks } }\nstages: { prod: {} }\n";
+        let world = World { env: &|_| None, read: &|_| Ok(vec![]), region: None };
+        let loaded = spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
+        let stack = loaded.expect("a good stack").stack;
+        for (region, expected) in [
+            (None, ["us-gov-west-1", "aws-us-gov"]),
+            (Some(""), ["us-gov-west-1", "aws-us-gov"]),
+            (Some("cn-north-1"), ["cn-north-1", "aws-cn"]),
+            (Some("eu-west-1"), ["eu-west-1", "aws"]),
+        ] {
+            let account = local_account(&stack, region.map(str::to_owned));
+            assert_eq!([account.region.as_str(), &account.partition], expected, "{region:?}");
         }
     }
 }

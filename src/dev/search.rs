@@ -44,22 +44,22 @@ impl Search {
 
     /// Whether all the words are in what the list shows, for which no body is read.
     pub fn is_in_summary(&self, summary: &Summary) -> bool {
-        self.begin().ends_with(summary_text(summary).into_bytes())
+        self.begin().all_found_in(summary_text(summary).into_bytes())
     }
 
     /// Whether all the words are in the exchange, which `summary` is of.
     pub fn is_in(&self, summary: &Summary, exchange: Exchange) -> bool {
         let mut left = self.begin();
         let small = summary_text(summary) + &small(&exchange);
-        if left.ends_with(small.into_bytes()) {
+        if left.all_found_in(small.into_bytes()) {
             return true;
         }
         let (mut body, mut answer) = (exchange.request.body, exchange.response.body);
-        if left.strike(&mut body) || shown(&body).is_some_and(|shown| left.ends_with(shown)) {
+        if left.strike(&mut body) || shown(&body).is_some_and(|shown| left.all_found_in(shown)) {
             return true;
         }
         drop(body);
-        left.strike(&mut answer) || exchange.event.is_some_and(|event| left.ends_with(decoded(event)))
+        left.strike(&mut answer) || exchange.event.is_some_and(|event| left.all_found_in(decoded(event)))
     }
 
     fn begin(&self) -> Left<'_> {
@@ -84,7 +84,7 @@ impl Left<'_> {
         self.words.is_empty()
     }
 
-    fn ends_with(&mut self, mut text: Vec<u8>) -> bool {
+    fn all_found_in(&mut self, mut text: Vec<u8>) -> bool {
         self.strike(&mut text)
     }
 }

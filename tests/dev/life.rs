@@ -154,7 +154,7 @@ fn what_keeps_it_from_starting_is_told_with_what_to_do() {
     let (status, _, stderr) = place.fails(&format!("--port {port}"));
     assert_eq!(status, 1, "{stderr}");
     let expected = format!(
-        "error: 127.0.0.1:{port}: somebody listens at this port already\n  = help: --port takes another port, and 0 a free one; or stop what listens there\n"
+        "error: 127.0.0.1:{port}: port {port} is already in use\n  = help: stop what listens there, or take another port with --port (0 is a free one)\n"
     );
     assert_eq!(stderr, expected);
     let (status, _, stderr) = place.fails(&format!("--port 0 --aws-port {port}"));
@@ -333,6 +333,13 @@ fn the_key_of_the_page_is_printed_where_tokens_are_and_kept_for_this_user_alone(
     assert!(!dev.log().contains(dev.key()));
     let before = dev.key().to_owned();
     assert_eq!(dev.stop(), Some(0));
+    // Where no token is shown, no key is, either: what is printed may end in the log of a CI job.
+    let dev = Dev::of(place.command("--port 0 --output json"));
+    assert_eq!(dev.ready["page"], format!("{}/_routeto", dev.base()));
+    let running: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(running["key"].as_str().unwrap().len(), 22);
+    assert!(!dev.ready.to_string().contains(running["key"].as_str().unwrap()));
+    assert_eq!(dev.stop(), Some(0));
     // Another run has another key, and the old one opens nothing.
     let dev = place.dev();
     assert_ne!(dev.key(), before);
@@ -496,6 +503,13 @@ fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on()
     std::fs::remove_dir_all(directory(&place).join("store/s3/gone-dev")).unwrap();
     assert_eq!(statuses(), [503, 503, 200]);
     assert!(dev.overview()["unstored"].as_str().unwrap().contains("bucket gone-dev is gone; queue one-dev:"));
+    // What the stack file doesn't name any more isn't missed; a queue that a client deleted is.
+    place.file("stack.yaml", BOTH.replace("gone-${stage}", "more-${stage}").replace("one-${stage}", "new-${stage}"));
+    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("read stack.yaml again")));
+    dev.sqs("DeleteQueue", &serde_json::json!({"QueueUrl": format!("{}/123456789012/two-dev", dev.endpoint())}));
+    assert_eq!(statuses(), [200, 200, 503]);
+    let unstored = dev.overview()["unstored"].clone();
+    assert!(unstored.as_str().unwrap().contains("any more: queue two-dev is gone\n"), "{unstored}");
 }
 
 /// Its lock keeps no second one out any more.

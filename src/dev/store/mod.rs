@@ -54,13 +54,20 @@ pub async fn noting<F: Future>(future: F) -> (F::Output, Option<Stored>) {
     NOTED.scope(RefCell::new(None), async { (future.await, NOTED.with(|noted| noted.take())) }).await
 }
 
+/// Names of buckets and queues.
+#[derive(Clone, Debug, Default)]
+pub struct Needed {
+    pub buckets: BTreeSet<String>,
+    pub queues: BTreeSet<String>,
+}
+
 pub struct Store {
     root: PathBuf,
     objects: Objects,
     queues: RwLock<HashMap<String, Arc<Line>>>,
     damaged: Vec<(String, PathBuf)>,
-    /// Buckets that were made by [`Store::create_bucket`]: a stage needs them.
-    needed: Mutex<BTreeSet<String>>,
+    /// What the stages that are served need.
+    needed: Mutex<Needed>,
     told: broadcast::Sender<Stored>,
     closed: AtomicBool,
     close: Notify,
@@ -112,18 +119,24 @@ impl Store {
         self.objects.depends_on(lock);
     }
 
-    /// Why records can't be stored: what was removed, or replaced, since it was opened. In plain words.
+    /// What records are stored in from now on; what was needed before may be removed.
+    pub fn needs(&self, needed: Needed) {
+        *self.needed.lock().unwrap_or_else(PoisonError::into_inner) = needed;
+    }
+
+    /// Why records can't be stored: which of what is needed was removed or replaced. In plain words.
     pub fn unstored(&self) -> Option<String> {
         if let Err(error) = self.objects.here() {
             return Some(error.to_string());
         }
         let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let buckets = needed.into_iter().filter(|bucket| !self.objects.has_bucket(bucket));
+        let buckets = needed.buckets.into_iter().filter(|bucket| !self.objects.has_bucket(bucket));
         let mut gone: Vec<String> = buckets.map(|bucket| format!("bucket {bucket} is gone")).collect();
-        for name in self.queue_names() {
-            let checked = self.queue(&name).map(|line| line.lock().check());
-            if let Some(Err(error)) = checked {
-                gone.push(format!("queue {name}: {error}"));
+        for name in needed.queues {
+            match self.queue(&name).map(|line| line.lock().check()) {
+                None => gone.push(format!("queue {name} is gone")),
+                Some(Err(error)) => gone.push(format!("queue {name}: {error}")),
+                Some(Ok(())) => {}
             }
         }
         (!gone.is_empty()).then(|| gone.join("; "))
@@ -140,10 +153,7 @@ impl Store {
     /// Names the bucket and what the disk says.
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Failure> {
         match self.objects.create_bucket(bucket) {
-            Ok(()) | Err(Problem::BucketExists) => {
-                self.needed.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.to_owned());
-                Ok(())
-            }
+            Ok(()) | Err(Problem::BucketExists) => Ok(()),
             Err(Problem::Disk(error)) => Err(Failure::new(format!("bucket {bucket}"), error.to_string())
                 .now(format!("make room on the disk, and see that {} can be written to", self.root.display()))),
             Err(problem) => Err(Failure::new(format!("bucket {bucket}"), format!("{problem:?}"))),
@@ -217,5 +227,31 @@ impl Store {
 
     fn queue_directory(&self, name: &str) -> PathBuf {
         self.root.join("sqs").join(names::file_name(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_needed_now_is_missed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("opened");
+        let needs = |buckets: &[&str], queues: &[&str]| {
+            let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            store.needs(Needed { buckets: set(buckets), queues: set(queues) });
+            store.unstored()
+        };
+        store.create_bucket("there").expect("made");
+        store.create_bucket("removed").expect("made");
+        store.create_queue("events", BTreeMap::new()).expect("made");
+        assert_eq!(needs(&["there", "removed"], &["events"]), None);
+        fs::remove_dir_all(directory.path().join("s3/removed")).expect("removed");
+        assert_eq!(store.unstored().as_deref(), Some("bucket removed is gone"));
+        assert_eq!(needs(&["there"], &["events"]), None);
+        let said = needs(&["there"], &["deleted", "events"]);
+        assert_eq!(said.as_deref(), Some("queue deleted is gone"));
+        assert_eq!(needs(&[], &[]), None);
     }
 }
