@@ -19,11 +19,15 @@ impl Anchor {
     /// # Errors
     /// There is nothing at this path, or it can't be opened.
     pub fn of(path: &Path) -> io::Result<Anchor> {
+        Anchor::by(path, is_same)
+    }
+
+    fn by(path: &Path, is_same: Same) -> io::Result<Anchor> {
         // Elsewhere a directory can't be opened.
         let file = if cfg!(unix) { Some(File::open(path)?) } else { None };
         // Some network file systems have inode numbers that don't last.
         let held = file.and_then(|file| file.metadata().ok().map(|metadata| (file, metadata)));
-        let held = held.filter(|(_, held)| check(path, held).is_ok());
+        let held = held.filter(|(_, held)| check(path, held, is_same).is_ok());
         Ok(Anchor { path: path.to_owned(), held })
     }
 
@@ -31,22 +35,32 @@ impl Anchor {
     /// `NotFound`, with words that name the path: it was removed or replaced.
     pub fn check(&self) -> io::Result<()> {
         match &self.held {
-            Some((_, held)) => check(&self.path, held),
+            Some((_, held)) => check(&self.path, held, is_same),
             None if self.path.exists() => Ok(()),
             None => Err(gone(&self.path)),
         }
     }
 }
 
-/// Whether this path leads to this open file.
+/// Whether this path leads to this open file. Where files can't be told apart, any file will do.
 ///
 /// # Errors
 /// As [`Anchor::check`].
 pub fn is_at(path: &Path, file: &File) -> io::Result<()> {
-    check(path, &file.metadata()?)
+    is_at_by(path, file, is_same)
 }
 
-fn check(path: &Path, held: &Metadata) -> io::Result<()> {
+fn is_at_by(path: &Path, file: &File, is_same: Same) -> io::Result<()> {
+    check(path, &file.metadata()?, is_same).or_else(|error| match Anchor::by(path, is_same) {
+        Ok(Anchor { held: None, .. }) => Ok(()),
+        _ => Err(error),
+    })
+}
+
+/// Whether two are of one file.
+type Same = fn(&Metadata, &Metadata) -> bool;
+
+fn check(path: &Path, held: &Metadata, is_same: Same) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if is_same(&there, held) => Ok(()),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -72,6 +86,18 @@ fn gone(path: &Path) -> io::Error {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_inode_numbers_do_not_last_a_file_that_is_there_counts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let file = File::create(&path).expect("made");
+        assert!(is_at_by(&path, &file, |_, _| false).is_ok());
+        fs::rename(&path, directory.path().join("moved")).expect("moved");
+        assert!(is_at_by(&path, &file, |_, _| false).is_err(), "nothing is there");
+        File::create(&path).expect("made");
+        assert!(is_at(&path, &file).is_err(), "another is there");
+    }
 
     #[test]
     fn what_was_removed_moved_or_replaced_is_told_from_what_is_there() {

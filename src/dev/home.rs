@@ -47,7 +47,10 @@ impl Home {
             File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(|error| failed(&path, error))?;
         match lock.try_lock() {
             // Another `dev` or a person may have removed the file between the two: its lock would keep no other out.
-            Ok(()) if anchor::is_at(&path, &lock).is_err() => Home::open(directory),
+            Ok(()) if anchor::is_at(&path, &lock).is_err() => {
+                drop(lock);
+                Home::open(directory)
+            }
             Ok(()) => Ok(Home { directory: directory.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => {
                 let mut who = String::new();
