@@ -264,9 +264,16 @@ impl Queue {
             self.roll()?;
             (file, offset) = self.last();
         }
+        let is_delayed = message.visible_from > now();
         // A removed file still takes what is written to it, and the message would be lost.
-        if let Err(error) = self.writer.write_all(&frame).and_then(|()| self.check()) {
-            // Half a message must not stand before the next one. Where even that fails, the next one gets a file of its own.
+        let mut written = self.writer.write_all(&frame).and_then(|()| self.check());
+        if written.is_ok() && is_delayed {
+            let touched = Touched { file, offset, until: message.visible_from, count: 0, first: 0 };
+            written = self.touch(number, touched, None);
+        }
+        if let Err(error) = written {
+            // Neither half a message nor one that was refused must stand before the next one. Where
+            // even that fails, the next one gets a file of its own.
             if self.writer.set_len(offset).is_err() {
                 self.files.insert(file, FILE);
             }
@@ -274,11 +281,10 @@ impl Queue {
         }
         self.files.insert(file, offset + frame.len() as u64);
         self.next += 1;
-        if message.visible_from > now() {
-            let touched = Touched { file, offset, until: message.visible_from, count: 0, first: 0 };
-            self.touch(number, touched, None)?;
+        if is_delayed {
             self.ahead.insert(number);
-            self.pass_over_ahead()?;
+            // It is kept. Where this fails, the next receive does it again.
+            let _ = self.pass_over_ahead();
         }
         Ok(message.id)
     }
@@ -621,6 +627,12 @@ impl Queue {
     /// Entries of a rewritten state, and one more.
     fn needed(&self) -> usize {
         self.touched.len() + self.ahead.len() + 2
+    }
+
+    /// From now on nothing can be written to the state.
+    #[cfg(test)]
+    pub(super) fn fill_up(&mut self) -> io::Result<()> {
+        self.state.fill_up(&self.directory)
     }
 
     /// Writes down what is so now instead of how it came to be.

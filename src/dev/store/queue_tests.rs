@@ -250,6 +250,22 @@ fn what_is_sent_to_a_queue_whose_files_were_removed_or_moved_is_refused_and_none
 }
 
 #[test]
+fn a_delayed_message_that_is_refused_is_not_there_afterwards() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let mut queue = create(&path);
+    queue.send(text("first", 0)).expect("sent");
+    queue.fill_up().expect("opened");
+    queue.send(text("refused", HOUR)).expect_err("its delay can't be written down");
+    assert_eq!(queue.counts(), Counts { visible: 1, in_flight: 0, delayed: 0 });
+    queue.send(text("second", 0)).expect("it needs no state");
+    drop(queue);
+    let mut queue = Queue::open(&path).expect("opened");
+    let received = queue.receive(10, now() + HOUR, None).expect("received").received;
+    assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+}
+
+#[test]
 fn a_message_is_found_by_its_id_and_looking_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("q");

@@ -1,13 +1,7 @@
-//! What became of a queue's messages, as a log on disk that never needs room that it doesn't have.
-//!
-//! Two files take turns. Entries are appended to one; where it has grown, or the disk is full, what
-//! is so now is written over the other one, whose bytes are there already, and that one is used
-//! from then on. Both are kept long enough for it. So a message can be received and deleted on a
-//! full disk: a worker that drains the queue is what makes room.
-//!
-//! A rewritten file begins with its number, which is written last: until then the other file
-//! counts. What follows the last entry is zeros, which are no entry. A kill leaves half an entry at
-//! worst, which was not answered yet.
+//! What became of a queue's messages, as a log in two files that take turns. When one has grown, or
+//! the disk is full, the present state is written over the other, which has its bytes already: so a
+//! queue can be drained on a full disk. A rewritten file's number is written last and makes it
+//! count; a kill leaves half an entry at worst, which was not answered yet.
 
 use std::{
     fs::File,
@@ -98,6 +92,15 @@ impl State {
             sides[active].cut(length)?;
         }
         Ok((State { sides, active, generation: generation(&entries), length }, entries))
+    }
+
+    /// From now on nothing can be written to it.
+    #[cfg(test)]
+    pub fn fill_up(&mut self, directory: &Path) -> io::Result<()> {
+        for (side, name) in self.sides.iter_mut().zip(NAMES) {
+            side.file = File::open(directory.join(name))?;
+        }
+        Ok(())
     }
 
     /// Bytes of entries since it was last rewritten.
