@@ -1,9 +1,6 @@
-//! Takes tokens out of what `dev` keeps and shows. Pure.
-//!
-//! A token is seldom spelled as its holder spells it: the request line has it percent-encoded, the
-//! event as a template wrote it (`$util.escapeJavaScript`, `urlEncode`, `base64Encode`, a map as
-//! text), a header any of these. So a text is compared in a plain form, in which all spellings of a
-//! character are the same byte.
+//! Takes tokens out of what `dev` keeps and shows. Pure. The request line, an event and a header
+//! each spell a token in their own way (percent-encoded, escaped, in base64), so a text is compared
+//! in a plain form, in which all spellings of a character are the same byte.
 
 use crate::{
     render,
@@ -20,6 +17,9 @@ use std::{collections::BTreeSet, ops::Range};
 pub const MASKED: &str = "…";
 /// Shorter ones would blot out half of a text: they are masked only where they stand as the token.
 const SHORTEST: usize = 8;
+/// Values of `token` in one request that are looked for. Each costs a search of every text, and the
+/// last one is what counts.
+const MOST_SENT: usize = 16;
 /// Bytes of a text that are compared at a time, so that a large event isn't copied as a whole.
 const WINDOW: usize = 64 * 1024;
 /// Backslashes before a character, or `25`s behind a percent sign: JSON in JSON in JSON in JSON.
@@ -45,17 +45,22 @@ pub struct Mask<'a> {
 }
 
 impl Mask<'_> {
-    /// `known`: what no text shows. `query`: the request's, as sent; no text shows its `token`.
+    /// `known`: what no text shows. `query`: the request's, as sent; no text shows its `token`, of
+    /// many the last [`MOST_SENT`].
     pub fn new<'a>(known: &'a Secrets, query: &str) -> Mask<'a> {
-        let mut sent = Secrets::default();
-        for pair in query.split('&') {
+        let mut given = BTreeSet::new();
+        for pair in query.rsplit('&') {
             let (_, raw) = pair.split_once('=').unwrap_or((pair, ""));
             for (name, value) in render::parse_query(pair) {
                 let is_new = !(raw == value && known.has(raw));
-                if name == "token" && !value.trim().is_empty() && is_new {
-                    sent.add(&value, raw);
+                if name == "token" && !value.trim().is_empty() && is_new && given.len() < MOST_SENT {
+                    given.insert((value, raw));
                 }
             }
+        }
+        let mut sent = Secrets::default();
+        for (value, raw) in given {
+            sent.add(&value, raw);
         }
         Mask { known, sent }
     }

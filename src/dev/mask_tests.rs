@@ -18,6 +18,24 @@ fn a_token_that_holds_another_leaves_nothing_of_it() {
 }
 
 #[test]
+fn a_token_that_is_sent_many_times_is_looked_for_once_and_of_many_the_last_ones() {
+    let known = Secrets::default();
+    let finders = |query: &str| {
+        let Secrets { literal, plain, named, .. } = Mask::new(&known, query).sent;
+        literal.len() + plain.len() + named.len()
+    };
+    for value in ["other-Token_0123", "short"] {
+        let once = format!("token={value}");
+        assert_eq!(finders(&[once.as_str(); 500].join("&")), finders(&once), "{value}");
+    }
+    let tokens: Vec<String> = (1000..1500).map(|number| format!("other-Token_{number}")).collect();
+    let query = |tokens: &[String]| tokens.iter().map(|token| format!("token={token}")).collect::<Vec<_>>().join("&");
+    assert_eq!(finders(&query(&tokens)), finders(&query(&tokens[484..])));
+    let last: Vec<_> = tokens[484..].iter().map(String::as_str).collect();
+    assert_eq!(masked(&[], &query(&tokens), &last.join(" ")), ["…"; 16].join(" "));
+}
+
+#[test]
 fn a_token_is_masked_however_it_is_spelled() {
     // A token as sent; the texts that hold it, between `<` and `>`.
     let cases: &[(&str, &[&str])] = &[
