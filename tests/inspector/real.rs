@@ -295,11 +295,10 @@ fn a_stored_record_that_a_website_or_a_person_opens_runs_nothing_and_is_not_show
     browser.run(&format!("location.href = {}", json!(url)));
     browser.wait(&format!("location.href === {} && document.readyState === 'complete'", json!(url)));
     assert!(text(&browser).contains(refused), "{}", text(&browser));
-    // As a person types it; a signature is not looked at, so it may be made up.
-    browser.open(&format!("{url}?response-content-type=text/html"));
-    assert!(text(&browser).contains("anonymous GET requests"), "{}", text(&browser));
-    browser.open(&format!("{url}?response-content-type=text/html&X-Amz-Credential=x&X-Amz-Signature=x"));
-    browser.wait("document.readyState === 'complete'");
-    let seen = browser.run("return [document.contentType, document.body.innerText, document.title]");
-    assert_eq!(seen, json!(["text/html", "the record", ""]));
+    // As a person types it. No signature is verified, so one may be made up: a browser's doesn't count.
+    for signature in ["", "&X-Amz-Credential=x&X-Amz-Signature=x"] {
+        browser.open(&format!("{url}?response-content-type=text/html{signature}"));
+        browser.wait("document.readyState === 'complete'");
+        assert!(text(&browser).contains("anonymous GET requests"), "{signature}: {}", text(&browser));
+    }
 }

@@ -101,6 +101,12 @@ fn an_unsigned_request_makes_no_html_of_a_record() {
     let answer = get(presigned.as_str().unwrap());
     assert_eq!((answer.status, answer.header("content-type"), answer.body.as_slice()), (200, Some("text/html"), &html[..]));
 
+    // A browser's isn't honoured: no signature is verified, so a link's may be made up.
+    for (name, value) in [("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate"), ("Sec-Fetch-Dest", "document")] {
+        let answer = http::get_with(presigned.as_str().unwrap(), &[(name, value)]).unwrap();
+        assert_eq!((answer.status, answer.text().contains("<Code>InvalidRequest</Code>")), (400, true), "{name}");
+    }
+
     let url = format!("{}/records/k", place.endpoint);
     let words = "Request specific response headers cannot be used for anonymous GET requests.";
     for query in [

@@ -54,7 +54,7 @@ const SIGNATURE: [&str; 10] = [
 #[derive(Clone, Copy)]
 pub struct PayloadHash(pub [u8; 32]);
 
-/// The request was signed, with whatever credentials.
+/// The request was signed, with whatever credentials, and comes from no browser.
 #[derive(Clone, Copy)]
 pub struct Signed;
 
@@ -230,9 +230,16 @@ fn is_signed(parts: &http::request::Parts) -> bool {
     by_header || (given("X-Amz-Signature") && given("X-Amz-Credential")) || (given("Signature") && given("AWSAccessKeyId"))
 }
 
+/// Every browser says of its requests where they come from. Source: W3C, "Fetch Metadata Request
+/// Headers".
+fn is_from_a_browser(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+}
+
 /// Takes the signature off, but for what it says of the body.
 fn unsign(parts: &mut http::request::Parts) {
-    if is_signed(parts) {
+    // A signature isn't verified, so a link's may be made up.
+    if is_signed(parts) && !is_from_a_browser(&parts.headers) {
         parts.extensions.insert(Signed);
     }
     parts.headers.remove(header::AUTHORIZATION);

@@ -392,7 +392,8 @@ macro_rules! described {
     }};
 }
 
-/// Refuses `response-content-type` and its like in an unsigned request: a link could make HTML of a record.
+/// Refuses `response-content-type` and its like in an unsigned request, and in a browser's: a link
+/// could make HTML of a record.
 /// Source: S3's own answer; the API reference of GetObject has the rule ("You must sign the request").
 macro_rules! expect_own_headers {
     ($req:expr) => {{
