@@ -514,15 +514,9 @@ fn gateway_error(answer: GatewayResponse, ids: &Ids) -> Reply {
     error(answer.status(), answer.error_type(), answer.message(), ids)
 }
 
-/// Of a path or a method that no route has. Where the request has an Authorization header that
-/// isn't a signature of AWS's (version 4), API Gateway doesn't say `Missing Authentication Token`
-/// but what it misses in that header; nothing else of it is ever looked at, since no method asks
-/// for one.
-///
-/// Sources: answers of REST APIs in svdgraaf/serverless-basic-authentication#3 and #14,
-/// serverless/serverless#3205 and amazon-archives/aws-cognito-angular-quickstart#50, of which newer
-/// ones have the header's hash where it stood itself ("(hashed with SHA-256 and encoded with
-/// Base64)"); the error's type is `IncompleteSignatureException`.
+/// Of a path or a method that no route has. API Gateway tells what an Authorization header lacks of
+/// a signature (version 4), with the header's hash. Source: answers of REST APIs in
+/// svdgraaf/serverless-basic-authentication#3 and #14, serverless/serverless#3205.
 fn nothing_there(arrival: &Arrival<'_>) -> Reply {
     let kind = GatewayResponse::MissingAuthenticationToken;
     match arrival.header("authorization").and_then(|value| unsigned(value, arrival)) {
