@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes 83 of a
 /// stage variable's 512 characters, and the newest has no expiry. Source: API Gateway, "Quotas for configuring and running a REST API".
-pub const MOST: usize = 6;
+pub use routeto_function::token::MAX_ENTRIES as MOST;
+
 const HASH: &str = "sha256:";
 
 /// What to do instead of giving a token where others could read it.

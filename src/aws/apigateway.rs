@@ -442,7 +442,7 @@ pub async fn served(aws: &Aws, id: &str, stage: &str) -> Result<BTreeMap<String,
         Ok(export) => Ok(openapi::served(&export)),
         Err(error) => {
             let message = format!("the export is no JSON: {error}");
-            Err(CallError { call: CALL, code: None, status: Some(200), message, retry_after: None })
+            Err(CallError { call: CALL, code: None, status: Some(200), message })
         }
     }
 }

@@ -7,10 +7,12 @@ use crate::{
 };
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use std::{fmt, future::Future, sync::OnceLock, time::Duration};
+use std::{fmt, future::Future, sync::OnceLock};
 
 /// The code of a call that was held back.
 const NOT_SENT: &str = "NotSent";
+/// The same, where an earlier try was sent.
+const NOT_SENT_AGAIN: &str = "NotSentAgain";
 /// The code of what took longer than it is waited for.
 pub const WAITED_TOO_LONG: &str = "WaitedTooLong";
 /// The code of what AWS couldn't make ready.
@@ -25,8 +27,6 @@ pub struct CallError {
     pub code: Option<String>,
     pub status: Option<u16>,
     pub message: String,
-    /// What AWS asks to wait for.
-    pub retry_after: Option<Duration>,
 }
 
 /// Sends a request and names the call in its error.
@@ -41,7 +41,7 @@ impl CallError {
     /// What a creating call met, and whose it seems to be: AWS's error may only have said that there is one.
     pub fn foreign(call: &'static str, code: &str, kind: Kind, whose: &str) -> Self {
         let message = format!("a {kind} of this name is there already and isn't this stack's ({whose})");
-        CallError { call, code: Some(code.into()), status: None, message, retry_after: None }
+        CallError { call, code: Some(code.into()), status: None, message }
     }
 
     pub fn new<E>(call: &'static str, error: SdkError<E, Response>) -> Self
@@ -50,20 +50,19 @@ impl CallError {
     {
         let response = error.raw_response();
         let status = response.map(|response| response.status().as_u16());
-        let retry_after = response
-            .and_then(|response| response.headers().get("retry-after"))
-            .and_then(|value| value.parse().ok())
-            .map(Duration::from_secs);
         let (code, message) = match &error {
             SdkError::ServiceError(service) => {
                 (service.err().code().map(str::to_owned), service.err().message().unwrap_or_default().to_owned())
             }
             other => match cause::<Unsure>(other) {
-                Some(unsure) => (Some(NOT_SENT.to_owned()), unsure.to_string()),
+                Some(unsure) => {
+                    let code = if unsure.tried { NOT_SENT_AGAIN } else { NOT_SENT };
+                    (Some(code.to_owned()), unsure.to_string())
+                }
                 None => (None, chain(other)),
             },
         };
-        Self { call, code, status, message, retry_after }
+        Self { call, code, status, message }
     }
 
     pub fn is(&self, codes: &[&str]) -> bool {
@@ -87,6 +86,13 @@ impl CallError {
     /// The caller may not do this.
     pub fn refused(&self) -> bool {
         self.is(&["AccessDenied", "AccessDeniedException"])
+    }
+
+    /// It may have reached AWS, and no answer tells what became of it.
+    pub fn may_have_arrived(&self) -> bool {
+        // An answer that was cut off, or that is no answer of AWS's, has no code.
+        let unheard = self.code.is_none() || self.status.is_some_and(|status| status >= 500);
+        self.is(&[NOT_SENT_AGAIN]) || unheard && !self.without_credentials()
     }
 
     /// The service asks to go slower. It was waited for already, see [`throttle`].
@@ -114,7 +120,9 @@ impl CallError {
     pub fn about(self, place: impl fmt::Display) -> Failure {
         let hint = self.hint();
         let what = match &self.code {
-            Some(code) if code == NOT_SENT => format!("{} wasn't sent any more: {}", self.call, self.message),
+            Some(code) if [NOT_SENT, NOT_SENT_AGAIN].contains(&code.as_str()) => {
+                format!("{} wasn't sent any more: {}", self.call, self.message)
+            }
             // Our own words of what AWS answered again and again, or of a state.
             Some(code) if [WAITED_TOO_LONG, FAILED].contains(&code.as_str()) => format!("{}: {}", self.call, first_line(&self.message)),
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
@@ -163,7 +171,7 @@ impl CallError {
             "SignatureDoesNotMatch" | "IncompleteSignature" | "InvalidSignatureException" => {
                 "the secret key doesn't fit the access key, or this machine's clock is off".into()
             }
-            NOT_SENT => "run the same command again: it goes on from where it stopped".into(),
+            NOT_SENT | NOT_SENT_AGAIN => "run the same command again: it goes on from where it stopped".into(),
             WAITED_TOO_LONG => "AWS takes longer than usual: run the same command again later, it goes on from where it stopped".into(),
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation" | "403" => {
                 let call = if self.call.starts_with("apigateway:") { "API Gateway's actions" } else { self.call };
@@ -253,5 +261,32 @@ impl From<CallError> for Failure {
 impl From<CallError> for Error {
     fn from(error: CallError) -> Error {
         Failure::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_have_arrived_unless_it_was_answered_or_never_sent() {
+        let error = |code: Option<&str>, status, message: &str| CallError {
+            call: "apigateway:UpdateStage",
+            code: code.map(str::to_owned),
+            status,
+            message: message.into(),
+        };
+        for (may, error) in [
+            (true, error(None, None, "dispatch failure: io error: connection reset")),
+            (true, error(None, Some(200), "error reading a body from connection")),
+            (true, error(Some("InternalFailure"), Some(500), "")),
+            (true, error(Some(NOT_SENT_AGAIN), None, "the stack's lock is lost")),
+            (false, error(Some(NOT_SENT), None, "the stack's lock is lost")),
+            (false, error(None, None, "dispatch failure: other: no providers in chain provided credentials")),
+            (false, error(Some("BadRequestException"), Some(400), "")),
+            (false, error(Some(WAITED_TOO_LONG), None, "after 300 s still: busy")),
+        ] {
+            assert_eq!(error.may_have_arrived(), may, "{error:?}");
+        }
     }
 }

@@ -324,7 +324,6 @@ fn failed(call: &'static str, reason: Option<&str>) -> CallError {
         code: Some(FAILED.into()),
         status: None,
         message: format!("Lambda couldn't make the function ready: {}", reason.unwrap_or("it gives no reason")),
-        retry_after: None,
     }
 }
 

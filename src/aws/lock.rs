@@ -22,6 +22,7 @@ use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
         interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef},
+        retries::RequestAttempts,
         runtime_components::RuntimeComponents,
     },
 };
@@ -66,9 +67,10 @@ const DOUBTFUL: Duration = Duration::from_secs(15);
 /// How soon a sign that failed is tried again by who waits for it.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// For how long a holder whose lock is taken by force may still change something: it trusts its last
-/// sign for [`DOUBTFUL`], and a call that it sent by then has its answer within this time.
-const UNAWARE: Duration = Duration::from_secs(DOUBTFUL.as_secs() + SIGN_ANSWER.as_secs());
+/// For how long a holder whose lock is taken by force may still change something: while its signs
+/// fail, [`Guard`] lets retries pass for [`SILENT`], and a call that it sent by then has its answer
+/// within this time.
+const UNAWARE: Duration = Duration::from_secs(SILENT.as_secs() + SIGN_ANSWER.as_secs());
 
 /// How long another deploy that is alive is waited for; longer than [`LEASE`], so that one that is dead is never in the way.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -195,7 +197,7 @@ pub struct Lock {
     /// The command that holds it.
     what: &'static str,
     number: u64,
-    /// It was taken from one who didn't give it back.
+    /// It was taken from a holder that is gone.
     over: bool,
     /// Whether its stream was made; where making the group took the lock, the stream follows.
     made: bool,
@@ -278,13 +280,17 @@ impl Guard {
 
 /// Why [`Guard`] let nothing through.
 #[derive(Debug)]
-pub struct Unsure(String);
+pub struct Unsure {
+    why: String,
+    /// An earlier try of the call was sent.
+    pub tried: bool,
+}
 
 impl std::error::Error for Unsure {}
 
 impl std::fmt::Display for Unsure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -297,16 +303,18 @@ impl Intercept for Guard {
         &self,
         _context: &BeforeTransmitInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let tried = config.load::<RequestAttempts>().is_some_and(|tries| tries.attempts() > 1);
+        let unsure = |why| Err(Unsure { why, tried }.into());
         let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade() else { return Ok(()) };
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
-            Some(why) if held.group == Group::Stays => Err(Unsure(format!("the stack's lock is lost: {why}")).into()),
+            Some(why) if held.group == Group::Stays => unsure(format!("the stack's lock is lost: {why}")),
             _ if held.is_silent() && held.group != Group::Gone => {
                 let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
-                Err(Unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it")).into())
+                unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it"))
             }
             _ => Ok(()),
         }
@@ -446,7 +454,7 @@ impl Unaware {
 
 /// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
 async fn take_at_once(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, ties: &Ties) -> Result<Option<Lock>, CallError> {
-    let lock = |number, made| Lock::new(aws, wanted, seen, number, made, &ties.lost);
+    let lock = |number, made| Lock::new(aws, wanted, seen, number, made, false, &ties.lost);
     Ok(match seen.state {
         _ if seen.is_stale() => None,
         State::NoGroup => ties.group(aws, wanted.group).await?.then(|| lock(1, false)),
@@ -530,7 +538,9 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
             // Whoever it is taken from finds a later one, and stops.
             State::New | State::Held(_) => {
                 let taken = ties.stream(aws, group, last + 1).await.map_err(about)?;
-                taken.then(|| Lock::new(aws, wanted, &seen, last + 1, true, &ties.lost))
+                // One that is alive may come to its end while it doesn't know yet.
+                let over = matches!(seen.state, State::Held(_)) && unaware.is_none();
+                taken.then(|| Lock::new(aws, wanted, &seen, last + 1, true, over, &ties.lost))
             }
         };
         if let Some(lock) = taken {
@@ -538,9 +548,7 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
         }
         // Somebody was quicker: look again.
         if impatient() {
-            return Err(Failure::new(place, "each time that it was free another command was quicker")
-                .now("run the same command again when less is going on")
-                .into());
+            return Err(Failure::new(place, "other commands took the lock first").now("try again later").into());
         }
         pause(Duration::from_millis(50)).await;
     }
@@ -669,7 +677,8 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 }
 
 impl Lock {
-    fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, lost: &Arc<Notify>) -> Self {
+    /// `over`: it is taken from a holder that is gone.
+    fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, over: bool, lost: &Arc<Notify>) -> Self {
         let held = Held { known: Moment::now(), signed: false, created: None, lost: None, group: Group::Stays };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
@@ -678,7 +687,7 @@ impl Lock {
             group: wanted.group.name.clone(),
             what: wanted.what,
             number,
-            over: matches!(seen.state, State::Held(_)),
+            over,
             made,
             old: seen.streams.clone(),
             history: seen.history,
@@ -687,7 +696,8 @@ impl Lock {
         }
     }
 
-    /// Nobody came to an end under the lock since it was seen: it was free and nobody had it, or who had it left it behind.
+    /// No command came to its end under the lock since it was seen: it was free and stayed so, or its
+    /// holder left it behind.
     pub fn nobody_ended_since(&self, seen: &Seen) -> bool {
         seen.number().is_some_and(|last| last + 1 == self.number) && (seen.is_free() || self.over)
     }
@@ -851,6 +861,88 @@ impl Lock {
             Ok(_) => Ok(()),
             Err(error) if error.not_found() => Ok(()),
             Err(error) => Err(Failure::from(error).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Retention;
+    use axum::{Router, http::HeaderMap};
+    use std::sync::atomic::AtomicU32;
+    use tokio::net::TcpListener;
+
+    /// A holder that was signed so long ago.
+    fn signed(age: Duration) -> Arc<Mutex<Held>> {
+        let known = Moment(Instant::now(), wakeful().saturating_sub(age));
+        Arc::new(Mutex::new(Held { known, signed: true, created: None, lost: None, group: Group::Stays }))
+    }
+
+    /// Clients of a server that answers each operation so.
+    async fn aws(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> Aws {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let handler = move |headers: HeaderMap| async move {
+            let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+            let (status, body) = answer(target.and_then(|name| name.rsplit('.').next()).unwrap_or_default());
+            (axum::http::StatusCode::from_u16(status).expect("a status"), body)
+        };
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+        Aws::local(&url, "us-east-1").await.expect("clients")
+    }
+
+    #[test]
+    fn who_breaks_a_lock_waits_until_its_holder_sends_nothing_more() {
+        // Its last call by then is answered, too.
+        let last = UNAWARE.saturating_sub(SIGN_ANSWER) + Duration::from_millis(1);
+        assert!(signed(last).lock().expect("not poisoned").is_silent());
+        let readme = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let waits = format!("it waits {} seconds for that before it changes anything", UNAWARE.as_secs());
+        assert!(readme.contains(&waits), "the README says: {waits}");
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_is_alive_when_its_lock_is_broken_may_have_come_to_its_end() {
+        let dead = json!({"machine": machine(), "process": i32::MAX}).to_string();
+        let group = LogGroup { name: "/routeto/hooks".into(), tags: Default::default(), retention: Retention::Forever };
+        for (sign, ended) in [(json!({"what": "deploy"}).to_string(), false), (dead, machine().is_some())] {
+            let events = json!({"events": [{"timestamp": 1, "message": sign}]}).to_string();
+            let aws = aws(move |operation| {
+                let body = match operation {
+                    "DescribeLogStreams" => json!({"logStreams": [{"logStreamName": "lock-3", "creationTime": 1}]}).to_string(),
+                    "GetLogEvents" => events.clone(),
+                    _ => "{}".to_owned(),
+                };
+                (200, body)
+            })
+            .await;
+            let seen = look(&aws, &group.name).await.expect("a look");
+            let wanted = Wanted { group: &group, what: "deploy", by_force: true, clock: || 1000 };
+            let taken = take(&aws, &wanted, None, &Ties::default(), &|_| ()).await.expect("the lock");
+            let left_behind = taken.unaware.is_none();
+            assert_eq!((left_behind, taken.lock.nobody_ended_since(&seen)), (ended, ended), "{sign}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_held_back_before_its_first_try_never_reached_aws() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let held: Arc<Mutex<Held>> = signed(Duration::ZERO);
+        let (counted, loses) = (Arc::clone(&asked), Arc::clone(&held));
+        let aws = aws(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            loses.lock().expect("not poisoned").lost = Some("another took it".into());
+            (500, "{}".to_owned())
+        })
+        .await;
+        aws.guard.watch(&held);
+        // The first time its lock is lost after the first try, whose answer says nothing of what became of it.
+        for (tries, may_have_arrived) in [(1, true), (1, false)] {
+            let request = aws.logs.delete_log_group().log_group_name("x");
+            let error = called("logs:DeleteLogGroup", request.send()).await.expect_err("it is lost");
+            assert_eq!((asked.load(Ordering::Relaxed), error.may_have_arrived()), (tries, may_have_arrived), "{error:?}");
+            assert!(error.about("x").what.starts_with("logs:DeleteLogGroup wasn't sent any more: "));
         }
     }
 }

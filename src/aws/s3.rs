@@ -249,13 +249,7 @@ pub async fn get(aws: &Aws, bucket: &str, key: &str) -> Result<Vec<u8>, CallErro
     const CALL: &str = "s3:GetObject";
     let object = called(CALL, aws.s3.get_object().bucket(bucket).key(key).send()).await?;
     let body = object.body.collect().await;
-    let cut = |error| CallError {
-        call: CALL,
-        code: None,
-        status: None,
-        message: format!("the object's bytes end early: {error}"),
-        retry_after: None,
-    };
+    let cut = |error| CallError { call: CALL, code: None, status: None, message: format!("the object's bytes end early: {error}") };
     body.map(|bytes| bytes.to_vec()).map_err(cut)
 }
 
@@ -556,7 +550,6 @@ pub async fn delete(aws: &Aws, name: &str, purge: bool, tell: Tell<'_>) -> Resul
         code: Some("BucketNotEmpty".into()),
         status: Some(409),
         message: "objects keep coming while it is emptied".into(),
-        retry_after: None,
     })
 }
 
@@ -586,7 +579,6 @@ async fn purge(aws: &Aws, name: &str, tell: Tell<'_>) -> Result<(), CallError> {
                 code: error.code().map(str::to_owned),
                 status: None,
                 message: format!("{}: {}", error.key().unwrap_or_default(), error.message().unwrap_or_default()),
-                retry_after: None,
             });
         }
         tell(format!("{deleted} objects deleted"));

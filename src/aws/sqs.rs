@@ -97,7 +97,7 @@ pub async fn existing(aws: &Aws, account: &Account, name: &str) -> Result<Existi
             let encryption = encryption_of(&attributes);
             Ok(found(account, Some(encryption.as_str()).filter(|key| !["SSE-SQS", "none"].contains(key))))
         }
-        Err(error) if error.is(&["AccessDenied", "AccessDeniedException"]) => Ok(Existing::Unusable {
+        Err(error) if error.refused() => Ok(Existing::Unusable {
             why: "this account's credentials may not look at the queue".into(),
             now: "allow sqs:GetQueueAttributes on it".into(),
         }),

@@ -54,8 +54,6 @@ pub enum Try<T> {
     Done(T),
     /// Not yet: why.
     Again(String),
-    /// Not yet, and not before that time: AWS asks for it.
-    Later(String, Duration),
 }
 
 /// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5 minutes and a half, rarely more.
@@ -74,21 +72,19 @@ where
     let mut pause = Duration::from_millis(40);
     let mut told = String::new();
     loop {
-        let (reason, asked) = match attempt().await.map_err(Waited::Failed)? {
+        let reason = match attempt().await.map_err(Waited::Failed)? {
             Try::Done(value) => return Ok(value),
-            Try::Again(reason) => (reason, Duration::ZERO),
-            Try::Later(reason, time) => (reason, time),
+            Try::Again(reason) => reason,
         };
         let elapsed = start.elapsed() * speed();
-        let wait = pause.max(asked);
-        if elapsed + wait > limit {
+        if elapsed + pause > limit {
             return Err(Waited::TooLong { reason, seconds: limit.as_secs() });
         }
         if reason != told && elapsed > Duration::from_millis(500) {
             tell(reason.clone());
             told = reason;
         }
-        sleep(real(wait)).await;
+        sleep(real(pause)).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(3));
     }
 }
@@ -105,13 +101,9 @@ impl Waited<CallError> {
     pub fn of(self, call: &'static str) -> CallError {
         match self {
             Waited::Failed(error) => error,
-            Waited::TooLong { reason, seconds } => CallError {
-                call,
-                code: Some(WAITED_TOO_LONG.into()),
-                status: None,
-                message: format!("after {seconds} s still: {reason}"),
-                retry_after: None,
-            },
+            Waited::TooLong { reason, seconds } => {
+                CallError { call, code: Some(WAITED_TOO_LONG.into()), status: None, message: format!("after {seconds} s still: {reason}") }
+            }
         }
     }
 }
@@ -137,7 +129,7 @@ where
                 Err(error) => match busy(&error) {
                     Some(reason) => {
                         *last.lock().unwrap_or_else(PoisonError::into_inner) = error.call;
-                        Ok(Try::Later(reason, error.retry_after.unwrap_or_default()))
+                        Ok(Try::Again(reason))
                     }
                     None => Err(error),
                 },
@@ -174,29 +166,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_aws_asks_to_wait_for_is_waited_for_and_not_longer_than_the_limit() {
-        let asked = |seconds| CallError {
-            call: "x",
-            code: Some("TooManyRequestsException".into()),
-            status: Some(429),
-            message: String::new(),
-            retry_after: Some(Duration::from_secs(seconds)),
-        };
-        let calls = Cell::new(0);
-        let start = Instant::now();
-        let throttled = |error: &CallError| error.throttled().then(|| "slower".into());
-        let attempt = || {
-            calls.set(calls.get() + 1);
-            let first = calls.get() == 1;
-            async move { if first { Err(asked(1)) } else { Ok(()) } }
-        };
-        while_busy("x", LONG, &|_| (), throttled, attempt).await.expect("it ends");
-        assert!(start.elapsed() >= Duration::from_secs(1) && calls.get() == 2);
-        let error = while_busy("x", LONG, &|_| (), throttled, || async { Err::<(), _>(asked(900)) }).await.expect_err("too long");
-        assert_eq!(error.message, "after 300 s still: slower");
-    }
-
-    #[tokio::test]
     async fn a_busy_call_is_repeated_and_its_answer_returned() {
         let calls = Cell::new(0);
         let answer = while_busy(
@@ -209,7 +178,7 @@ mod tests {
                 let calls = calls.get();
                 async move {
                     if calls < 5 {
-                        Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new(), retry_after: None })
+                        Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new() })
                     } else {
                         Ok(calls)
                     }

@@ -254,8 +254,7 @@ impl Context {
         }
         if let Some(unaware) = unaware {
             // Ours is signed meanwhile.
-            self.progress
-                .step(&format!("waiting {} s: for so long the other command may not know yet that it lost the lock", unaware.seconds()));
+            self.progress.step(&format!("waiting {} s until the other command notices that it lost the lock", unaware.seconds()));
             unaware.over().await;
             self.progress.step_done();
         }
