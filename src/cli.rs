@@ -192,10 +192,10 @@ pub struct SetToken {
     /// Read the token from stdin instead of making one
     #[arg(long)]
     pub token_stdin: bool,
-    /// How long the old token goes on working, e.g. 30m, 24h, 7d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, conflicts_with = "now")]
+    /// How long the current token goes on working, e.g. 30m, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = overlap, conflicts_with = "now")]
     pub overlap: Duration,
-    /// Shut the old token at once
+    /// End all old tokens at once
     #[arg(long)]
     pub now: bool,
     /// Print the token even where it might be recorded
@@ -410,6 +410,12 @@ pub fn instead_of(word: &str) -> String {
     }
 }
 
+/// How long two tokens work beside each other: for no time at all would be `--now`, which ends all.
+fn overlap(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("use --now, which ends all old tokens at once".into()) } else { Ok(time) }
+}
+
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time; write 90s, 30m, 24h or 7d");
@@ -468,5 +474,12 @@ mod tests {
         for wrong in ["", "24", "h", "-1h", "1.5h", "1w", "99999999999999999999d", "400d", "1é"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_overlap_is_not_taken_for_now_which_ends_all_old_tokens() {
+        let said = Cli::try_parse_from("routeto set-token --stage prod --overlap 0s".split(' ')).expect_err("refused").to_string();
+        assert!(said.contains("use --now, which ends all old tokens at once"), "{said}");
+        assert!(Cli::try_parse_from("routeto set-token --stage prod --overlap 1s".split(' ')).is_ok());
     }
 }

@@ -55,7 +55,7 @@ pub fn run() -> ExitCode {
                 let _ = tokio::time::timeout(Duration::from_millis(800), context.release()).await;
                 context.progress.clear();
                 if context.show_tokens() {
-                    context.report.note("if that isn't taken, it wasn't set yet when the command was stopped");
+                    context.report.note("if this token is refused, the command stopped before setting it");
                 }
                 Err(Error::Interrupted(match context.has_begun() {
                     true => Failure::new(signal, "stopped in the middle").now(context.again()),

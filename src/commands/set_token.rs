@@ -10,7 +10,6 @@ use crate::{
     aws::{
         Aws,
         apigateway::{self, FoundToken},
-        call::WAITED_TOO_LONG,
         lock,
         wait::Tell,
     },
@@ -45,11 +44,8 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
     } else {
         // Nobody would ever see it, and the old one would end with the overlap.
         return Err(Error::Usage(
-            Failure::new(
-                "set-token",
-                "nobody sits at a terminal here (stdout is none, or CI is set), so a random token would be shown to nobody",
-            )
-            .now("give --show-token, or the token itself with --token-stdin"),
+            Failure::new("set-token", "stdout isn't a terminal (or CI is set), so the new token would be lost")
+                .now("give --show-token, or the token itself with --token-stdin"),
         ));
     };
     let aws = context.connect(&stack).await?;
@@ -132,7 +128,7 @@ impl Work<'_> {
         let args = self.args;
         // The gateway's clock ends the old one.
         let at = self.aws.seconds();
-        let until = (!args.now && !args.overlap.is_zero()).then(|| at + args.overlap.as_secs());
+        let until = (!args.now).then(|| at + args.overlap.as_secs());
         let valid = &found.stage.valid_token;
         token::rotate(valid, self.token, at, until).map(|valid| (valid, at)).map_err(|token::Full| {
             let ends: Vec<String> = token::ends(valid, at).into_iter().filter_map(moment_of).collect();
@@ -179,8 +175,7 @@ impl Work<'_> {
         let tell = move |reason: String| progress.step(&reason);
         let set = apigateway::set_valid_token(aws, &found.api, &args.stage, &valid, &tell).await;
         if let Err(error) = set {
-            // An answer that was cut off, or that is no answer of AWS's, has no code.
-            if (error.code.is_none() || error.status.is_none_or(|status| status >= 500)) && !error.is(&[WAITED_TOO_LONG]) {
+            if error.may_have_arrived() {
                 context.report.warning("nothing was heard of whether the token was set: it may be");
                 context.show_tokens();
             }
@@ -267,7 +262,7 @@ impl Work<'_> {
         match ends.as_slice() {
             _ if token::is_shut(before) => {}
             [] if known && !args.now => {}
-            [] => lines.push("the old token is shut".into()),
+            [] => lines.push("the old token no longer works".into()),
             [end] => lines.push(last("the old token goes on working", *end)),
             [first, .., end] => lines.push(format!(
                 "{} old tokens go on working, the first of them for {}, the last for {}: put the new one into the provider's URL before \

@@ -169,7 +169,7 @@ fn text(
         lines.extend(observed.resources.keys().map(|id| format!("left of it: {id}")));
         if observed.resources.keys().any(|id| !holds_data(id.kind)) {
             let [deploy, teardown] = ["deploy", "teardown"].map(|verb| arg.command(verb));
-            lines.push(format!("a command that didn't end left that: `{deploy}` goes on from there, `{teardown}` removes it"));
+            lines.push(format!("left by an interrupted command: `{deploy}` continues from there, `{teardown}` removes it"));
         }
         lines.extend(past);
         return lines.join("\n");

@@ -417,9 +417,14 @@ fn what_a_killed_first_deploy_left_is_told_by_status() {
     stack.routeto("deploy", "").status(1).check();
     proxy.heal();
     let status = stack.routeto("status", "").check().stdout;
-    for words in
-        ["isn't deployed in account", "left of it: role ", "left of it: log group /routeto/", "goes on from there", "history\n", " failed "]
-    {
+    for words in [
+        "isn't deployed in account",
+        "left of it: role ",
+        "left of it: log group /routeto/",
+        "continues from there",
+        "history\n",
+        " failed ",
+    ] {
         assert!(status.contains(words), "{words}:\n{status}");
     }
     stack.teardown();

@@ -149,7 +149,7 @@ fn a_stage_in_service_moves_to_a_new_destination_when_iam_has_had_ten_seconds() 
         proxy.clear();
         stack.routeto("deploy", "--stage prod").env("ROUTETO_TEST_SETTLE_CLOCK", "5").check()
     };
-    let told = "waiting 10 s for IAM: role ";
+    let told = "waiting 10 s until IAM has applied role ";
     assert!(!deploy().stderr.contains(told), "nobody has the URL of a new stage");
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
     let output = deploy();
@@ -161,7 +161,7 @@ fn a_stage_in_service_moves_to_a_new_destination_when_iam_has_had_ten_seconds() 
     // it moves, and its role gets nothing
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("/input:", "/input:\n    accept: [text/plain]"));
     let output = deploy();
-    assert!(!output.stderr.contains("for IAM"), "{output:?}");
+    assert!(!output.stderr.contains("until IAM"), "{output:?}");
     assert!(proxy.calls().iter().any(|call| call.name() == "apigateway:UpdateStage"));
     stack.teardown();
 }

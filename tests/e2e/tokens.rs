@@ -206,12 +206,12 @@ fn a_deploy_after_one_that_was_killed_says_how_to_get_a_token() {
     caller.is(running.id());
     assert_eq!(running.wait().status, 137);
     proxy.heal();
-    let said = "stage prod has a token of a deploy that didn't end; if you don't have it, make another: routeto set-token ";
+    let said = "stage prod has a token from an interrupted deploy; if you don't have it, make another: routeto set-token ";
     let output = deploy().check();
     assert!(output.stderr.contains(said), "{output:?}");
     // that one did end
     let output = deploy().check();
-    assert!(!output.stderr.contains("didn't end"), "{output:?}");
+    assert!(!output.stderr.contains("interrupted deploy"), "{output:?}");
 }
 
 #[test]
