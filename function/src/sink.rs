@@ -401,11 +401,13 @@ fn confirmed_by_sqs(body: &str, id: Option<&str>, md5: Option<&str>) -> Result<(
     if id.unwrap_or_default().is_empty() {
         return Err(Fault::unconfirmed("the answer has no MessageId"));
     }
-    match md5 {
-        Some(md5) if md5.eq_ignore_ascii_case(&hex(&Md5::digest(body))) => Ok(()),
-        Some(_) => Err(Fault::unconfirmed("SQS took another text (MD5OfMessageBody differs)")),
-        None => Err(Fault::unconfirmed("the answer has no MD5OfMessageBody")),
-    }
+    let why = match md5 {
+        Some(md5) if md5.eq_ignore_ascii_case(&hex(&Md5::digest(body))) => return Ok(()),
+        Some(_) => "SQS took another text (MD5OfMessageBody differs)",
+        None => "the answer has no MD5OfMessageBody",
+    };
+    // There is a message with this id: each further attempt would make another.
+    Err(Fault { again: false, ..Fault::unconfirmed(why) })
 }
 
 /// A service's error in our words.

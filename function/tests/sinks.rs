@@ -194,11 +194,9 @@ async fn a_412_counts_as_stored_only_after_a_put_that_may_have_been_carried_out(
 #[tokio::test]
 async fn an_answer_that_does_not_say_that_the_record_is_stored_is_tried_again_and_then_a_503() {
     let html = "<html><body>Sign in to the network</body></html>";
-    let md5 = common::md5(b"another text");
     let page = Reply::Header(200, "Content-Type", "text/html".into(), html.into());
     let no_tag = "the answer has no ETag";
     let no_id = "the answer has no MessageId";
-    let other = "SQS took another text (MD5OfMessageBody differs)";
     let unread = "the answer (status 200) can't be read";
     let mut given_up = Vec::new();
     for (event, reply, why) in [
@@ -213,9 +211,6 @@ async fn an_answer_that_does_not_say_that_the_record_is_stored_is_tried_again_an
         (sqs(), Reply::Status(200, "{}".into()), no_id),
         (sqs(), Reply::Status(202, "{}".into()), no_id),
         (sqs(), Reply::Status(200, r#"{"MessageId":"","MD5OfMessageBody":"0"}"#.into()), no_id),
-        (sqs(), Reply::Status(200, r#"{"MessageId":"m"}"#.into()), "the answer has no MD5OfMessageBody"),
-        (sqs(), Reply::Status(200, r#"{"MessageId":"m","MD5OfMessageBody":""}"#.into()), other),
-        (sqs(), Reply::Status(200, format!(r#"{{"MessageId":"m","MD5OfMessageBody":"{md5}"}}"#)), other),
     ] {
         // once, and it works the second time
         let server = Server::new([reply.clone(), ok()]);
@@ -239,6 +234,27 @@ async fn an_answer_that_does_not_say_that_the_record_is_stored_is_tried_again_an
             );
         }
         assert!(attempts > 1, "{reply:?}");
+    }
+}
+
+/// There is a message by then, and each further attempt would make another.
+#[tokio::test]
+async fn a_message_that_has_an_id_is_not_sent_again_though_its_md5_is_not_right() {
+    let md5 = common::md5(b"another text");
+    let other = "SQS took another text (MD5OfMessageBody differs)";
+    for (body, why) in [
+        (r#"{"MessageId":"m"}"#.to_owned(), "the answer has no MD5OfMessageBody"),
+        (r#"{"MessageId":"m","MD5OfMessageBody":""}"#.to_owned(), other),
+        (format!(r#"{{"MessageId":"m","MD5OfMessageBody":"{md5}"}}"#), other),
+    ] {
+        let server = Server::new([Reply::Status(200, body.clone()), ok()]);
+        let error = run(&server.sinks(), &sqs()).await.answer.unwrap_err();
+        assert_eq!(error.error_type, "NotConfirmed", "{body}");
+        assert_eq!(
+            error.error_message,
+            format!("{why}, so the record may not be stored. Check whether a proxy or another service answers at the endpoint")
+        );
+        assert_eq!(server.requests().len(), 1, "{body}");
     }
 }
 
