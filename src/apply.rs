@@ -5,6 +5,7 @@
 use crate::{
     error::Failure,
     plan::{Change, Key, Late, Plan},
+    resource::Id,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
@@ -35,17 +36,26 @@ pub enum Outcome {
     Kept(String),
 }
 
-/// Values that earlier changes brought.
+/// What earlier changes brought: values, and what stays after all.
 #[derive(Clone, Debug, Default)]
-pub struct Outputs(BTreeMap<Key, String>);
+pub struct Outputs {
+    values: BTreeMap<Key, String>,
+    /// What was to go and stays.
+    kept: BTreeSet<Id>,
+}
 
 impl Outputs {
     /// A value that the plan knew, or that an earlier change brought.
     pub fn get(&self, late: &Late) -> Option<String> {
         match late {
             Late::Known(value) => Some(value.clone()),
-            Late::From(key) => self.0.get(key).cloned(),
+            Late::From(key) => self.values.get(key).cloned(),
         }
+    }
+
+    /// It was to go before this change, and stays.
+    pub fn has_kept(&self, id: &Id) -> bool {
+        self.kept.contains(id)
     }
 }
 
@@ -101,9 +111,10 @@ pub async fn go_on(mut applied: Applied, changes: Vec<&Change>, executor: &dyn E
                 match outcome {
                     Outcome::Done => {}
                     Outcome::Brought(value) => {
-                        applied.outputs.0.insert(change.key.clone(), value);
+                        applied.outputs.values.insert(change.key.clone(), value);
                     }
                     Outcome::Kept(why) => {
+                        applied.outputs.kept.insert(change.key.id.clone());
                         applied.kept.insert(change.key.clone(), why);
                     }
                 }
@@ -126,7 +137,7 @@ mod tests {
     use super::*;
     use crate::{
         plan::{Action, Step},
-        resource::{Id, Kind},
+        resource::Kind,
     };
     use std::sync::Mutex;
 
@@ -168,7 +179,7 @@ mod tests {
     fn plan() -> Plan {
         let change = |name: &str, after: &[&str]| Change {
             key: key(name),
-            action: Action::DeleteQueue { purge: false },
+            action: Action::DeleteQueue { purge: false, sources: BTreeSet::new() },
             differences: vec![],
             after: after.iter().map(|name| key(name)).collect(),
         };

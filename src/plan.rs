@@ -47,7 +47,10 @@ impl fmt::Display for Lost {
         let many = if self.stages.len() == 1 { "" } else { "s" };
         // Source: API Gateway answers 403 "Missing Authentication Token" to a path without a method, "Forbidden" without a stage.
         match &self.route {
-            Some(route) => write!(f, "{route} goes: providers that post to it get 403 (stage{many} {stages})"),
+            Some(route) => {
+                let of = if route.starts_with('/') { "" } else { "the route of stage variable " };
+                write!(f, "{of}{route} goes: providers that post to it get 403 (stage{many} {stages})")
+            }
             None => write!(f, "stage {stages} goes: providers that post to it get 403"),
         }
     }
@@ -163,6 +166,9 @@ pub enum Action {
     DeleteQueue {
         /// With all its messages; without, one that holds any is kept.
         purge: bool,
+        /// The queues that go before it, since their dead letters come here. It is kept where one of
+        /// them is.
+        sources: BTreeSet<Id>,
     },
     CreateLogGroup(LogGroup),
     UpdateLogGroup {
@@ -251,7 +257,7 @@ pub enum Action {
     /// Nothing but time: AWS doesn't say when it is over.
     Wait {
         seconds: u32,
-        /// `for IAM: …`
+        /// `until IAM …`
         why: String,
     },
     /// A line in the history with what goes, as `kind name`: a later run finds in it what nothing else names any more.
@@ -481,6 +487,26 @@ fn gains(before: &Policy, after: &Policy) -> bool {
 /// Why a queue is kept.
 pub fn messages(held: u64) -> String {
     if held == 1 { "it holds a message".to_owned() } else { format!("it holds about {held} messages") }
+}
+
+/// Why a queue is kept whose source is.
+pub fn dead_letters(source: &Id) -> String {
+    format!("{source} is kept, and its dead letters come here")
+}
+
+/// The queues whose dead letters come to this one, from one to the next.
+fn sources(of: &[(Id, Resource)], id: &Id) -> BTreeSet<Id> {
+    let (mut all, mut next) = (BTreeSet::new(), vec![id.clone()]);
+    while let Some(fed) = next.pop() {
+        for (source, resource) in of {
+            let Resource::Queue(queue) = resource else { continue };
+            let feeds = fed.kind == Kind::Queue && queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == fed.name);
+            if feeds && all.insert(source.clone()) {
+                next.push(source.clone());
+            }
+        }
+    }
+    all
 }
 
 fn main_of(id: &Id) -> Key {
@@ -950,7 +976,7 @@ impl Planner<'_> {
 
     /// Time for IAM after a change of a role's policy.
     fn settle(&mut self, role: &Id, granted: impl IntoIterator<Item = Key>) {
-        let why = format!("for IAM: {role} got new rights, and they take a while to hold everywhere");
+        let why = format!("until IAM has applied {role}'s new permissions");
         self.push(step_of(role, Step::Settle), Action::Wait { seconds: IAM_SETTLES, why }, vec![], granted);
     }
 
@@ -987,10 +1013,16 @@ impl Planner<'_> {
         self.options.delete_data || self.observed.contents.get(id).copied().unwrap_or(0) == 0
     }
 
+    /// A queue whose dead letters come to this one, and that is kept.
+    fn kept_source(&self, gone: &[(Id, Resource)], id: &Id) -> Option<Id> {
+        sources(gone, id).into_iter().find(|source| !self.is_empty(source))
+    }
+
     /// The wait between the end of whatever sends to the queues that go and the look whether they are empty; `shut`: what stops serving. None
     /// where nothing could have sent there lately, or where the messages are to go as well.
     fn drain(&mut self, gone: &[(Id, Resource)], shut: Vec<Key>) -> Option<Key> {
-        let going: Vec<&Id> = gone.iter().map(|(id, _)| id).filter(|id| id.kind == Kind::Queue && self.is_empty(id)).collect();
+        let going = gone.iter().map(|(id, _)| id).filter(|id| id.kind == Kind::Queue && self.is_empty(id));
+        let going: Vec<&Id> = going.filter(|id| self.kept_source(gone, id).is_none()).collect();
         let first = going.first().filter(|_| !self.options.delete_data && going.iter().any(|id| self.may_be_sent_to(id)))?;
         let key = step_of(first, Step::Drain);
         let names: Vec<String> = going.iter().map(ToString::to_string).collect();
@@ -1122,11 +1154,17 @@ impl Planner<'_> {
                         let held = self.observed.contents.get(id).copied().unwrap_or(0);
                         let why = if id.kind == Kind::Bucket { "it holds objects".to_owned() } else { messages(held) };
                         self.plan.kept.push(Kept { id: id.clone(), why });
+                    } else if let Some(source) = self.kept_source(&gone, id) {
+                        self.plan.kept.push(Kept { id: id.clone(), why: dead_letters(&source) });
                     } else if id.kind == Kind::Bucket {
                         self.push(main_of(id), Action::DeleteBucket { purge: self.options.delete_data }, differences, served);
                     } else {
-                        let drained = drain.iter().cloned().chain(served);
-                        self.push(main_of(id), Action::DeleteQueue { purge: self.options.delete_data }, differences, drained);
+                        // Two that are each other's go in any order.
+                        let sources = sources(&gone, id).into_iter().filter(|source| !sources(&gone, source).contains(id));
+                        let sources: BTreeSet<Id> = sources.collect();
+                        let after: Vec<Key> = sources.iter().map(main_of).chain(drain.clone()).chain(served).collect();
+                        let action = Action::DeleteQueue { purge: self.options.delete_data, sources };
+                        self.push(main_of(id), action, differences, after);
                     }
                 }
                 Kind::Function => self.push(main_of(id), Action::DeleteFunction, differences, served),

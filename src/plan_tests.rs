@@ -629,7 +629,7 @@ fn a_teardown_shuts_the_stages_first_and_deletes_what_holds_the_names_last() {
         "\
 Wait Drain of queue dead-dev < function hooks-dev, api hooks, stage dev
 Journal Journal of log group /routeto/hooks
-DeleteQueue queue dead-dev < Drain of queue dead-dev, api hooks, stage dev
+DeleteQueue queue dead-dev < Drain of queue dead-dev, queue mail-dev, api hooks, stage dev
 DeleteQueue queue mail-dev < Drain of queue dead-dev, api hooks, stage dev
 DeleteLogGroup log group /aws/lambda/hooks-dev < Journal of log group /routeto/hooks, api hooks, stage dev
 DeleteLogGroup log group /routeto/hooks < queue dead-dev, queue mail-dev, log group /aws/lambda/hooks-dev, Journal of log group /routeto/hooks, role hooks-dev-us-east-1, function hooks-dev, api hooks, stage dev
@@ -640,6 +640,13 @@ DeletedWithApi stage dev < api hooks
 kept bucket hooks-dev: it holds objects
 "
     );
+    // its dead letters have nowhere else to go
+    observed.contents.insert(Id::new(Kind::Queue, "mail-dev"), 2);
+    let said = shown(&planned(&Resources::new(), &observed));
+    assert!(!said.contains("DeleteQueue") && !said.contains("Drain"), "{said}");
+    for kept in ["queue mail-dev: it holds about 2 messages", "queue dead-dev: queue mail-dev is kept, and its dead letters come here"] {
+        assert!(said.contains(&format!("kept {kept}\n")), "{said}");
+    }
     let all = plan(&Resources::new(), &observed, Options { delete_data: true, ..Options::default() }).expect("no obstacles");
     assert!(all.kept.is_empty());
     assert!(shown(&all).contains("DeleteBucket bucket hooks-dev < api hooks, stage dev"));
@@ -734,7 +741,10 @@ fn a_route_in_service_that_goes_is_told_and_so_is_a_whole_stage() {
     let mut behind = converged(&old);
     behind.resources.extend(wanted(&renamed).into_iter().filter(|(id, _)| id.kind == Kind::Api));
     behind.resources.remove(&Id::new(Kind::Stage, "dev"));
-    assert_eq!(lost(&only(&renamed, "prod"), &behind), ["destination_input goes: providers that post to it get 403 (stage prod)"]);
+    assert_eq!(
+        lost(&only(&renamed, "prod"), &behind),
+        ["the route of stage variable destination_input goes: providers that post to it get 403 (stage prod)"]
+    );
 
     let fewer = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
     assert_eq!(lost(&fewer, &converged(&old)), ["stage prod goes: providers that post to it get 403"]);

@@ -1,10 +1,12 @@
 //! What the adapters send, and what they make of AWS's answers: the SDK's own clients against a server of this test's.
 
-use super::{Aws, apigateway, iam, lambda, logs, observe::Seen, s3, sqs};
+use super::{Aws, apigateway, call::called, execute::AwsExecutor, iam, lambda, logs, observe::Seen, s3, sqs};
 use crate::{
+    apply::{Outcome, Watch, apply},
+    error::Failure,
     observed::{Account, Carried, RoleState},
-    plan::{BucketPart, StagePatch, ThrottlePatch, differences},
-    resource::{Api, Bucket, GatewayResponse, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
+    plan::{Action, BucketPart, Change, Key, Plan, StagePatch, Step, ThrottlePatch, differences},
+    resource::{Api, Bucket, GatewayResponse, Id, Kind, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,6 +17,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -297,6 +300,52 @@ async fn a_queues_key_that_was_set_by_hand_goes_and_is_not_named_where_there_is_
         let wanted = if key.is_empty() { Value::Null } else { json!("") };
         assert_eq!(set["KmsMasterKeyId"], wanted, "{set}");
     }
+}
+
+struct Silent;
+
+impl Watch for Silent {
+    fn started(&self, _: &Change) {}
+    fn waiting(&self, _: &Change, _: &str) {}
+    fn finished(&self, _: &Change, _: &Outcome, _: Duration) {}
+    fn failed(&self, _: &Change, _: &Failure) {}
+    fn skipped(&self, _: &Change) {}
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_is_kept_where_its_source_turns_out_to_hold_messages() {
+    let server = Server::new(|_, _| fine(json!({"Attributes": {"ApproximateNumberOfMessages": "3"}}))).await;
+    let [mail, dead] = ["mail", "dead"].map(|name| Id::new(Kind::Queue, name));
+    let key = |id: &Id| Key { id: id.clone(), step: Step::Main };
+    let delete = |id: &Id, purge, source: Option<&Id>| Change {
+        key: key(id),
+        action: Action::DeleteQueue { purge, sources: source.cloned().into_iter().collect() },
+        differences: vec![],
+        after: source.map(key).into_iter().collect(),
+    };
+    let plan = Plan { changes: vec![delete(&dead, true, Some(&mail)), delete(&mail, false, None)], ..Plan::default() };
+    let account = account();
+    let executor = AwsExecutor { aws: &server.aws, account: &account, stack: "hooks", zip: &[], tokens: &BTreeMap::new(), lock: None };
+    let applied = apply(&plan, &executor, &Silent).await;
+    let why = applied.kept.get(&key(&dead)).map(String::as_str);
+    assert_eq!(why, Some("queue mail is kept, and its dead letters come here"), "{applied:?}");
+    assert_eq!(server.names(), ["GetQueueAttributes"]);
+}
+
+/// What is slept for our own quota counts: the SDK's own limit, in other words, would come first.
+#[tokio::test]
+async fn a_throttled_call_that_also_waits_for_our_quota_ends_in_time_and_says_that_it_was_throttled() {
+    let server = Server::new(|_, _| refused(429, "TooManyRequestsException")).await;
+    // The quota is one in 30 s, and twenty others come first.
+    for _ in 0..20 {
+        server.aws.pace.take("DeleteRestApi");
+    }
+    let request = server.aws.apigateway.delete_rest_api().rest_api_id("x");
+    let error = called("apigateway:DeleteRestApi", request.send()).await.expect_err("it never ends otherwise");
+    // All three minutes are one wait for the quota.
+    assert_eq!(server.names().len(), 2);
+    let text = error.about("api x").now.unwrap_or_default();
+    assert!(text.contains("throttles this call and did so for 180 s"), "{text}");
 }
 
 /// Each service has its own word for it, and its own protocol to say it in.

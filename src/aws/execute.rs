@@ -12,7 +12,7 @@ use crate::{
     apply::{Executor, Outcome, Outputs},
     error::Failure,
     observed::{Account, Secret},
-    plan::{Action, Change, Late, messages, source_arn},
+    plan::{Action, Change, Late, dead_letters, messages, source_arn},
 };
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use serde_json::json;
@@ -87,7 +87,11 @@ impl AwsExecutor<'_> {
             Action::ConfirmQueue { queue, attributes, tags } => {
                 sqs::confirm(aws, account, queue, *attributes, *tags, tell).map_ok(done).map_err(about).boxed()
             }
-            Action::DeleteQueue { purge } => sqs::delete(aws, account, name, *purge)
+            Action::DeleteQueue { sources, .. } if sources.iter().any(|id| outputs.has_kept(id)) => {
+                let kept = sources.iter().filter(|id| outputs.has_kept(id)).map(dead_letters).next();
+                ready(Ok(Outcome::Kept(kept.unwrap_or_default()))).boxed()
+            }
+            Action::DeleteQueue { purge, .. } => sqs::delete(aws, account, name, *purge)
                 .map_ok(|held| match held {
                     0 => Outcome::Done,
                     held => Outcome::Kept(messages(held)),

@@ -152,10 +152,8 @@ struct Tries {
     /// How the call is tried again after other faults.
     ordinary: RetryConfig,
     throttled: u32,
-    /// For AWS to throttle it no more.
+    /// For AWS to throttle it no more, and for quotas of our own meanwhile.
     waited: Duration,
-    /// For that, and for quotas.
-    slept: Duration,
     told: bool,
 }
 
@@ -200,7 +198,7 @@ impl Intercept for Throttle {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let ordinary = config.load::<RetryConfig>().cloned().unwrap_or_else(RetryConfig::disabled);
-        let tries = Tries { begun: Instant::now(), ordinary, throttled: 0, waited: Duration::ZERO, slept: Duration::ZERO, told: false };
+        let tries = Tries { begun: Instant::now(), ordinary, throttled: 0, waited: Duration::ZERO, told: false };
         // The SDK's bucket holds for a hundred tries of a whole command: a throttled account takes more.
         config.interceptor_state().store_put(tries).store_put(TokenBucket::unlimited());
         Ok(())
@@ -224,10 +222,12 @@ impl Intercept for Throttle {
                 let pause = by_clock(pause(tries.throttled, chance()).max(asked));
                 // Each try counts against the quotas that are kept here.
                 let quota = if service == "API Gateway" { self.pace.take(&operation) } else { Duration::ZERO };
-                let next = pause.max(quota);
+                // The SDK's limit for all tries has room for so much: what takes longer would end in its
+                // words, which say nothing of throttling.
+                let left = by_clock(PATIENCE).saturating_sub(tries.waited);
+                let next = pause.max(quota.min(left));
                 tries.throttled += 1;
-                tries.waited += pause;
-                tries.slept += next;
+                tries.waited += next;
                 if tries.waited > by_clock(PATIENCE) {
                     tries.ordinary.clone().with_max_attempts(this)
                 } else {
@@ -246,7 +246,7 @@ impl Intercept for Throttle {
                 // The time for all tries together has room for the waits of a throttled one; other faults get no more of it.
                 let time = config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
                 let over =
-                    time.is_some_and(|time| tries.begun.elapsed().saturating_sub(tries.slept) >= time.saturating_sub(real(PATIENCE)));
+                    time.is_some_and(|time| tries.begun.elapsed().saturating_sub(tries.waited) >= time.saturating_sub(real(PATIENCE)));
                 let most = if over { this } else { tries.ordinary.max_attempts() + tries.throttled };
                 tries.ordinary.clone().with_max_attempts(most)
             }
