@@ -22,7 +22,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// Bytes of an answer that are read at most: ours are short.
@@ -37,6 +37,18 @@ pub struct Http {
     tls: Arc<ClientConfig>,
     direct: Client<Direct, Full<Bytes>>,
     proxies: Matcher,
+}
+
+/// A proxy that plain HTTP can't go through. Trying again doesn't help.
+#[derive(Debug)]
+pub struct WrongProxy;
+
+impl std::error::Error for WrongProxy {}
+
+impl fmt::Display for WrongProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an http:// URL is only sent through an http:// proxy: change HTTP_PROXY, or name the URL's host in NO_PROXY")
+    }
 }
 
 /// An answer to a request.
@@ -135,7 +147,13 @@ fn is_this_machine(uri: &Uri) -> bool {
 }
 
 /// Plain HTTP through a proxy: it gets the whole URL. Source: RFC 9112, section 3.2.2, absolute-form.
+///
+/// To a proxy of another kind (`https://`, `socks5://`) it would be clear text at the wrong port, and no
+/// answer would come.
 async fn forward(proxy: &Intercept, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    if proxy.uri().scheme_str() != Some("http") {
+        return Err(WrongProxy.into());
+    }
     let host = proxy.uri().host().context("it has no host")?;
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80))).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -210,6 +228,20 @@ mod tests {
         let asked = asked.to_ascii_lowercase();
         assert!(asked.starts_with("post http://emulator.test:4566/prod/input http/1.1\r\n"), "{asked}");
         assert!(asked.contains("\r\nhost: emulator.test:4566\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn http_is_not_sent_to_a_proxy_of_another_kind() {
+        for scheme in ["https", "socks5"] {
+            // Were it asked, it would answer.
+            let (address, asked) = server(FINE).await;
+            let proxies = Matcher::builder().all(format!("{scheme}://{address}")).build();
+            let http = Http::through(proxies).expect("it builds");
+            let error = http.post("http://emulator.test:4566/x", &[], b"{}").await.expect_err("the wrong kind");
+            assert!(error.downcast_ref::<WrongProxy>().is_some(), "{error:#}");
+            assert!(format!("{error:#}").contains("only sent through an http:// proxy"), "{error:#}");
+            asked.abort();
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{
     Context, Planned, can_invoke, invoke_url,
-    probe::{self, Inflates, Unproven},
+    probe::{self, Inflates, Probed, Unproven},
     rollback,
 };
 use crate::{
@@ -74,7 +74,7 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         context
             .report
-            .note(&format!("stage {stage} has a token of a deploy that didn't end; if you don't have it, make another: {command}"));
+            .note(&format!("stage {stage} has a token from an interrupted deploy; if you don't have it, make another: {command}"));
     }
     Ok(())
 }
@@ -298,8 +298,11 @@ impl Work<'_> {
         let mut failures = vec![];
         for (name, outcome) in probed {
             let unproven = match outcome {
-                Ok(true) => continue,
-                Ok(false) => {
+                Ok(Probed { reached: true, coded }) => {
+                    coded.iter().for_each(|words| context.report.warning(words));
+                    continue;
+                }
+                Ok(Probed { reached: false, .. }) => {
                     context.report.note(&format!("stage {name} is not probed: the API's own settings (its resource policy, its web ACL, or the disabled default endpoint) keep this machine out"));
                     continue;
                 }

@@ -1,10 +1,10 @@
-//! The probe that ends a deploy: one POST per route and content type of a stage, and one with a
+//! The probe that ends a deploy: one POST per route and content type of a stage, and then one with a
 //! gzip'd body, with a header by which nothing is stored. The answer has the SHA-256 of the body as
 //! the function got it, so byte-exactness is proven on the account itself.
 
 use crate::{
     aws::{
-        http::{Answer, Http},
+        http::{Answer, Http, WrongProxy},
         wait::{Tell, Try, Waited, speed, until},
     },
     coding,
@@ -100,6 +100,25 @@ pub struct Unproven {
     pub wrong: bool,
 }
 
+/// A stage whose routes answer as they ought to.
+#[derive(Debug)]
+pub struct Probed {
+    /// False where the API keeps us out, and may.
+    pub reached: bool,
+    /// What is wrong with gzip'd bodies: API Gateway's affair, so no version of the stage is better.
+    pub coded: Option<String>,
+}
+
+/// What a probe came to that wasn't wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    Through,
+    /// The API keeps us out, and may.
+    KeptOut,
+    /// Other bytes than those that were sent gzip'd.
+    Coded,
+}
+
 /// What was heard of a route that doesn't answer as it ought to. Its silence, a throttle's or the network's, says nothing about it either way.
 #[derive(Debug, Default)]
 struct Heard {
@@ -135,7 +154,7 @@ fn keeps_out(answer: &Answer) -> bool {
         && answer.error_type.as_deref().is_some_and(|kind| kind.starts_with("AccessDenied") || kind.starts_with("Forbidden"))
 }
 
-/// Probes every route of a stage: all right, or none could be reached (`false`) where `closed` says that the API may keep us out. Where the token
+/// Probes every route of a stage. `closed`: the API may keep us out. Where the token
 /// isn't known a wrong one is sent: its 401 has the digest as well.
 pub async fn stage(
     stack: &Stack,
@@ -145,22 +164,19 @@ pub async fn stage(
     closed: Option<Duration>,
     inflates: Inflates,
     tell: Tell<'_>,
-) -> Result<bool, Vec<Unproven>> {
+) -> Result<Probed, Vec<Unproven>> {
     let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
-    let mut probes = probes(stack);
-    if inflates == Inflates::Yes {
-        probes.extend(gzipped(&probes));
-    }
+    let probes = probes(stack);
+    let probe = async |probe: &Probe<'_>| {
+        // The right token goes only where the answer proves that nothing is stored.
+        let right = token.filter(|_| !probe.custom);
+        one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), closed, tell).await
+    };
     // A few at a time: the stage's throttle may be small. Those that fail end it, so that it takes one limit, and what the others took before.
     for some in probes.chunks(4) {
-        let answers = join_all(some.iter().map(|probe| async {
-            // The right token goes only where the answer proves that nothing is stored.
-            let right = token.filter(|_| !probe.custom);
-            one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), closed, tell).await
-        }))
-        .await;
+        let answers = join_all(some.iter().map(&probe)).await;
         let (reached, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         if !failures.is_empty() {
             let on_stage = |unproven: Unproven| {
@@ -169,14 +185,26 @@ pub async fn stage(
             };
             return Err(failures.into_iter().filter_map(Result::err).map(on_stage).collect());
         }
-        if reached.into_iter().any(|reached| matches!(reached, Ok(false))) {
-            return Ok(false);
+        if reached.into_iter().any(|reached| matches!(reached, Ok(Came::KeptOut))) {
+            return Ok(Probed { reached: false, coded: None });
         }
     }
-    Ok(true)
+    // After them: that this route hands on plain bodies as they were is known by then.
+    let coded = match gzipped(&probes).filter(|_| inflates == Inflates::Yes) {
+        Some(coded) => match probe(&coded).await {
+            Ok(Came::Through | Came::KeptOut) => None,
+            Ok(Came::Coded) => Some(format!(
+                "stage {name}, route {}: gzip'd bodies aren't inflated on their way, so a provider that sends them would be stored damaged",
+                coded.route.path
+            )),
+            Err(unproven) => Some(format!("stage {name}: {}: {}", unproven.failure.place, unproven.failure.what)),
+        },
+        None => None,
+    };
+    Ok(Probed { reached: true, coded })
 }
 
-/// `refused`: the token is a wrong one, so a route that asks for one has to answer 401. False where the API keeps us out, and may.
+/// `refused`: the token is a wrong one, so a route that asks for one has to answer 401.
 #[allow(clippy::too_many_arguments)] // told apart by their types
 async fn one(
     http: &Http,
@@ -186,7 +214,7 @@ async fn one(
     refused: bool,
     closed: Option<Duration>,
     tell: Tell<'_>,
-) -> Result<bool, Unproven> {
+) -> Result<Came, Unproven> {
     let body = sample(probe.text);
     let digest = hex(&Sha256::digest(&body));
     let body = if probe.gzip { coding::gzip(&body) } else { body };
@@ -201,32 +229,41 @@ async fn one(
         headers.extend(probe.gzip.then_some(("content-encoding", "gzip")));
         let verdict = match http.post(&full, &headers, &body).await {
             Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => {
-                return Ok(Try::Done(false));
+                return Ok(Try::Done(Came::KeptOut));
             }
             Ok(answer) => judge(&answer, probe, refused, &digest),
+            Err(error) if error.is::<WrongProxy>() => return Err(format!("{error:#}")),
             Err(error) => Verdict::Unheard(format!("{path} gives no answer: {error:#}")),
         };
         heard().note(&verdict);
-        Ok::<_, ()>(match verdict {
-            Verdict::Right => Try::Done(true),
+        Ok(match verdict {
+            Verdict::Right => Try::Done(Came::Through),
+            Verdict::Coded => Try::Done(Came::Coded),
             Verdict::Wrong(reason) | Verdict::Unheard(reason) => Try::Again(reason),
         })
     })
     .await;
+    let coded = if probe.gzip { ", gzip'd" } else { "" };
+    let place = format!("probe of {path} as {}{coded}", probe.media);
     match waited {
-        Ok(reached) => Ok(reached),
-        Err(Waited::Failed(())) => Ok(true),
+        Ok(came) => Ok(came),
+        Err(Waited::Failed(why)) => {
+            let failure = Failure::new(place, why).now("everything is deployed; set that right, then run the same command again");
+            Err(Unproven { failure, wrong: false })
+        }
         Err(Waited::TooLong { reason, seconds }) => {
-            let coded = if probe.gzip { ", gzip'd" } else { "" };
-            let failure = Failure::new(format!("probe of {path} as {}{coded}", probe.media), format!("after {seconds} s still: {reason}"))
+            let failure = Failure::new(place, format!("after {seconds} s still: {reason}"))
                 .now("everything is deployed; look at the function's log, then run the same command again");
             Err(Unproven { failure, wrong: heard().is_wrong() })
         }
     }
 }
 
+#[derive(Debug)]
 enum Verdict {
     Right,
+    /// What was sent gzip'd didn't arrive inflated.
+    Coded,
     Wrong(String),
     /// Nothing that the new state could be blamed for.
     Unheard(String),
@@ -240,7 +277,7 @@ fn judge(answer: &Answer, probe: &Probe<'_>, refused: bool, digest: &str) -> Ver
     match (answer.status, said) {
         (200, Some(_)) if refused => Verdict::Wrong(format!("{path} takes a wrong token")),
         (200 | 401, Some(said)) if said == digest => Verdict::Right,
-        (200 | 401, Some(_)) if probe.gzip => Verdict::Wrong(format!("{path} doesn't inflate a gzip'd body as it was")),
+        (200 | 401, Some(_)) if probe.gzip => Verdict::Coded,
         (200 | 401, Some(_)) => Verdict::Wrong(format!("{path} hands on other bytes than were sent")),
         (401, None) if custom => Verdict::Right,
         (429 | 503, _) if answer.retry_after.is_some() => Verdict::Unheard(format!("{path} is throttled")),
@@ -296,17 +333,19 @@ impl Showing {
         let limit = Duration::from_secs(60);
         let waited = until(limit, tell, || async {
             let headers = [("content-type", self.media.as_str()), (HEADER, "1"), ("accept", "application/json")];
-            Ok::<_, ()>(match http.post(&full, &headers, &body).await {
+            Ok(match http.post(&full, &headers, &body).await {
                 Ok(answer) if answer.status == 200 => Try::Done(true),
                 Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => Try::Done(false),
                 Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
+                Err(error) if error.is::<WrongProxy>() => return Err(format!("{error:#}")),
                 Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
             })
         })
         .await;
         Some(match waited {
             Ok(false) => return None,
-            Ok(true) | Err(Waited::Failed(())) => Ok(()),
+            Ok(true) => Ok(()),
+            Err(Waited::Failed(why)) => Err(Failure::new("the new token", format!("it is set, but can't be tried: {why}"))),
             Err(Waited::TooLong { reason, seconds }) => {
                 Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}"))
                     .now("try a POST with it in a minute"))
@@ -348,6 +387,7 @@ mod tests {
         let wrong = |answer: Answer| match judge(&answer, &probe, false, &digest) {
             Verdict::Wrong(why) => why,
             Verdict::Right => "right".into(),
+            Verdict::Coded => "coded".into(),
             Verdict::Unheard(why) => panic!("{why}"),
         };
         assert_eq!([200, 401].map(|status| wrong(answer(status, &digest))), ["right", "right"]);
@@ -355,8 +395,7 @@ mod tests {
         let coded = coding::gzip(&sample(probe.text));
         let lossy = String::from_utf8_lossy(&coded).into_owned();
         for damaged in [&coded[..], lossy.as_bytes()] {
-            let said = wrong(answer(200, &hex(&Sha256::digest(damaged))));
-            assert_eq!(said, "/b doesn't inflate a gzip'd body as it was");
+            assert_eq!(wrong(answer(200, &hex(&Sha256::digest(damaged)))), "coded");
         }
         assert_eq!(wrong(answer(415, "")), "/b answers 415");
     }
@@ -381,12 +420,28 @@ mod tests {
         let token = Secret("Token_0123456789-abcdef".into());
         for (inflates, times) in [(Inflates::Yes, 1), (Inflates::Unknown, 0), (Inflates::Larger(1000), 0)] {
             let probed = stage(&stack, "prod", &url, Some(&token), None, inflates, &|_| {}).await;
-            assert!(probed.expect("right answers"), "{inflates:?}");
+            let probed = probed.expect("right answers");
+            assert_eq!((probed.reached, probed.coded), (true, None), "{inflates:?}");
             let bodies = std::mem::take(&mut *seen.lock().expect("no panic"));
             assert!(bodies.iter().all(|(_, body)| body == JSON_SAMPLE.as_bytes()), "{inflates:?}");
             let codings: Vec<&str> = bodies.iter().filter_map(|(coding, _)| coding.as_deref()).collect();
             assert_eq!((codings, bodies.len()), (vec!["gzip"; times], 2 + times), "{inflates:?}");
         }
+    }
+
+    /// It is API Gateway's affair: no version of the stage would do better.
+    #[tokio::test]
+    async fn a_gateway_that_does_not_inflate_is_a_warning_and_no_failure_of_the_stage() {
+        let answer = |body: bytes::Bytes| async move { format!("{{\"sha256\":\"{}\"}}", hex(&Sha256::digest(&body))) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        let stack = stack("  /a: { s3: { bucket: hooks } }\n  /b: { s3: { bucket: hooks } }\n");
+        let token = Secret("Token_0123456789-abcdef".into());
+        let probed = stage(&stack, "prod", &url, Some(&token), None, Inflates::Yes, &|_| {}).await.expect("no failure");
+        let words =
+            "stage prod, route /a: gzip'd bodies aren't inflated on their way, so a provider that sends them would be stored damaged";
+        assert_eq!((probed.reached, probed.coded.as_deref()), (true, Some(words)));
     }
 
     #[test]
