@@ -235,9 +235,10 @@ impl Work<'_> {
         let served = self.served(routes.as_ref(), &found.stage.variables);
         if context.report.json {
             let routes: Map<String, Value> = served.iter().map(|(path, _)| (path.clone(), json!(format!("{url}{path}")))).collect();
-            let until = ends.last().copied().and_then(moment_of);
+            let all: Vec<_> = ends.iter().copied().filter_map(moment_of).collect();
             let mut object = json!({
-                "version": 1, "stack": stack.name, "stage": args.stage, "url": url, "routes": routes, "old_token_until": until,
+                "version": 1, "stack": stack.name, "stage": args.stage, "url": url, "routes": routes,
+                "old_token_until": all.last(), "old_tokens_until": all,
             });
             if args.show_token {
                 object["token"] = json!(token.0);

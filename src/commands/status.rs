@@ -130,10 +130,12 @@ fn stage_json(stack: &Stack, observed: &Observed, account: &Account, stage: &str
     let (Some(api), Some(state)) = (&observed.api, observed.stages.get(stage)) else { return json!({"deployed": false}) };
     let url = invoke_url(account, &api.id, stage);
     let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
+    let ends = token::ends(&state.valid_token, now);
+    let ends: Vec<String> = ends.into_iter().filter_map(moment_of).collect();
     json!({
         "deployed": true, "url": url, "routes": routes, "serves": served.get(stage), "function_version": state.version, "deployment_id": state.deployment,
         "before": Previous::read(&state.variables).map(|before| json!({"function_version": before.version, "deployment_id": before.deployment, "wrong": before.wrong})),
-        "has_token": !token::is_shut(&state.valid_token), "old_token_until": token::old_until(&state.valid_token, now).and_then(moment_of),
+        "has_token": !token::is_shut(&state.valid_token), "old_token_until": ends.last(), "old_tokens_until": ends,
     })
 }
 

@@ -344,14 +344,19 @@ fn a_token_that_was_set_stands_in_the_history_without_any_sign_of_itself() {
     let stack = Stack::new(YAML);
     stack.deploy();
     let until = set_numbered(&stack, 1, "").json()["old_token_until"].as_str().unwrap().to_owned();
+    // each old token has an end of its own
+    let both = set_numbered(&stack, 3, "--overlap 10m").json();
+    let ends: Vec<&str> = both["old_tokens_until"].as_array().unwrap().iter().map(|end| end.as_str().unwrap()).collect();
+    assert!(ends.len() == 2 && ends[0] < ends[1] && ends[1] == until, "{both}");
+    assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["old_tokens_until"], both["old_tokens_until"]);
     set_numbered(&stack, 2, "--now").check();
     let status = stack.routeto("status", "").check().stdout;
     let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
     assert!(history[0].contains("Z token set prod by ") && history[0].ends_with(", no older one works"), "{status}");
-    assert!(history[1].contains("Z token set prod by ") && history[1].ends_with(&format!(", old tokens work until {until}")), "{status}");
+    assert!(history[2].contains("Z token set prod by ") && history[2].ends_with(&format!(", old tokens work until {until}")), "{status}");
     let group = stack.fill("/routeto/NAME");
     let lines = aws::call("logs", "get_log_events", json!({"logGroupName": group, "logStreamName": "deploys"})).to_string();
-    assert!(lines.contains("token set") && !lines.contains(&numbered(1)) && !lines.contains(&numbered(2)), "{lines}");
+    assert!(lines.contains("token set") && (1..=3).all(|n| !lines.contains(&numbered(n))), "{lines}");
     let hashes = stack.world().stage("prod")["variables"]["validToken"].as_str().unwrap().to_owned();
     assert!(!lines.contains(hashes.trim_start_matches("sha256:")), "{lines}");
 }
