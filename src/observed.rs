@@ -186,6 +186,8 @@ pub struct FunctionState {
     pub versions: Vec<Version>,
     /// How many of its invocations run at one time, where that is reserved.
     pub reserved_concurrency: Option<i32>,
+    /// Of the function's own policy, not of its versions'.
+    pub openings: Vec<Opening>,
 }
 
 /// The policies of a role beside the inline one that routeto writes.

@@ -1,4 +1,4 @@
-//! What was set by hand beside what routeto sets, that it leaves alone, and that opens doors or endangers records: told,
+//! What was set by hand, that routeto leaves alone, and that opens doors or endangers records: told,
 //! since it may be meant. `docs/drift.md` has the table of what is told and what is put right. Pure.
 
 use crate::{
@@ -10,14 +10,15 @@ use std::{
     fmt,
 };
 
-/// Lower than this is no account's limit: 13 regions give an account 2,500 requests a second and 1,250 at one time, the
-/// others more. Source: Amazon API Gateway quotas.
+/// Lower than this is no account's limit: 13 regions give an account 2,500 requests a second and
+/// 1,250 at one time, the others more. Source: Amazon API Gateway quotas.
 const LOWEST: (f64, i32) = (2_500.0, 1_250);
 
 /// Seconds. Storing a message elsewhere and deleting it takes a consumer longer than less.
 const VISIBLE_AGAIN: u32 = 5;
 
-/// One setting, for a person: `role hooks-prod-eu-west-1`, `has the policy … attached: …`, `Detach it if that isn't meant`.
+/// One setting, for a person: `role hooks-prod-eu-west-1`, `has the policy … attached: …`,
+/// `Detach it if that isn't meant`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Risk {
     pub id: Id,
@@ -69,36 +70,48 @@ fn role(RoleState { inline, attached, unread }: &RoleState) -> Told {
         told.push((format!("has the policy {name} attached: {may}"), "Detach it if that isn't meant".into()));
     }
     for name in inline {
-        let what = format!("has the inline policy {name:?}: the function may do what that allows, beyond storing webhooks");
+        let what = format!(
+            "has the inline policy {name:?}: the function may do what that allows, \
+             beyond storing webhooks"
+        );
         told.push((what, "Delete it if that isn't meant".into()));
     }
     if *unread {
         let what = "may have more policies: these credentials may not list them".to_owned();
-        let hint = "Allow iam:ListRolePolicies and iam:ListAttachedRolePolicies (docs/permissions.md)".to_owned();
-        told.push((what, hint));
+        let hint = "Allow iam:ListRolePolicies and iam:ListAttachedRolePolicies \
+                    (docs/permissions.md)";
+        told.push((what, hint.to_owned()));
     }
     told
 }
 
 fn function(state: &FunctionState) -> Told {
+    // Whoever may call it makes up the event, and what it says of token and destination.
+    let mut told = opened(&state.openings, "records can be made up without a token");
     // Source: Lambda developer guide, "Configuring reserved concurrency": 0 throttles every request.
-    if state.reserved_concurrency != Some(0) {
-        return vec![];
+    if state.reserved_concurrency == Some(0) {
+        let what = "has a reserved concurrency of 0: it never runs, so every webhook is answered 503 \
+                    and none is stored";
+        let hint = "Raise or remove its reserved concurrency to store webhooks";
+        told.push((what.into(), hint.into()));
     }
-    let what = "has a reserved concurrency of 0: it never runs, so every webhook is answered 503 and none is stored";
-    vec![(what.into(), "Raise or remove its reserved concurrency to store webhooks".into())]
+    told
 }
 
 fn queue(QueueState { openings, delay, visibility_timeout }: &QueueState) -> Told {
     let mut told = opened(openings, "messages are open to more than this account");
     if *delay > 0 {
-        let what = format!("holds each message back for {delay} s (DelaySeconds): workers get webhooks that much later");
+        let what = format!(
+            "holds each message back for {delay} s (DelaySeconds): workers get webhooks that \
+             much later"
+        );
         told.push((what, "Set it to 0 if that isn't meant".into()));
     }
     if *visibility_timeout < VISIBLE_AGAIN {
         let what = format!(
-            "hides a received message for {visibility_timeout} s only (VisibilityTimeout): a worker that takes longer \
-             shares it with others, and it may end as a dead letter though it was handled"
+            "hides a received message for {visibility_timeout} s only (VisibilityTimeout): a worker \
+             that takes longer shares it with others, and it may end as a dead letter though it \
+             was handled"
         );
         told.push((what, "Set it to more than a worker needs for a message (30 is SQS's default)".into()));
     }
@@ -116,7 +129,10 @@ fn stage(wanted: &Stage, state: &StageState) -> Told {
             told.push((format!("limits {of} to {what}"), "Remove the method's own throttle if that isn't meant".into()));
         }
         if setting.data_trace {
-            let what = format!("logs whole requests of {of} (data tracing): bodies and tokens stand in API Gateway's log");
+            let what = format!(
+                "logs whole requests of {of} (data tracing): bodies and tokens stand in API \
+                 Gateway's log"
+            );
             told.push((what, "Turn data tracing off and delete that log, unless that is meant".into()));
         }
         if setting.cached && state.has_cache {
@@ -125,7 +141,10 @@ fn stage(wanted: &Stage, state: &StageState) -> Told {
         }
     }
     if let Some((deployment, percent)) = state.canary.as_ref().filter(|(_, percent)| *percent > 0.0) {
-        let what = format!("sends {percent} % of its requests to the canary deployment {deployment}, which routeto doesn't set or probe");
+        let what = format!(
+            "sends {percent} % of its requests to the canary deployment {deployment}, which \
+             routeto doesn't set or probe"
+        );
         told.push((what, "Delete or promote the canary if that isn't meant".into()));
     }
     told
@@ -144,7 +163,10 @@ fn limit(wanted: Option<(f64, i32)>, setting: &MethodSetting) -> Option<String> 
     };
     let rest = if setting.rate == 0.0 || setting.burst == 0 { "every webhook" } else { "what is beyond" };
     let MethodSetting { rate, burst, .. } = setting;
-    Some(format!("{rate} requests a second, burst {burst}; the stack file says {says}: {rest} is answered 503 and isn't stored"))
+    Some(format!(
+        "{rate} requests a second, burst {burst}; the stack file says {says}: {rest} is answered \
+         503 and isn't stored"
+    ))
 }
 
 fn bucket(wanted: &Bucket, stored: &BTreeSet<String>, state: &BucketState) -> Told {
@@ -166,7 +188,10 @@ fn bucket(wanted: &Bucket, stored: &BTreeSet<String>, state: &BucketState) -> To
         let below = if prefix.len() > records.len() { prefix } else { records };
         let below = if below.is_empty() { String::new() } else { format!(" below {below:?}") };
         let says = says.map_or("keeps them".to_owned(), |days| format!("says {days} days"));
-        let what = format!("has the lifecycle rule {rule:?}, which deletes records{below} {when}; the stack file {says}");
+        let what = format!(
+            "has the lifecycle rule {rule:?}, which deletes records{below} {when}; the stack \
+             file {says}"
+        );
         told.push((what, "Remove or lengthen the rule if that isn't meant".into()));
     }
     told

@@ -102,6 +102,19 @@ fn a_function_that_may_never_run_is_told() {
 }
 
 #[test]
+fn a_function_that_others_may_call_is_told() {
+    let actions = ["lambda:InvokeFunctionUrl".to_owned()].into();
+    let open = Opening { sid: "url".into(), whom: "anyone".into(), actions };
+    let state = FunctionState { openings: vec![open], ..FunctionState::default() };
+    assert_eq!(
+        told(|observed| drop(observed.functions.insert("hooks-prod".into(), state.clone()))),
+        ["function hooks-prod has the statement \"url\" in its policy that allows anyone \
+          lambda:InvokeFunctionUrl: records can be made up without a token. Remove the statement if \
+          that isn't meant."]
+    );
+}
+
+#[test]
 fn a_queue_that_delays_repeats_or_lets_others_in_is_told() {
     let set = |delay, visibility_timeout, openings: &[Opening]| {
         let state = QueueState { openings: openings.to_vec(), delay, visibility_timeout };

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     observed::{Account, FunctionState, Version},
     plan::statement_id,
+    policy,
     resource::{Function, FunctionConfig, STACK_TAG, Tags},
 };
 use aws_sdk_lambda::{
@@ -25,8 +26,11 @@ use std::{
 
 /// The function's `$LATEST` and its tags; its versions.
 pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Function, FunctionState)>, CallError> {
-    let (function, versions) =
-        futures_util::join!(called("lambda:GetFunction", aws.lambda.get_function().function_name(name).send()), versions(aws, name));
+    let (function, versions, own_policy) = futures_util::join!(
+        called("lambda:GetFunction", aws.lambda.get_function().function_name(name).send()),
+        versions(aws, name),
+        policy_of(aws, name, None),
+    );
     let function = match function {
         Ok(output) => output,
         Err(error) if error.not_found() => return Ok(Seen::Absent),
@@ -38,10 +42,12 @@ pub async fn observe(aws: &Aws, stack: &str, name: &str) -> Result<Seen<(Functio
         Some(other) => return Ok(Seen::Foreign(format!("it belongs to the stack {other}"))),
         None => return Ok(Seen::Foreign(format!("it lacks the tag {STACK_TAG}={stack}"))),
     }
-    let config = function.configuration.map(|configuration| config_of(&configuration));
-    let Some(config) = config else { return Ok(Seen::Absent) };
+    let Some(configuration) = function.configuration else { return Ok(Seen::Absent) };
+    let config = config_of(&configuration);
+    let account = configuration.function_arn().and_then(|arn| arn.split(':').nth(4)).unwrap_or_default();
+    let openings = policy::openings(&own_policy?, account);
     let reserved_concurrency = function.concurrency.and_then(|concurrency| concurrency.reserved_concurrent_executions);
-    let state = FunctionState { versions: versions?, reserved_concurrency };
+    let state = FunctionState { versions: versions?, reserved_concurrency, openings };
     Ok(Seen::Ours((Function { name: name.to_owned(), tags, config }, state)))
 }
 
@@ -89,14 +95,20 @@ fn config_of(configuration: &FunctionConfiguration) -> FunctionConfig {
     }
 }
 
+/// The policy of a version, or of the function itself; empty where there is none.
+async fn policy_of(aws: &Aws, name: &str, version: Option<u64>) -> Result<String, CallError> {
+    let qualifier = version.map(|version| version.to_string());
+    let request = aws.lambda.get_policy().function_name(name).set_qualifier(qualifier);
+    match called("lambda:GetPolicy", request.send()).await {
+        Ok(output) => Ok(output.policy.unwrap_or_default()),
+        Err(error) if error.not_found() => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Source ARNs that API Gateway may call a version from, by statement id.
 pub async fn permissions(aws: &Aws, name: &str, version: u64) -> Result<BTreeMap<String, String>, CallError> {
-    let request = aws.lambda.get_policy().function_name(name).qualifier(version.to_string());
-    let text = match called("lambda:GetPolicy", request.send()).await {
-        Ok(output) => output.policy.unwrap_or_default(),
-        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
+    let text = policy_of(aws, name, Some(version)).await?;
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
     let statements = value["Statement"].as_array().cloned().unwrap_or_default();
     Ok(statements

@@ -49,6 +49,10 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
     let administrator = json!({"RoleName": role, "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"});
     let anything = policy(json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"}));
     let inline = json!({"RoleName": role, "PolicyName": "by-hand"});
+    let permission = json!({"FunctionName": name, "StatementId": "open"});
+    let mut may_call = permission.clone();
+    may_call["Principal"] = json!("*");
+    may_call["Action"] = json!("lambda:InvokeFunction");
     let (mut put_inline, function) = (inline.clone(), json!({ "FunctionName": name }));
     put_inline["PolicyDocument"] = json!(anything);
     let open_queue = policy(json!([anyone("sqs:SendMessage", aws::queue_arn(&name))]));
@@ -100,6 +104,12 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
             undo: ("lambda", "delete_function_concurrency", function),
             resource: format!("function {name}"),
             words: "has a reserved concurrency of 0",
+        },
+        ByHand {
+            set: ("lambda", "add_permission", may_call),
+            undo: ("lambda", "remove_permission", permission),
+            resource: format!("function {name}"),
+            words: "has the statement \"open\" in its policy that allows anyone lambda:InvokeFunction",
         },
         ByHand {
             set: of_stage("prod", "/~1input/POST/throttling/rateLimit", "0"),
