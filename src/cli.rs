@@ -304,7 +304,7 @@ pub struct Dev {
     /// Where records go: to S3 and SQS of this machine, or to the account's own
     #[arg(long, value_enum, default_value_t = Destinations::Local)]
     pub destinations: Destinations,
-    /// Print the tokens even where they might be recorded
+    /// Print the tokens and the page's key even where they might be recorded
     #[arg(long)]
     pub show_token: bool,
 }
