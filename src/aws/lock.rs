@@ -897,9 +897,9 @@ mod tests {
         // Its last call by then is answered, too.
         let last = UNAWARE.saturating_sub(SIGN_ANSWER) + Duration::from_millis(1);
         assert!(signed(last).lock().expect("not poisoned").is_silent());
-        let readme = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
-        let waits = format!("it waits {} seconds for that before it changes anything", UNAWARE.as_secs());
-        assert!(readme.contains(&waits), "the README says: {waits}");
+        let page = include_str!("../../docs/deploys.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let waits = format!("the old holder stops, and {} s pass until it surely has", UNAWARE.as_secs());
+        assert!(page.contains(&waits), "docs/deploys.md says: {waits}");
     }
 
     #[tokio::test]
