@@ -59,6 +59,10 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
         let what = "something else than routeto has changed its file: what can't be read as messages any more is kept in";
         context.report.warning(&format!("queue {queue}: {what} {}", kept.display()));
     }
+    for (queue, messages) in ready.store().iter().flat_map(|store| store.lost()) {
+        let what = "the end of its file is missing, as after a power cut: messages that were in flight or delayed are lost";
+        context.report.warning(&format!("queue {queue}: {what} ({messages}); new ones go to a new file"));
+    }
     let journal = Journal::open(&home.directory().join("journal"))?;
     journal.depends_on(home.lock_file()?);
     let live = live(&home, &given, stack, &ready.account)?;

@@ -512,6 +512,45 @@ fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on()
     assert!(unstored.as_str().unwrap().contains("any more: queue two-dev is gone\n"), "{unstored}");
 }
 
+#[test]
+fn a_queue_whose_file_another_program_changes_answers_503_until_a_restart() {
+    let place = Place::new(BOTH);
+    let dev = place.dev();
+    let statuses = |dev: &Dev| ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    assert_eq!(statuses(&dev), [200; 3]);
+    let file = directory(&place).join("store/sqs/one-dev/0000000000000001.messages");
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(5).unwrap();
+    assert_eq!(statuses(&dev), [200, 503, 200]);
+    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("queue one-dev: another program changed"));
+    dev.event("warning", |event| event["event"] == "warning" && told(event));
+    assert_eq!(dev.stop(), Some(0));
+    let dev = place.dev();
+    assert_eq!(statuses(&dev), [200; 3]);
+    assert_eq!((dev.receive("one-dev").len(), dev.receive("two-dev").len()), (1, 3));
+}
+
+/// The state is on disk, the messages' end is not.
+#[test]
+fn a_queue_that_lost_its_end_in_a_power_cut_delivers_what_comes_after_and_says_so() {
+    let place = Place::new(BOTH);
+    let dev = place.dev();
+    let post = |dev: &Dev| assert_eq!(dev.post("dev", "/one", JSON, b"{}").status, 200);
+    (0..4).for_each(|_| post(&dev));
+    assert_eq!(dev.receive("one-dev").len(), 4);
+    drop(dev);
+    let file = directory(&place).join("store/sqs/one-dev/0000000000000001.messages");
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let dev = place.dev();
+    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("queue one-dev: the end of its file is missing"));
+    dev.event("warning", |event| event["event"] == "warning" && told(event));
+    (0..5).for_each(|_| post(&dev));
+    assert_eq!(dev.receive("one-dev").len(), 5);
+    (0..2).for_each(|_| post(&dev));
+    assert_eq!(dev.stop(), Some(0));
+    assert_eq!(place.dev().receive("one-dev").len(), 2);
+}
+
 /// Its lock keeps no second one out any more.
 #[cfg(unix)]
 #[test]

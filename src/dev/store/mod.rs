@@ -66,6 +66,7 @@ pub struct Store {
     objects: Objects,
     queues: RwLock<HashMap<String, Arc<Line>>>,
     damaged: Vec<(String, PathBuf)>,
+    lost: Vec<(String, usize)>,
     /// What the stages that are served need.
     needed: Mutex<Needed>,
     told: broadcast::Sender<Stored>,
@@ -86,7 +87,7 @@ impl Store {
         let objects = Objects::open(directory).map_err(|error| failed(directory, &error))?;
         let root = directory.join("sqs");
         fs::create_dir_all(&root).map_err(|error| failed(&root, &error))?;
-        let (mut queues, mut damaged) = (HashMap::new(), vec![]);
+        let (mut queues, mut damaged, mut lost) = (HashMap::new(), vec![], vec![]);
         for entry in fs::read_dir(&root).map_err(|error| failed(&root, &error))? {
             let path = entry.map_err(|error| failed(&root, &error))?.path();
             if !Queue::is_one(&path) {
@@ -95,6 +96,7 @@ impl Store {
             }
             let queue = Queue::open(&path).map_err(|error| failed(&path, &error))?;
             damaged.extend(queue.damaged.clone().map(|path| (queue.about.name.clone(), path)));
+            lost.extend(queue.lost.map(|messages| (queue.about.name.clone(), messages)));
             queues.insert(queue.about.name.clone(), Arc::new(Line::new(queue)));
         }
         Ok(Arc::new(Self {
@@ -102,6 +104,7 @@ impl Store {
             objects,
             queues: RwLock::new(queues),
             damaged,
+            lost,
             needed: Mutex::default(),
             told: broadcast::Sender::new(TOLD),
             closed: AtomicBool::new(false),
@@ -112,6 +115,11 @@ impl Store {
     /// Queues in whose files something stood that is no message any more, each with the file that it is kept in now.
     pub fn damaged(&self) -> &[(String, PathBuf)] {
         &self.damaged
+    }
+
+    /// Queues whose last file lost its end, each with the messages in flight or delayed in it.
+    pub fn lost(&self) -> &[(String, usize)] {
+        &self.lost
     }
 
     /// From now on the store is only ours as long as this is where it is: the file that keeps another process out.

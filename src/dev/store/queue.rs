@@ -136,8 +136,12 @@ pub struct Queue {
     /// Of the touched: those to be had.
     ready: BTreeSet<u64>,
     state: State,
+    /// The length of the last file is not known: a write failed, and so did cutting it off.
+    torn: bool,
     /// Where is kept what stood in its files and is no message.
     pub damaged: Option<PathBuf>,
+    /// The end of its last file is missing: how many messages in flight or delayed were in it.
+    pub lost: Option<usize>,
 }
 
 impl Queue {
@@ -199,9 +203,15 @@ impl Queue {
             hidden: BTreeSet::new(),
             ready: BTreeSet::new(),
             state,
+            torn: false,
             damaged,
+            lost: None,
         };
         queue.replay(entries);
+        queue.skip_lost()?;
+        for (number, touched) in &queue.touched {
+            queue.hidden.insert((touched.until, *number));
+        }
         // On a full disk it has to do with what there is.
         let _ = queue.state.reserve(queue.needed());
         Ok(queue)
@@ -232,20 +242,55 @@ impl Queue {
         if self.cursor.number < first {
             self.cursor = Cursor { number: first, file: first, offset: 0 };
         }
-        self.next = self.next.max(self.cursor.number);
         let cursor = self.cursor.number;
         self.ahead.retain(|number| *number >= cursor);
-        for (number, touched) in &self.touched {
-            self.hidden.insert((touched.until, *number));
+    }
+
+    /// Takes out what the state tells of and no file has: a power cut may take the end of the
+    /// messages and leave the state. Their numbers are not used again, since a receipt handle from
+    /// before must not delete another message; within a file numbers have no gap, so a new one is
+    /// begun.
+    fn skip_lost(&mut self) -> io::Result<()> {
+        let (file, end) = self.last();
+        let lost = self.next;
+        let touched = self.touched.last_key_value().map_or(0, |(number, _)| number + 1);
+        let ahead = self.ahead.last().map_or(0, |number| number + 1);
+        let next = self.cursor.number.max(touched).max(ahead);
+        if next <= lost {
+            if self.cursor.number == lost {
+                self.cursor = Cursor { number: lost, file, offset: end };
+            }
+            return Ok(());
         }
+        self.lost = Some(self.touched.split_off(&lost).len());
+        self.ahead.split_off(&lost);
+        self.next = next;
+        self.roll()?;
+        if self.cursor.number < lost {
+            self.ahead.extend(lost..next);
+        } else {
+            self.cursor = Cursor { number: next, file: next, offset: 0 };
+        }
+        // If it can't be done now, the next start does the same again.
+        let _ = self.renew();
+        self.tidy(file);
+        Ok(())
     }
 
     /// Whether what is sent is where it is looked for.
     ///
     /// # Errors
-    /// The queue's directory, or one above it, was removed or replaced.
+    /// The queue's directory, or one above it, was removed or replaced; or another program changed
+    /// the file that is written to.
     pub fn check(&self) -> io::Result<()> {
-        self.anchor.check()
+        self.anchor.check()?;
+        let (file, length) = self.last();
+        if self.torn || self.writer.metadata()?.len() == length {
+            return Ok(());
+        }
+        let path = messages(&self.directory, file);
+        let what = format!("another program changed {} while it was in use", path.display());
+        Err(io::Error::new(ErrorKind::InvalidData, what))
     }
 
     pub fn save(&self) -> io::Result<()> {
@@ -259,6 +304,8 @@ impl Queue {
             message.id = new_id(number)?;
         }
         let frame = frame(number, &message)?;
+        // The offset would be wrong for what is appended to a file that was changed.
+        self.check()?;
         let (mut file, mut offset) = self.last();
         if offset > 0 && offset + frame.len() as u64 > FILE {
             self.roll()?;
@@ -266,7 +313,7 @@ impl Queue {
         }
         let is_delayed = message.visible_from > now();
         // A removed file still takes what is written to it, and the message would be lost.
-        let mut written = self.writer.write_all(&frame).and_then(|()| self.check());
+        let mut written = self.writer.write_all(&frame).and_then(|()| self.anchor.check());
         if written.is_ok() && is_delayed {
             let touched = Touched { file, offset, until: message.visible_from, count: 0, first: 0 };
             written = self.touch(number, touched, None);
@@ -276,6 +323,7 @@ impl Queue {
             // even that fails, the next one gets a file of its own.
             if self.writer.set_len(offset).is_err() {
                 self.files.insert(file, FILE);
+                self.torn = true;
             }
             return Err(error);
         }
@@ -302,6 +350,7 @@ impl Queue {
         self.anchor = Anchor::of(&path)?;
         self.writer = writer;
         self.files.insert(self.next, 0);
+        self.torn = false;
         Ok(())
     }
 
@@ -393,7 +442,8 @@ impl Queue {
         while self.ahead.contains(&self.cursor.number) {
             let number = self.cursor.number;
             self.cursor = self.after(self.cursor)?;
-            self.ahead.remove(&number);
+            // More than one, where the end of a file is missing.
+            self.ahead = self.ahead.split_off(&self.cursor.number);
             self.tidy(number);
         }
         Ok(())
@@ -744,7 +794,9 @@ fn read_frame(file: &mut impl Read) -> io::Result<(u64, Message, u64)> {
 
 /// A file's bytes from here on, in a file of their own: its path.
 fn keep(path: &Path, from: u64) -> io::Result<PathBuf> {
-    let kept = path.with_extension("damaged");
+    // What was kept before stays.
+    let name = |n: u32| path.with_extension(if n == 1 { "damaged".into() } else { format!("{n}.damaged") });
+    let kept = (1..).map(name).find(|kept| !kept.exists()).expect("a number is free");
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
     io::copy(&mut file, &mut File::create(&kept)?)?;

@@ -5,7 +5,7 @@ use crate::{
     dev::{now, uuid_text},
     resource::hex,
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 fn create(directory: &Path) -> Queue {
     Queue::create(directory, About { name: "q".into(), identity: 1, ..About::default() }).expect("a directory of one's own")
@@ -158,9 +158,16 @@ fn what_somebody_damaged_is_kept_aside_and_what_stands_before_it_is_there() {
     fs::write(&file, &bytes).expect("written");
     let mut queue = Queue::open(&path).expect("opened");
     let kept = queue.damaged.clone().expect("kept");
-    assert_eq!(fs::read(kept).expect("there"), bytes[usize::try_from(end).expect("small")..]);
+    assert_eq!(fs::read(&kept).expect("there"), bytes[usize::try_from(end).expect("small")..]);
     let received = queue.receive(10, now(), None).expect("received").received;
     assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first"]);
+    drop(queue);
+    // Damaged again: what was kept before stays.
+    fs::write(&file, &bytes[..at - 10]).expect("written");
+    fs::File::options().append(true).open(&file).and_then(|mut file| file.write_all(&[0; 200])).expect("written");
+    let again = Queue::open(&path).expect("opened").damaged.expect("kept");
+    assert_ne!(again, kept);
+    assert_eq!(fs::read(kept).expect("there"), bytes[usize::try_from(end).expect("small")..]);
 }
 
 #[test]
@@ -247,6 +254,113 @@ fn what_is_sent_to_a_queue_whose_files_were_removed_or_moved_is_refused_and_none
     drop(queue);
     let received = Queue::open(&path).expect("opened").receive(10, now() + HOUR, None).expect("received").received;
     assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+}
+
+/// As after a power cut that took the end of the messages and left the state.
+#[test]
+fn what_is_sent_after_the_end_of_a_queues_file_was_lost_is_delivered() {
+    #[derive(Clone, Copy, Debug)]
+    enum Before {
+        Waiting,
+        InFlight,
+        Deleted,
+        /// The last one is delayed, the others wait.
+        Delayed,
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let file = path.join("0000000000000001.messages");
+    let bodies = |queue: &mut Queue| {
+        let taken = queue.receive(100, now() + HOUR, None).expect("received").received;
+        taken.into_iter().map(|one| one.message.body).collect::<Vec<_>>()
+    };
+    for before in [Before::Waiting, Before::InFlight, Before::Deleted, Before::Delayed] {
+        for (left, zeros) in [(4, 0), (4, 1), (3, 0), (2, 0), (2, 1), (0, 0), (0, 1)] {
+            let case = format!("{before:?}, {left} of 4 quarters left, {zeros}");
+            let mut queue = create(&path);
+            for n in 1..=4 {
+                let delay = if matches!(before, Before::Delayed) && n == 4 { HOUR } else { 0 };
+                queue.send(text(&format!("before {n}"), delay)).expect("sent");
+            }
+            let mut handles = vec![];
+            if matches!(before, Before::InFlight | Before::Deleted) {
+                let taken = queue.receive(10, now() + HOUR, None).expect("received").received;
+                handles.extend(taken.iter().map(|one| one.handle));
+            }
+            if matches!(before, Before::Deleted) {
+                handles.iter().for_each(|handle| assert_eq!(queue.delete(*handle).expect("deleted"), Changed::Done));
+            }
+            drop(queue);
+            // Some file systems leave zeros where the end was.
+            let bytes = fs::read(&file).expect("there");
+            let keep = bytes.len() * left / 4 - usize::from(left == 4);
+            let mut cut = bytes[..keep].to_vec();
+            cut.resize(if zeros == 1 { bytes.len() } else { keep }, 0);
+            fs::write(&file, cut).expect("cut");
+            // Each message is a quarter of the file, or nearly.
+            let whole = if left == 4 { 3 } else { left };
+            let mut queue = Queue::open(&path).expect("opened");
+            let in_lost_part = match before {
+                Before::Waiting => None,
+                Before::InFlight => Some(4 - whole),
+                Before::Deleted => Some(0),
+                Before::Delayed => Some(1),
+            };
+            assert_eq!(queue.lost, in_lost_part, "{case}");
+            for n in 1..=40 {
+                queue.send(text(&format!("after {n}"), 0)).expect("sent");
+            }
+            drop(queue);
+            let mut queue = Queue::open(&path).expect("opened again");
+            assert_eq!((queue.lost, &queue.damaged), (None, &None), "{case}");
+            let waited = if matches!(before, Before::Waiting | Before::Delayed) { whole } else { 0 };
+            let old = (1..=waited).map(|n| format!("before {n}"));
+            let expected: Vec<String> = old.chain((1..=40).map(|n| format!("after {n}"))).collect();
+            assert_eq!(queue.counts().visible, expected.len() as u64, "{case}");
+            assert_eq!(bodies(&mut queue), expected, "{case}");
+            // A worker from before deletes what it got, and nothing of what came since.
+            for handle in handles.iter().filter(|handle| handle.number > whole as u64) {
+                assert_eq!(queue.delete(*handle).expect("nothing to do"), Changed::Gone, "{case}");
+            }
+            queue.send(text("last", 0)).expect("sent");
+            drop(queue);
+            let mut queue = Queue::open(&path).expect("opened a third time");
+            let counts = queue.counts();
+            let kept = if matches!(before, Before::InFlight) { whole } else { 0 };
+            let in_flight = (expected.len() + kept) as u64;
+            assert_eq!(counts, Counts { visible: 1, in_flight, delayed: 0 }, "{case}");
+            assert_eq!(bodies(&mut queue), ["last"], "{case}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_to_a_file_that_another_program_changed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("q");
+    let file = path.join("0000000000000001.messages");
+    for (change, left) in [(-1_i64, 1), (-1000, 0), (7, 2)] {
+        let mut queue = create(&path);
+        for body in ["first", "second"] {
+            queue.send(text(body, 0)).expect("sent");
+        }
+        let length = fs::metadata(&file).expect("there").len();
+        let opened = fs::File::options().write(true).open(&file).expect("opened");
+        opened.set_len(length.saturating_add_signed(change)).expect("changed");
+        let refused = queue.send(text("refused", 0)).expect_err("it was changed").to_string();
+        assert_eq!(refused, format!("another program changed {} while it was in use", file.display()));
+        assert_eq!(queue.check().expect_err("the same").to_string(), refused);
+        assert_eq!(queue.receive(1, now(), None).expect_err("the same").to_string(), refused);
+        // A restart takes what is left, and new messages are delivered.
+        drop(queue);
+        let mut queue = Queue::open(&path).expect("opened");
+        queue.send(text("after", 0)).expect("sent");
+        let received = queue.receive(10, now() + HOUR, None).expect("received").received;
+        let mut expected = ["first", "second"][..left].to_vec();
+        expected.push("after");
+        let bodies: Vec<&str> = received.iter().map(|one| one.message.body.as_str()).collect();
+        assert_eq!(bodies, expected, "changed by {change}");
+    }
 }
 
 #[test]
