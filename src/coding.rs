@@ -10,14 +10,15 @@ use std::{borrow::Cow, fmt, io::Read};
 /// Bytes of a body, as sent and inflated. Source: API Gateway quotas, "Payload size".
 pub const LARGEST_BODY: usize = 10 * 1024 * 1024;
 
-/// Characters of a coding's name that a message repeats.
+/// Characters that a message repeats of the codings. Longer ones are not quoted at all: the mask
+/// finds a token only while it is whole.
 const LONGEST_NAME: usize = 40;
 
 /// Why a body isn't inflated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// A coding that API Gateway doesn't know, or several.
-    Unknown(String),
+    /// A coding that API Gateway doesn't know, or several: as sent, where they are short.
+    Unknown(Option<String>),
     /// The body isn't in this coding.
     NotInIt(&'static str),
     /// More than [`LARGEST_BODY`], inflated.
@@ -36,8 +37,12 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refused::Unknown(named) => {
+            Refused::Unknown(Some(named)) => {
                 write!(f, "API Gateway takes no `Content-Encoding: {named}`; it knows gzip, deflate and identity")
+            }
+            Refused::Unknown(None) => {
+                let what = format!("Content-Encoding of more than {LONGEST_NAME} characters");
+                write!(f, "API Gateway takes no such {what}; it knows gzip, deflate and identity")
             }
             Refused::NotInIt(coding) => write!(f, "the body isn't {coding}, as its Content-Encoding says"),
             Refused::TooLarge => write!(f, "the body is over 10 MB once it is inflated"),
@@ -73,14 +78,25 @@ fn inflate_up_to<'b>(most: usize, headers: &[(String, String)], body: &'b [u8]) 
         _ if is_identity(&named) => Ok(Cow::Borrowed(body)),
         [coding] if coding.eq_ignore_ascii_case("gzip") => gunzip(body, most).map(Cow::Owned),
         [coding] if coding.eq_ignore_ascii_case("deflate") => undeflate(body, most).map(Cow::Owned),
-        _ => Err(Refused::Unknown(named.join(", ").chars().take(LONGEST_NAME).collect())),
+        _ => Err(Refused::Unknown(quoted(headers))),
     }
+}
+
+/// The headers' values, unchanged.
+fn quoted(headers: &[(String, String)]) -> Option<String> {
+    let values: Vec<&str> = values(headers).collect();
+    let all = values.join(", ");
+    (all.chars().count() <= LONGEST_NAME).then_some(all)
+}
+
+fn values(headers: &[(String, String)]) -> impl Iterator<Item = &str> {
+    let of_this_name = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+    of_this_name.map(|(_, value)| value.as_str())
 }
 
 /// The codings of all headers of this name, in order. An empty header names none.
 fn named(headers: &[(String, String)]) -> Vec<&str> {
-    let values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-    values.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|coding| !coding.is_empty()).collect()
+    values(headers).flat_map(|value| value.split(',')).map(str::trim).filter(|coding| !coding.is_empty()).collect()
 }
 
 fn is_identity(named: &[&str]) -> bool {

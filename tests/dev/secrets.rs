@@ -218,6 +218,25 @@ fn a_right_token_in_a_wrong_place_is_not_shown_either() {
     assert_eq!(shown.matches("\"path\":\"/…/…\"").count(), 4);
 }
 
+/// A part of a token would be found by no mask.
+#[test]
+fn a_token_as_the_bodys_coding_is_not_shown_in_part_either() {
+    let (place, dev) = start();
+    let token = dev.token("prod");
+    for coding in [token.clone(), format!("br, {token}"), format!("{token}, gzip, {token}")] {
+        let raw = Raw::post(&dev.url("prod", "/input")).header("Content-Type", JSON);
+        assert_eq!(raw.header("Content-Encoding", coding).body("{}").send().unwrap().status, 415);
+    }
+    let shown: String = (1..=3).map(|id| exchange(&dev, id).to_string()).collect();
+    assert!(shown.contains("Content-Encoding of more than 40 characters"), "{shown}");
+    let (log, journal) = (dev.log(), kept(&directory(&place).join("journal")));
+    for (place, text) in [("log", &log), ("page", &shown), ("journal", &journal)] {
+        for part in [&token[..30], &token[token.len() - 30..]] {
+            assert!(!text.contains(part), "in the {place}: {text}");
+        }
+    }
+}
+
 #[test]
 fn a_refused_token_is_explained() {
     let (_place, dev) = start();
