@@ -341,7 +341,7 @@ fn files(args: &cli::Dev, stack: &Stack) -> Vec<PathBuf> {
 /// Of the files that a stack has; those that are `known` already are not read.
 fn contents(args: &cli::Dev, stack: &Stack, mut known: Contents) -> Contents {
     let read = |file: PathBuf| {
-        let held = known.remove(&file).unwrap_or_else(|| std::fs::read(&file).ok());
+        let held = known.remove(&file).unwrap_or_else(|| super::read_file(&file).ok());
         (file, held)
     };
     files(args, stack).into_iter().map(read).collect()

@@ -39,7 +39,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -50,6 +50,8 @@ use std::{
 use tokio::task::JoinHandle;
 
 /// The stack that `dev` serves where there is none: this repository's own example.
+/// More than API Gateway takes of any of them.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 const EXAMPLE: &[u8] = include_bytes!("../../stacks/routeto.yaml");
 
 /// What every command works with.
@@ -171,7 +173,7 @@ impl Context {
         let path = stack_path(arg.path());
         let bytes = if arg.is_nowhere() { without()? } else { read_stack(&path)? };
         let region = self.global.region.clone();
-        let world = World { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read(path), region: region.as_deref() };
+        let world = World { env: &|name| std::env::var(name).ok(), read: &|path| read_file(path), region: region.as_deref() };
         let mut loaded = spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
         // A template that API Gateway would refuse is refused here.
         loaded.warnings.extend(check(&loaded.stack).map_err(Error::Stack)?);
@@ -425,17 +427,46 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
     if metadata.is_dir() {
         return Err(wrong("this is a directory, not a stack file".into(), "name the YAML file in it"));
     }
-    // Nobody may ever write to a pipe, and waiting for it would hear no signal; /dev/stdin is asked for.
-    if !metadata.is_file() && !path.starts_with("/dev") && !path.starts_with("/proc") {
+    if !is_readable(path, &metadata) {
         return Err(wrong("this is no regular file".into(), "name a stack file, or /dev/stdin"));
     }
     if metadata.len() > spec::MAX_BYTES as u64 {
         return Err(Error::Stack(vec![spec::too_large(path)]));
     }
+    // One byte too many is enough to know that it is too large.
+    read_up_to(path, spec::MAX_BYTES as u64 + 1)
+        .map_err(|error| wrong(format!("the stack file can't be read: {error}"), "check its permissions"))
+}
+
+/// A file that the user names: a template, a request, a body.
+///
+/// # Errors
+/// It can't be read, is no regular file (`InvalidInput`) or is larger than any of them may be
+/// (`FileTooLarge`).
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !is_readable(path, &std::fs::metadata(path)?) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let bytes = read_up_to(path, LARGEST_FILE + 1)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let what = format!("it is larger than {} MiB", LARGEST_FILE / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+/// Reading a pipe may block for ever, and no signal would end it; /dev/stdin is asked for.
+fn is_readable(path: &Path, metadata: &std::fs::Metadata) -> bool {
+    let is_asked_for =
+        ["/dev/stdin", "/dev/null"].map(Path::new).contains(&path) || path.starts_with("/dev/fd") || path.starts_with("/proc");
+    // Reading a directory fails by itself.
+    metadata.is_file() || metadata.is_dir() || is_asked_for
+}
+
+/// A device or a growing file has no end: no more than this is read.
+fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A pipe or a growing file has no length beforehand.
-    let read = std::fs::File::open(path).and_then(|file| file.take(spec::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| wrong(format!("the stack file can't be read: {error}"), "check its permissions"))?;
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -465,4 +496,38 @@ pub fn invoke_url(account: &Account, api: &str, stage: &str) -> String {
 /// Whether the stage's URL can be reached from here: an emulator's needs `ROUTETO_INVOKE_URL`.
 pub fn can_invoke(aws: &Aws) -> bool {
     aws.endpoint_url.is_none() || std::env::var("ROUTETO_INVOKE_URL").is_ok_and(|pattern| !pattern.is_empty())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::{fs::File, process::Command, thread};
+
+    #[test]
+    fn what_is_no_regular_file_or_too_large_is_not_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (pipe, link, large) = (directory.path().join("pipe"), directory.path().join("link"), directory.path().join("large"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        std::os::unix::fs::symlink(&pipe, &link).expect("linked");
+        // Whoever reads it gets something, and this test doesn't wait for ever.
+        let writer = {
+            let pipe = pipe.clone();
+            thread::spawn(move || std::fs::write(pipe, "read"))
+        };
+        let kind = |path: &Path| read_file(path).map_err(|error| error.kind());
+        assert_eq!([kind(&pipe), kind(&link)], [(); 2].map(|()| Err(io::ErrorKind::InvalidInput)));
+        assert!(read_stack(&pipe).is_err() && read_stack(&link).is_err());
+        assert_eq!(std::fs::read(&pipe).expect("read"), b"read");
+        writer.join().expect("ended").expect("written");
+        // Without an end.
+        let zero = Path::new("/dev/zero");
+        assert_eq!(kind(zero), Err(io::ErrorKind::InvalidInput));
+        assert!(read_stack(zero).expect_err("a device").to_string().contains("no regular file"));
+        let file = File::create(&large).expect("made");
+        file.set_len(LARGEST_FILE).expect("longer");
+        assert_eq!(read_file(&large).expect("as large as may be").len() as u64, LARGEST_FILE);
+        file.set_len(LARGEST_FILE + 1).expect("longer");
+        assert_eq!(kind(&large), Err(io::ErrorKind::FileTooLarge));
+        assert_eq!(kind(Path::new("/dev/null")), Ok(vec![]));
+    }
 }

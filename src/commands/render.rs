@@ -84,7 +84,7 @@ fn short(value: &str) -> String {
 fn request(args: &cli::Render) -> Result<HttpRequest> {
     let usage = |place: &str, what: String| Error::Usage(Failure::new(place, what));
     if let Some(path) = &args.request {
-        let bytes = std::fs::read(path).map_err(|error| usage("--request", format!("{} can't be read: {error}", path.display())))?;
+        let bytes = super::read_file(path).map_err(|error| usage("--request", format!("{} can't be read: {error}", path.display())))?;
         return HttpRequest::parse(&bytes).map_err(|(line, message)| {
             let source_line = String::from_utf8_lossy(&bytes).lines().nth(line - 1).map(str::to_owned);
             Error::Stack(vec![Diagnostic {
@@ -104,7 +104,9 @@ fn request(args: &cli::Render) -> Result<HttpRequest> {
     let body = match args.body.as_deref() {
         None => vec![],
         Some(body) => match body.strip_prefix('@') {
-            Some(path) => std::fs::read(path).map_err(|error| usage("--body", format!("{path} can't be read: {error}")))?,
+            Some(path) => {
+                super::read_file(std::path::Path::new(path)).map_err(|error| usage("--body", format!("{path} can't be read: {error}")))?
+            }
             None => body.as_bytes().to_vec(),
         },
     };

@@ -291,6 +291,7 @@ fn template(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Template> {
             // The path is shown as written: a part of it may come from the environment.
             let message = match error.kind() {
                 io::ErrorKind::NotFound => format!("there is no mapping template `{name}`"),
+                io::ErrorKind::InvalidInput => format!("the mapping template `{name}` is not a regular file"),
                 _ => format!("the mapping template `{name}` can't be read: {}", error.kind()),
             };
             reader.error(item.span(), message, "paths are relative to the stack file's own directory");

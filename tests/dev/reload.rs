@@ -60,6 +60,20 @@ fn a_changed_template_and_a_new_route_and_stage_are_served_without_a_restart() {
     assert_eq!(key(&dev), "second");
 }
 
+/// Reading it would wait for a writer.
+#[cfg(unix)]
+#[test]
+fn a_template_that_becomes_a_pipe_is_refused_and_not_waited_for() {
+    let place = place();
+    let dev = place.dev();
+    assert!(std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status().unwrap().success());
+    std::fs::rename(place.path().join("pipe"), place.path().join("own.vtl")).unwrap();
+    dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("`own.vtl` is not a regular file")));
+    assert_eq!(key(&dev), "first");
+    place.file("own.vtl", TEMPLATE.replace("APP", "second"));
+    until("the new template", &dev, || key(&dev) == "second");
+}
+
 #[test]
 fn while_the_file_is_broken_the_last_good_one_goes_on_and_what_is_wrong_is_told() {
     let place = place();
