@@ -44,6 +44,7 @@ pub fn run() -> ExitCode {
         Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
     };
     let outcome = runtime.block_on(async {
+        survive_file_limit();
         // These end at a signal in their own way. Until they listen for it, it ends the process: one heard here would be lost.
         let stops_itself = matches!(cli.command, cli::Command::Dev(_) | cli::Command::Tail(_));
         // Before anything else: a signal that comes while the first calls are being sent is heard, too.
@@ -153,6 +154,18 @@ pub(crate) fn interrupted() -> impl Future<Output = &'static str> {
             () = next(signals.0) => "interrupted",
             () = next(signals.1) => "terminated",
         }
+    }
+}
+
+/// Makes a write beyond `ulimit -f` an error of that write (EFBIG), where SIGXFSZ would end the
+/// process without a word. Source: setrlimit(2), `RLIMIT_FSIZE`. The handler stays once it is set.
+fn survive_file_limit() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let number = rustix::process::Signal::XFSZ.as_raw();
+        // Where it can't be set, the limit does what it does by default.
+        drop(signal(SignalKind::from_raw(number)));
     }
 }
 

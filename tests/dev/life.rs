@@ -551,6 +551,24 @@ fn a_queue_that_lost_its_end_in_a_power_cut_delivers_what_comes_after_and_says_s
     assert_eq!(place.dev().receive("one-dev").len(), 2);
 }
 
+/// The signal of the limit would end it.
+#[cfg(unix)]
+#[test]
+fn a_record_beyond_the_limit_of_a_files_size_is_answered_503_and_dev_goes_on() {
+    let place = Place::new(BOTH);
+    let dev = place.command("--port 0 --output json --show-token");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 1024; exec \"$0\" \"$@\""]).arg(dev.get_program()).args(dev.get_args());
+    limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.current_dir(place.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let dev = Dev::of(limited);
+    // 512 KiB or 1 MiB, as the shell counts.
+    let large = vec![b'1'; 2 * 1024 * 1024];
+    assert_eq!(dev.post("dev", "/object", JSON, &large).status, 503);
+    assert_eq!(["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status), [200; 3]);
+    assert_eq!(dev.stop(), Some(0));
+}
+
 /// Its lock keeps no second one out any more.
 #[cfg(unix)]
 #[test]
