@@ -389,14 +389,16 @@ pub fn plan(desired: &Resources, observed: &Observed, options: Options) -> Resul
     Ok(planner.plan)
 }
 
-/// The resources without the throttles that limit nothing, as they are observed. Before there is an
-/// API the account's limits aren't known: a new stage gets what the file says.
+/// The resources without the throttles that limit nothing, as they are observed. A new stage gets
+/// what the file says: before there is an API, the account's limits aren't known.
 fn own_throttles<'a>(desired: &'a Resources, observed: &Observed) -> Cow<'a, Resources> {
     let mut desired = Cow::Borrowed(desired);
     let account = observed.api.as_ref().and_then(|api| api.account_throttle);
     let Some(account) = account else { return desired };
     let limits_nothing = |resource: &Resource| match resource {
-        Resource::Stage(Stage { throttle: Some(throttle), .. }) => is_the_accounts(*throttle, account),
+        Resource::Stage(Stage { throttle: Some(throttle), .. }) => {
+            observed.resources.contains_key(&resource.id()) && is_the_accounts(*throttle, account)
+        }
         _ => false,
     };
     if desired.values().any(limits_nothing) {

@@ -911,3 +911,23 @@ fn a_throttle_that_is_no_lower_than_the_accounts_is_none() {
         assert_eq!(planned, wanted, "{rate}, {burst} where the account has {account:?}");
     }
 }
+
+#[test]
+fn a_stage_that_is_made_after_a_cut_off_deploy_gets_the_files_throttle_as_a_first_one_does() {
+    let yaml = YAML.replace("{ throttle: { rate: 5, burst: 10 } }", "{ throttle: { rate: 500, burst: 1000 } }");
+    let wanted = wanted(&yaml);
+    let mut observed = converged(&wanted);
+    observed.api.as_mut().expect("an API").account_throttle = Some((500.0, 1000));
+    observed.resources.retain(|id, _| id.kind != Kind::Stage);
+    observed.stages.clear();
+    let plan = plan(&wanted, &observed, Options::default()).expect("a plan");
+    let made: Vec<_> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match &change.action {
+            Action::CreateStage { stage, .. } => Some(stage.throttle),
+            _ => None,
+        })
+        .collect();
+    assert!(made.contains(&Some((500.0, 1000))), "{made:?}");
+}

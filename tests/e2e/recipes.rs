@@ -188,7 +188,7 @@ fn the_stack_file_that_comes_with_routeto_deploys_as_it_is() {
     }
     let kept = stack.routeto("teardown", "--yes").json();
     let kept = kept["changes"]["kept"].as_array().unwrap_or_else(|| panic!("{kept:#}")).len();
-    assert_eq!(kept, 6, "buckets with objects and queues with messages are kept");
+    assert_eq!(kept, 8, "buckets with objects, queues with messages and their dead-letter queues");
     stack.teardown();
     assert_eq!(aws::world("webhooks")["functions"], json!({}));
     assert_eq!(aws::keys("webhooks-000000000000-us-east-1-prod"), None);
