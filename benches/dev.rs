@@ -1,7 +1,9 @@
-//! `routeto dev` under load: the real binary, POSTs of 2 KB that end in its own S3. Start, latency at one connection, throughput at 32, memory.
+//! `routeto dev` under load: the real binary, POSTs of 2 KB that end in its own S3. Start, latency
+//! at one connection, throughput at 32, memory.
 //!
-//! `cargo bench --bench dev`; with `-- 100000`, as many requests at 32 connections. Client and server share the machine's processors. For five minutes after
-//! many files were removed (this bench's own, at its end) ext4 makes new ones slowly: docs/performance.md.
+//! `cargo bench --bench dev`; with `-- 100000`, as many requests at 32 connections. Client and
+//! server share the machine's processors. For five minutes after many files were removed (this
+//! bench's own, at its end) ext4 makes new ones slowly: docs/performance.md.
 //!
 //! `ROUTETO_BENCH_BESIDE="name=http://host/path?query …"`: the same requests to these servers before it, for a comparison in one run; see
 //! `benches/dev_others/run.sh`. `ROUTETO_BENCH_SQS=1` has routeto's records go to its SQS.
@@ -13,18 +15,25 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const S3: &str = "stack: bench\nroutes:\n  /input:\n    s3: { bucket: bench }\nstages:\n  prod: {}\n";
-const SQS: &str = "stack: bench\nroutes:\n  /input:\n    sqs: { queue: bench }\nstages:\n  prod: {}\n";
+const S3: &str =
+    "stack: bench\nroutes:\n  /input:\n    s3: { bucket: bench }\nstages:\n  prod: {}\n";
+const SQS: &str =
+    "stack: bench\nroutes:\n  /input:\n    sqs: { queue: bench }\nstages:\n  prod: {}\n";
 const CONNECTIONS: usize = 32;
 /// Memory is looked at this often.
 const PORTION: usize = 20_000;
 const STARTS: usize = 11;
-/// Others get this long at 32 connections, and half of it at one: what they do in an hour is no more telling.
+/// Others get this long at 32 connections, and half of it at one: what they do in an hour is no
+/// more telling.
 const OTHERS: Duration = Duration::from_secs(10);
 
 fn main() {
-    let requests = std::env::args().filter_map(|arg| arg.parse().ok()).next_back().unwrap_or(20_000_usize);
-    let body = format!("[{{\"email\":\"someone@example.com\",\"event\":\"delivered\",\"price\":1.50,\"text\":\"{}\"}}]", "x".repeat(1965));
+    let requests =
+        std::env::args().filter_map(|arg| arg.parse().ok()).next_back().unwrap_or(20_000_usize);
+    let body = format!(
+        "[{{\"email\":\"someone@example.com\",\"event\":\"delivered\",\"price\":1.50,\"text\":\"{}\"}}]",
+        "x".repeat(1965)
+    );
     println!("POSTs of {} bytes", body.len());
 
     for other in std::env::var("ROUTETO_BENCH_BESIDE").unwrap_or_default().split_whitespace() {
@@ -43,7 +52,10 @@ fn main() {
     let mut dev = Dev::start(directory.path());
     dev.kill();
     let first = dev.took;
-    println!("start until it answers: {first:.0?} in an empty directory, {}", starts(directory.path()));
+    println!(
+        "start until it answers: {first:.0?} in an empty directory, {}",
+        starts(directory.path())
+    );
     let mut dev = Dev::start(directory.path());
     let target = Target::new(&dev.url, &body);
     println!("memory after the start: {} MB", dev.memory());
@@ -56,7 +68,10 @@ fn main() {
         Report::of(CONNECTIONS, || target.posts(Until::Count(portion / CONNECTIONS))).print();
         done += portion;
         let each = (dev.processor() - before) / portion as f64 * 1e6;
-        println!("after {done} requests: memory {} MB; the server's processor time {each:.0} µs a request", dev.memory());
+        println!(
+            "after {done} requests: memory {} MB; the server's processor time {each:.0} µs a request",
+            dev.memory()
+        );
     }
     dev.kill();
     println!("start until it answers, with all these records: {}", starts(directory.path()));
@@ -84,13 +99,22 @@ struct Dev {
 impl Dev {
     fn start(directory: &Path) -> Dev {
         let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-        command.current_dir(directory).args(["dev", "stack.yaml", "--port", "0", "--output", "json", "--show-token"]);
+        command.current_dir(directory).args([
+            "dev",
+            "stack.yaml",
+            "--port",
+            "0",
+            "--output",
+            "json",
+            "--show-token",
+        ]);
         let started = Instant::now();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
-        let (base, token) = (ready["url"].as_str().unwrap(), ready["stages"]["prod"]["token"].as_str().unwrap());
+        let (base, token) =
+            (ready["url"].as_str().unwrap(), ready["stages"]["prod"]["token"].as_str().unwrap());
         let nowhere = Target::new(&format!("{base}/prod/nowhere"), "");
         assert!(nowhere.post(&mut nowhere.connect()).starts_with("HTTP/1.1 403"));
         Dev { child, took: started.elapsed(), url: format!("{base}/prod/input?token={token}") }
@@ -98,20 +122,26 @@ impl Dev {
 
     /// Megabytes in use now and at most, as Linux counts them.
     fn memory(&self) -> String {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
         let of = |name: &str| {
-            let kilobytes =
-                status.lines().find_map(|line| line.strip_prefix(name)).and_then(|line| line.split_whitespace().next()?.parse().ok());
-            kilobytes.map_or_else(|| "?".into(), |kilobytes: f64| format!("{:.1}", kilobytes * 1.024e-3))
+            let kilobytes = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .and_then(|line| line.split_whitespace().next()?.parse().ok());
+            kilobytes
+                .map_or_else(|| "?".into(), |kilobytes: f64| format!("{:.1}", kilobytes * 1.024e-3))
         };
         format!("{} (at most {})", of("VmRSS:"), of("VmHWM:"))
     }
 
     /// Seconds of processor time so far: what another program takes from the machine doesn't count.
     fn processor(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         // The name in brackets may hold spaces. In hundredths of a second on every Linux of today.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum::<f64>() / 100.0
     }
 
@@ -153,7 +183,11 @@ impl Report {
         print!("{connections} connection{plural}: {} POSTs answered 200", good.len());
         if !good.is_empty() {
             let rate = good.len() as f64 / took.as_secs_f64();
-            print!(", {rate:.0} a second, median {:.2?}, p99 {:.2?}", good[good.len() / 2], good[good.len() * 99 / 100]);
+            print!(
+                ", {rate:.0} a second, median {:.2?}, p99 {:.2?}",
+                good[good.len() / 2],
+                good[good.len() * 99 / 100]
+            );
         }
         println!("{}", if *bad == 0 { String::new() } else { format!(", {bad} not") });
     }
@@ -180,7 +214,8 @@ impl Target {
         stream
     }
 
-    /// POSTs one after the other on one connection: whether each was answered 200, and after how long.
+    /// POSTs one after the other on one connection: whether each was answered 200, and after how
+    /// long.
     fn posts(&self, until: Until) -> Vec<(bool, Duration)> {
         let mut stream = self.connect();
         let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! Walks a plan: whatever has nothing left to wait for is carried out, all of it at once; a failure skips only what waits for it.
+//! Walks a plan: whatever has nothing left to wait for is carried out, all of it at once; a failure
+//! skips only what waits for it.
 //!
 //! Makes no decisions: what is done stands in the plan, how it is done is the executor's.
 
@@ -87,12 +88,18 @@ pub async fn apply(plan: &Plan, executor: &dyn Executor, watch: &dyn Watch) -> A
 }
 
 /// Carries out these changes of a plan, the others of which went as `applied` says.
-pub async fn go_on(mut applied: Applied, changes: Vec<&Change>, executor: &dyn Executor, watch: &dyn Watch) -> Applied {
+pub async fn go_on(
+    mut applied: Applied,
+    changes: Vec<&Change>,
+    executor: &dyn Executor,
+    watch: &dyn Watch,
+) -> Applied {
     let mut waiting = changes;
     let mut running = FuturesUnordered::new();
     loop {
-        let (ready, rest): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|change| change.after.iter().all(|key| applied.done.contains(key)));
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|change| change.after.iter().all(|key| applied.done.contains(key)));
         waiting = rest;
         for change in ready {
             watch.started(change);
@@ -155,9 +162,17 @@ mod tests {
         ) -> Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>> {
             Box::pin(async move {
                 let name = change.key.id.name.clone();
-                let got = change.after.iter().next().and_then(|key| outputs.get(&Late::From(key.clone())));
+                let got = change
+                    .after
+                    .iter()
+                    .next()
+                    .and_then(|key| outputs.get(&Late::From(key.clone())));
                 self.order.lock().expect("not poisoned").push(format!("{name} got {got:?}"));
-                if name == self.fails { Err(Failure::new(name, "no")) } else { Ok(Outcome::Brought(format!("from {name}"))) }
+                if name == self.fails {
+                    Err(Failure::new(name, "no"))
+                } else {
+                    Ok(Outcome::Brought(format!("from {name}")))
+                }
             })
         }
     }
@@ -183,7 +198,15 @@ mod tests {
             differences: vec![],
             after: after.iter().map(|name| key(name)).collect(),
         };
-        Plan { changes: vec![change("c", &["b"]), change("b", &["a"]), change("a", &[]), change("x", &[])], ..Plan::default() }
+        Plan {
+            changes: vec![
+                change("c", &["b"]),
+                change("b", &["a"]),
+                change("a", &[]),
+                change("x", &[]),
+            ],
+            ..Plan::default()
+        }
     }
 
     #[tokio::test]

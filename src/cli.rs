@@ -8,7 +8,12 @@ use std::{
 };
 
 #[derive(Debug, Parser)]
-#[command(name = "routeto", version, about = "One YAML file in, and your AWS account keeps every webhook.", max_term_width = 100)]
+#[command(
+    name = "routeto",
+    version,
+    about = "One YAML file in, and your AWS account keeps every webhook.",
+    max_term_width = 100
+)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 `plan --exit-code` found changes, 64 usage, 65 bad stack file or template, 130 interrupted."
 )]
@@ -76,7 +81,8 @@ pub enum Command {
     Validate(Validate),
     /// Serve the stack on this machine: gateway, function, S3 and SQS, without an account
     Dev(Dev),
-    /// Post what providers post, to `routeto dev` or to the deployed stages, and check that it arrived
+    /// Post what providers post, to `routeto dev` or to the deployed stages, and check that it
+    /// arrived
     Test(Test),
     /// Print each record as it arrives, in `dev` or in AWS
     Tail(Tail),
@@ -118,7 +124,9 @@ impl StackArg {
         let stack = self.path().display().to_string();
         match stack.as_str() {
             DEFAULT_STACK => format!("routeto {verb}"),
-            plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-._/~".contains(c)) => format!("routeto {verb} {plain}"),
+            plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-._/~".contains(c)) => {
+                format!("routeto {verb} {plain}")
+            }
             _ => format!("routeto {verb} '{}'", stack.replace('\'', r"'\''")),
         }
     }
@@ -273,12 +281,17 @@ pub struct Render {
 fn address(text: &str) -> Result<std::net::IpAddr, String> {
     match text {
         "localhost" => Ok(std::net::Ipv4Addr::LOCALHOST.into()),
-        _ => text.parse().map_err(|_| "an address of this machine is wanted: 127.0.0.1, 0.0.0.0 for all of them, ::1".to_owned()),
+        _ => text.parse().map_err(|_| {
+            "an address of this machine is wanted: 127.0.0.1, 0.0.0.0 for all of them, ::1"
+                .to_owned()
+        }),
     }
 }
 
 fn host_name(text: &str) -> Result<String, String> {
-    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
     if text.split('.').all(is_label) {
         return Ok(text.to_owned());
     }
@@ -353,7 +366,8 @@ pub struct Test {
     /// What is deployed, even if a `routeto dev` of the stack runs in this directory
     #[arg(long)]
     pub deployed: bool,
-    /// Read the stage's token from stdin; else ROUTETO_TOKEN_<STAGE>, or ROUTETO_TOKEN for one stage; for `dev` it is known
+    /// Read the stage's token from stdin; else ROUTETO_TOKEN_<STAGE>, or ROUTETO_TOKEN for one
+    /// stage; for `dev` it is known
     #[arg(long)]
     pub token_stdin: bool,
 }
@@ -374,22 +388,28 @@ pub struct Package {
 pub fn instead_of(word: &str) -> String {
     let lower = word.to_lowercase();
     let tip = match lower.as_str() {
-        "destroy" | "delete" | "remove" | "rm" | "down" | "undeploy" | "cleanup" | "purge" | "uninstall" => {
+        "destroy" | "delete" | "remove" | "rm" | "down" | "undeploy" | "cleanup" | "purge"
+        | "uninstall" => {
             "`routeto teardown` deletes what deploy made; `routeto teardown --dry-run` lists it"
         }
-        "up" | "apply" | "create" | "sync" | "push" | "publish" | "update" | "release" => "`routeto deploy` makes and updates the stack",
-        "diff" | "preview" | "changes" | "dry-run" => "`routeto plan` shows what deploy would do",
-        "ls" | "list" | "info" | "show" | "describe" | "state" | "history" | "outputs" | "url" | "urls" => {
-            "`routeto status` shows the stages, their URLs and the history"
+        "up" | "apply" | "create" | "sync" | "push" | "publish" | "update" | "release" => {
+            "`routeto deploy` makes and updates the stack"
         }
+        "diff" | "preview" | "changes" | "dry-run" => "`routeto plan` shows what deploy would do",
+        "ls" | "list" | "info" | "show" | "describe" | "state" | "history" | "outputs" | "url"
+        | "urls" => "`routeto status` shows the stages, their URLs and the history",
         "log" | "logs" | "watch" | "follow" => {
             "`routeto tail` prints each record as it is stored; \
              the function's own log is /aws/lambda/<stack>-<stage> in CloudWatch"
         }
-        "run" | "start" | "serve" | "server" | "local" | "listen" => "`routeto dev` serves the stack on this machine",
+        "run" | "start" | "serve" | "server" | "local" | "listen" => {
+            "`routeto dev` serves the stack on this machine"
+        }
         "undo" | "revert" => "`routeto rollback --stage S` puts a stage back to what it was before",
         "check" | "lint" | "verify" => "`routeto validate` checks the stack file and its templates",
-        "token" | "tokens" | "rotate" | "rotate-token" | "secret" => "`routeto set-token --stage S` gives a stage a new token",
+        "token" | "tokens" | "rotate" | "rotate-token" | "secret" => {
+            "`routeto set-token --stage S` gives a stage a new token"
+        }
         "build" | "zip" | "compile" => "`routeto package` builds the function's zip",
         "send" | "post" | "ping" | "trigger" => "`routeto test` posts what providers post",
         "version" => "`routeto --version` prints it",
@@ -413,7 +433,11 @@ pub fn instead_of(word: &str) -> String {
 /// How long two tokens work beside each other: for no time at all would be `--now`, which ends all.
 fn overlap(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
-    if time.is_zero() { Err("use --now, which ends all old tokens at once".into()) } else { Ok(time) }
+    if time.is_zero() {
+        Err("use --now, which ends all old tokens at once".into())
+    } else {
+        Ok(time)
+    }
 }
 
 /// `90s`, `30m`, `24h`, `7d`.
@@ -429,8 +453,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
     let time = count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)?;
-    // Stage variables hold the expiry as epoch seconds; a year is longer than anybody needs two tokens.
-    if time > Duration::from_secs(366 * 24 * 3600) { Err("the overlap is at most 366d".into()) } else { Ok(time) }
+    // Stage variables hold the expiry as epoch seconds; a year is longer than anybody needs two
+    // tokens.
+    if time > Duration::from_secs(366 * 24 * 3600) {
+        Err("the overlap is at most 366d".into())
+    } else {
+        Ok(time)
+    }
 }
 
 #[cfg(test)]
@@ -459,11 +488,20 @@ mod tests {
         ] {
             let said = instead_of(word);
             assert!(said.contains(wanted), "{word}: {said}");
-            assert!(word == "deploi" || wanted.contains("deploy") || !said.starts_with("`routeto deploy"), "{word}: {said}");
+            assert!(
+                word == "deploi"
+                    || wanted.contains("deploy")
+                    || !said.starts_with("`routeto deploy"),
+                "{word}: {said}"
+            );
         }
         // No word of ours is taken for another tool's.
         for command in Cli::command().get_subcommands() {
-            assert!(instead_of(command.get_name()).starts_with("did you mean"), "{}", command.get_name());
+            assert!(
+                instead_of(command.get_name()).starts_with("did you mean"),
+                "{}",
+                command.get_name()
+            );
         }
     }
 
@@ -478,8 +516,12 @@ mod tests {
 
     #[test]
     fn no_overlap_is_not_taken_for_now_which_ends_all_old_tokens() {
-        let said = Cli::try_parse_from("routeto set-token --stage prod --overlap 0s".split(' ')).expect_err("refused").to_string();
+        let said = Cli::try_parse_from("routeto set-token --stage prod --overlap 0s".split(' '))
+            .expect_err("refused")
+            .to_string();
         assert!(said.contains("use --now, which ends all old tokens at once"), "{said}");
-        assert!(Cli::try_parse_from("routeto set-token --stage prod --overlap 1s".split(' ')).is_ok());
+        assert!(
+            Cli::try_parse_from("routeto set-token --stage prod --overlap 1s".split(' ')).is_ok()
+        );
     }
 }

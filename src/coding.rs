@@ -38,13 +38,18 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Unknown(Some(named)) => {
-                write!(f, "API Gateway takes no `Content-Encoding: {named}`; it knows gzip, deflate and identity")
+                write!(
+                    f,
+                    "API Gateway takes no `Content-Encoding: {named}`; it knows gzip, deflate and identity"
+                )
             }
             Refused::Unknown(None) => {
                 let what = format!("Content-Encoding of more than {LONGEST_NAME} characters");
                 write!(f, "API Gateway takes no such {what}; it knows gzip, deflate and identity")
             }
-            Refused::NotInIt(coding) => write!(f, "the body isn't {coding}, as its Content-Encoding says"),
+            Refused::NotInIt(coding) => {
+                write!(f, "the body isn't {coding}, as its Content-Encoding says")
+            }
             Refused::TooLarge => write!(f, "the body is over 10 MB once it is inflated"),
         }
     }
@@ -71,7 +76,11 @@ pub fn inflate<'b>(headers: &[(String, String)], body: &'b [u8]) -> Result<Cow<'
     inflate_up_to(LARGEST_BODY, headers, body)
 }
 
-fn inflate_up_to<'b>(most: usize, headers: &[(String, String)], body: &'b [u8]) -> Result<Cow<'b, [u8]>, Refused> {
+fn inflate_up_to<'b>(
+    most: usize,
+    headers: &[(String, String)],
+    body: &'b [u8],
+) -> Result<Cow<'b, [u8]>, Refused> {
     let named = named(headers);
     match named[..] {
         [] => Ok(Cow::Borrowed(body)),
@@ -90,13 +99,18 @@ fn quoted(headers: &[(String, String)]) -> Option<String> {
 }
 
 fn values(headers: &[(String, String)]) -> impl Iterator<Item = &str> {
-    let of_this_name = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+    let of_this_name =
+        headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
     of_this_name.map(|(_, value)| value.as_str())
 }
 
 /// The codings of all headers of this name, in order. An empty header names none.
 fn named(headers: &[(String, String)]) -> Vec<&str> {
-    values(headers).flat_map(|value| value.split(',')).map(str::trim).filter(|coding| !coding.is_empty()).collect()
+    values(headers)
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty())
+        .collect()
 }
 
 fn is_identity(named: &[&str]) -> bool {
@@ -155,12 +169,16 @@ mod tests {
 
     fn headers(codings: &[&str]) -> Vec<(String, String)> {
         let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        headers.extend(codings.iter().map(|coding| ("content-Encoding".to_owned(), (*coding).to_owned())));
+        headers.extend(
+            codings.iter().map(|coding| ("content-Encoding".to_owned(), (*coding).to_owned())),
+        );
         headers
     }
 
     fn taken(codings: &[&str], body: &[u8]) -> Result<Vec<u8>, u16> {
-        inflate(&headers(codings), body).map(Cow::into_owned).map_err(|refused| refused.answer().status())
+        inflate(&headers(codings), body)
+            .map(Cow::into_owned)
+            .map_err(|refused| refused.answer().status())
     }
 
     #[test]
@@ -174,7 +192,11 @@ mod tests {
         for coding in ["deflate", "Deflate"] {
             assert_eq!(taken(&[coding], &zlib(JSON)), Ok(JSON.to_vec()), "{coding}");
         }
-        assert_eq!(taken(&["gzip"], &[gzip(b"[1,"), gzip(b"2]")].concat()), Ok(b"[1,2]".to_vec()), "two members");
+        assert_eq!(
+            taken(&["gzip"], &[gzip(b"[1,"), gzip(b"2]")].concat()),
+            Ok(b"[1,2]".to_vec()),
+            "two members"
+        );
         assert_eq!(taken(&["gzip"], &gzip(b"")), Ok(vec![]));
         assert_eq!(taken(&["deflate"], &zlib(b"")), Ok(vec![]));
         // Larger than any first guess of the size.
@@ -187,8 +209,14 @@ mod tests {
     fn a_body_is_inflated_no_further_than_is_needed_to_know_that_it_is_large() {
         let long = b"0123456789".repeat(10_000);
         for (coding, body) in [("gzip", gzip(&long)), ("deflate", zlib(&long))] {
-            for (bytes, expected) in [(10, true), (long.len() - 1, true), (long.len(), false), (long.len() + 1, false)] {
-                assert_eq!(inflates_over(bytes, &headers(&[coding]), &body), expected, "{coding} {bytes}");
+            for (bytes, expected) in
+                [(10, true), (long.len() - 1, true), (long.len(), false), (long.len() + 1, false)]
+            {
+                assert_eq!(
+                    inflates_over(bytes, &headers(&[coding]), &body),
+                    expected,
+                    "{coding} {bytes}"
+                );
             }
             // It ends wrongly, but behind what is looked at.
             assert!(inflates_over(100, &headers(&[coding]), &body[..body.len() - 1]), "{coding}");

@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds: the 7 days that a consumer may be away.
 const QUEUE_RETENTION: u32 = 7 * 24 * 3600;
-/// Seconds: longer than the queue's, since a message keeps its age when it moves. 14 days is SQS's most.
+/// Seconds: longer than the queue's, since a message keeps its age when it moves. 14 days is SQS's
+/// most.
 const DEAD_LETTER_RETENTION: u32 = 14 * 24 * 3600;
 /// Bytes: SQS's most. Source: CreateQueue, attribute MaximumMessageSize.
 const MAXIMUM_MESSAGE_SIZE: u32 = 1_048_576;
 /// Milliseconds: API Gateway's most without a raised quota.
 const INTEGRATION_TIMEOUT: i32 = 29_000;
-/// The one integration response: everything that the function doesn't raise with its own status is our fault, and the provider must retry.
+/// The one integration response: everything that the function doesn't raise with its own status is
+/// our fault, and the provider must retry.
 const FAILURE: &str = "503";
 
 const JSON: &str = "application/json";
@@ -61,7 +63,11 @@ pub fn desired(stack: &Stack, inputs: &Inputs<'_>) -> Resources {
     let mut add = |resource: Resource| {
         resources.insert(resource.id(), resource);
     };
-    add(Resource::LogGroup(LogGroup { name: name::history(&stack.name), tags: tags.clone(), retention: Retention::Forever }));
+    add(Resource::LogGroup(LogGroup {
+        name: name::history(&stack.name),
+        tags: tags.clone(),
+        retention: Retention::Forever,
+    }));
     add(Resource::Api(api(stack, inputs.account, &tags)));
     for stage in &stack.stages {
         let at = At { stack, stage, account: inputs.account };
@@ -84,15 +90,27 @@ pub fn desired(stack: &Stack, inputs: &Inputs<'_>) -> Resources {
         }));
         let config = at.function_config(inputs.code_sha256);
         let function_name = name::function(&stack.name, &stage.name);
-        add(Resource::Function(Function { name: function_name.clone(), tags: tags.clone(), config: config.clone() }));
+        add(Resource::Function(Function {
+            name: function_name.clone(),
+            tags: tags.clone(),
+            config: config.clone(),
+        }));
         add(Resource::Stage(Stage {
             name: stage.name.clone(),
             tags: tags.clone(),
             api_digest: api(stack, inputs.account, &tags).digest(),
             function: Some(config),
             function_name,
-            destinations: stack.routes.values().map(|route| (route.variable.clone(), at.destination(route))).collect(),
-            variables: stage.variables.iter().map(|(key, value)| (key.clone(), at.resolve(value))).collect(),
+            destinations: stack
+                .routes
+                .values()
+                .map(|route| (route.variable.clone(), at.destination(route)))
+                .collect(),
+            variables: stage
+                .variables
+                .iter()
+                .map(|(key, value)| (key.clone(), at.resolve(value)))
+                .collect(),
             throttle: stage.throttle.map(|throttle| (throttle.rate, throttle.burst as i32)),
         }));
     }
@@ -124,7 +142,8 @@ pub struct Named {
     pub place: String,
 }
 
-/// Every bucket and queue that the stack's stages name. Of several routes that name one, the first with the strongest use.
+/// Every bucket and queue that the stack's stages name. Of several routes that name one, the first
+/// with the strongest use.
 pub fn named(stack: &Stack, account: &Account) -> BTreeMap<Id, Named> {
     let mut all: BTreeMap<Id, Named> = BTreeMap::new();
     for stage in &stack.stages {
@@ -140,9 +159,14 @@ pub fn named(stack: &Stack, account: &Account) -> BTreeMap<Id, Named> {
     all
 }
 
-/// The buckets and queues that the stack uses and doesn't make, for all its stages: `existing: true`, and what `allow` lists.
+/// The buckets and queues that the stack uses and doesn't make, for all its stages: `existing:
+/// true`, and what `allow` lists.
 pub fn existing(stack: &Stack, account: &Account) -> BTreeSet<Id> {
-    named(stack, account).into_iter().filter(|(_, named)| named.how != Use::Made).map(|(id, _)| id).collect()
+    named(stack, account)
+        .into_iter()
+        .filter(|(_, named)| named.how != Use::Made)
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// The API, which is the same for every stage: what differs is in the stage's variables.
@@ -157,7 +181,12 @@ pub fn api(stack: &Stack, account: &Account, tags: &Tags) -> Api {
     let methods = stack
         .routes
         .values()
-        .map(|route| (route.path.clone(), BTreeMap::from([("POST".to_owned(), method(route, &stack.binary, &uri))])))
+        .map(|route| {
+            (
+                route.path.clone(),
+                BTreeMap::from([("POST".to_owned(), method(route, &stack.binary, &uri))]),
+            )
+        })
         .collect();
     Api {
         name: stack.name.clone(),
@@ -165,12 +194,15 @@ pub fn api(stack: &Stack, account: &Account, tags: &Tags) -> Api {
         description: format!("made by routeto from the stack {}", stack.name),
         binary_media_types: binary_media_types(stack),
         methods,
-        gateway_responses: ["THROTTLED", "QUOTA_EXCEEDED"].map(|kind| (kind.to_owned(), try_again_later())).into(),
+        gateway_responses: ["THROTTLED", "QUOTA_EXCEEDED"]
+            .map(|kind| (kind.to_owned(), try_again_later()))
+            .into(),
     }
 }
 
-/// A type is binary for the whole API where its bytes must reach the template as base64: every accepted type but JSON, and but those
-/// with a custom template that the stack file doesn't list in `binary:`.
+/// A type is binary for the whole API where its bytes must reach the template as base64: every
+/// accepted type but JSON, and but those with a custom template that the stack file doesn't list in
+/// `binary:`.
 pub fn binary_media_types(stack: &Stack) -> BTreeSet<String> {
     stack
         .routes
@@ -237,8 +269,8 @@ pub enum BuiltIn {
     Binary,
 }
 
-/// Which of the built-in templates a method's is, behind the generated line; `None` for a user's own, or
-/// another version's.
+/// Which of the built-in templates a method's is, behind the generated line; `None` for a user's
+/// own, or another version's.
 pub fn built_in(template: &str) -> Option<BuiltIn> {
     let (line, body) = template.split_once('\n')?;
     match body {
@@ -251,7 +283,8 @@ pub fn built_in(template: &str) -> Option<BuiltIn> {
 
 const PRELUDE: &str = "#set($destination = ";
 
-/// The generated line before every template: one file serves many routes. `#set` eats its line break.
+/// The generated line before every template: one file serves many routes. `#set` eats its line
+/// break.
 pub fn prelude(route: &spec::Route) -> String {
     format!("{PRELUDE}$stageVariables.{})\n", route.variable)
 }
@@ -260,8 +293,14 @@ pub fn prelude(route: &spec::Route) -> String {
 fn try_again_later() -> GatewayResponse {
     GatewayResponse {
         status: FAILURE.into(),
-        parameters: BTreeMap::from([("gatewayresponse.header.Retry-After".to_owned(), "'5'".to_owned())]),
-        templates: BTreeMap::from([(JSON.to_owned(), r#"{"result":"fail","reason":"too many requests, try again later"}"#.to_owned())]),
+        parameters: BTreeMap::from([(
+            "gatewayresponse.header.Retry-After".to_owned(),
+            "'5'".to_owned(),
+        )]),
+        templates: BTreeMap::from([(
+            JSON.to_owned(),
+            r#"{"result":"fail","reason":"too many requests, try again later"}"#.to_owned(),
+        )]),
     }
 }
 
@@ -289,7 +328,8 @@ impl At<'_> {
         match &route.destination {
             Destination::S3(s3) => {
                 let own = (Id::new(Kind::Bucket, self.resolve(&s3.bucket)), how(s3.existing));
-                let allowed = s3.allow.iter().map(|entry| (self.allowed_bucket(entry), Use::Allowed));
+                let allowed =
+                    s3.allow.iter().map(|entry| (self.allowed_bucket(entry), Use::Allowed));
                 std::iter::once(own).chain(allowed).collect()
             }
             Destination::Sqs(sqs) => {
@@ -346,7 +386,8 @@ impl At<'_> {
                 Redrive { dead_letter_queue: name, after: dead.after }
             });
             let name = self.resolve(&sqs.queue);
-            let entry = queues.entry(name.clone()).or_insert_with(|| queue(name, QUEUE_RETENTION, None));
+            let entry =
+                queues.entry(name.clone()).or_insert_with(|| queue(name, QUEUE_RETENTION, None));
             entry.redrive = redrive.or(entry.redrive.take());
         }
         queues.into_values().collect()
@@ -357,7 +398,10 @@ impl At<'_> {
         let settings = &self.stack.function;
         FunctionConfig {
             code_sha256: code_sha256.to_owned(),
-            role: format!("arn:{partition}:iam::{id}:role/{}", name::role(&self.stack.name, &self.stage.name, region)),
+            role: format!(
+                "arn:{partition}:iam::{id}:role/{}",
+                name::role(&self.stack.name, &self.stage.name, region)
+            ),
             runtime: "provided.al2023".into(),
             handler: "bootstrap".into(),
             memory: settings.memory as i32,
@@ -385,15 +429,23 @@ impl At<'_> {
             match &route.destination {
                 Destination::S3(s3) => {
                     let bucket = self.resolve(&s3.bucket);
-                    policy.put_objects.insert(format!("arn:{partition}:s3:::{bucket}/{}*", self.resolve(&s3.prefix)));
+                    policy.put_objects.insert(format!(
+                        "arn:{partition}:s3:::{bucket}/{}*",
+                        self.resolve(&s3.prefix)
+                    ));
                     for allowed in &s3.allow {
-                        policy.put_objects.insert(format!("arn:{partition}:s3:::{}/*", self.resolve(allowed).trim_end_matches('/')));
+                        policy.put_objects.insert(format!(
+                            "arn:{partition}:s3:::{}/*",
+                            self.resolve(allowed).trim_end_matches('/')
+                        ));
                     }
                     policy.account = Some(id.clone());
                 }
                 Destination::Sqs(sqs) => {
                     let queue = self.resolve(&sqs.queue);
-                    policy.send_messages.insert(format!("arn:{partition}:sqs:{region}:{id}:{queue}"));
+                    policy
+                        .send_messages
+                        .insert(format!("arn:{partition}:sqs:{region}:{id}:{queue}"));
                 }
             }
         }
@@ -402,18 +454,25 @@ impl At<'_> {
         policy
     }
 
-    /// All that the function must know of a route on this stage, in the alphabet of stage variables.
+    /// All that the function must know of a route on this stage, in the alphabet of stage
+    /// variables.
     fn destination(&self, route: &spec::Route) -> String {
         let Account { id, region, .. } = self.account;
         route.variable_value(|queue| queue_url(self.account, queue), &self.stage.name, id, region)
     }
 }
 
-/// Buckets and queues that the stages which `wanted` names have of their own: those that are made, not existing ones.
-pub fn made(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> (BTreeSet<String>, BTreeSet<String>) {
+/// Buckets and queues that the stages which `wanted` names have of their own: those that are made,
+/// not existing ones.
+pub fn made(
+    stack: &Stack,
+    account: &Account,
+    wanted: impl Fn(&str) -> bool,
+) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut buckets, mut queues) = (BTreeSet::new(), BTreeSet::new());
     for stage in stack.stages.iter().filter(|stage| wanted(&stage.name)) {
-        let resolve = |pattern: &spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
+        let resolve =
+            |pattern: &spec::Pattern| pattern.resolve(&stage.name, &account.id, &account.region);
         for route in stack.routes.values() {
             match &route.destination {
                 Destination::S3(s3) if !s3.existing => {
@@ -430,7 +489,8 @@ pub fn made(stack: &Stack, account: &Account, wanted: impl Fn(&str) -> bool) -> 
     (buckets, queues)
 }
 
-/// A queue's URL, known before the queue exists. Source: SQS developer guide, "Queue and message identifiers".
+/// A queue's URL, known before the queue exists. Source: SQS developer guide, "Queue and message
+/// identifiers".
 pub fn queue_url(account: &Account, queue: &str) -> String {
     format!("https://sqs.{}.{}/{}/{queue}", account.region, account.dns_suffix(), account.id)
 }

@@ -38,7 +38,8 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error of a route's mapping template, placed as the error is.
     pub fn of_template(route: &str, file: PathBuf, error: &vtl::Error) -> Self {
-        let values: Vec<String> = error.variables.iter().map(|(name, value)| format!("{name} is {value}")).collect();
+        let values: Vec<String> =
+            error.variables.iter().map(|(name, value)| format!("{name} is {value}")).collect();
         let mut help = vec![];
         help.extend((!values.is_empty()).then(|| values.join("; ")));
         help.extend(error.help.clone());
@@ -73,7 +74,11 @@ impl fmt::Display for Diagnostic {
                     let (text, column) = window(text, *column);
                     let gutter = line.to_string();
                     let blank = " ".repeat(gutter.len());
-                    let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                    let indent: String = text
+                        .chars()
+                        .take(column - 1)
+                        .map(|c| if c == '\t' { '\t' } else { ' ' })
+                        .collect();
                     let room = text.chars().count().saturating_sub(column - 1).max(1);
                     let carets = "^".repeat((*width).clamp(1, room));
                     write!(f, "\n {blank} |\n {gutter} | {text}\n {blank} | {indent}{carets}")?;
@@ -87,11 +92,14 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// At most 120 characters of a line around `column`, with the column as counted in them. Control characters could drive the terminal:
-/// each is shown as one that can't.
+/// At most 120 characters of a line around `column`, with the column as counted in them. Control
+/// characters could drive the terminal: each is shown as one that can't.
 fn window(line: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 120;
-    let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let line: String = line
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
     let column = column.max(1);
     let length = line.chars().count();
     if length <= WIDTH {

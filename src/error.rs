@@ -1,4 +1,5 @@
-//! What can go wrong, as data: a kind per exit code, and for a failure where it happened, what it is and what to do now.
+//! What can go wrong, as data: a kind per exit code, and for a failure where it happened, what it
+//! is and what to do now.
 //!
 //! Words are put together in one place, [`Error`]'s `Display`; printing is `lib`'s.
 
@@ -14,13 +15,15 @@ pub enum Error {
     Usage(Failure),
     /// The stack file or a template is wrong; every problem at once: exit 65.
     Stack(Vec<Diagnostic>),
-    /// Something failed while the work was done: exit 1. Several where independent changes failed, root causes only.
+    /// Something failed while the work was done: exit 1. Several where independent changes failed,
+    /// root causes only.
     Failed(Vec<Failure>),
     /// Ctrl-C or SIGTERM: exit 130.
     Interrupted(Failure),
 }
 
-/// One failure: where (the call, the resource, the file), what, and what to do now. No secret is ever put into it.
+/// One failure: where (the call, the resource, the file), what, and what to do now. No secret is
+/// ever put into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub place: String,
@@ -35,7 +38,8 @@ impl Failure {
 
     /// A resource that is somebody else's, by what it lacks or by what shows it.
     pub fn foreign(place: impl Into<String>, whose: &str) -> Self {
-        Self::new(place, format!("it isn't this stack's ({whose})")).now("routeto never touches what doesn't carry its tag")
+        Self::new(place, format!("it isn't this stack's ({whose})"))
+            .now("routeto never touches what doesn't carry its tag")
     }
 
     /// Says what to do now.

@@ -1,4 +1,5 @@
-//! routeto: one YAML file in, and in the user's own AWS account stands what takes webhooks and keeps every one of them.
+//! routeto: one YAML file in, and in the user's own AWS account stands what takes webhooks and
+//! keeps every one of them.
 
 pub mod apply;
 pub mod aws;
@@ -34,14 +35,26 @@ use std::{ffi::OsString, io::Write, process::ExitCode, time::Duration};
 
 /// Runs the command line and answers the process's exit code.
 pub fn run() -> ExitCode {
-    let cli = match cli::Cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
+    let cli = match cli::Cli::command()
+        .try_get_matches()
+        .and_then(|matches| cli::Cli::from_arg_matches(&matches))
+    {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
     let context = commands::Context::new(cli.global.clone());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return end(&context, Err(Failure::new("routeto", format!("no threads to work with: {error}")).into())),
+        Err(error) => {
+            return end(
+                &context,
+                Err(Failure::new("routeto", format!("no threads to work with: {error}")).into()),
+            );
+        }
     };
     let outcome = runtime.block_on(async {
         survive_file_limit();
@@ -111,7 +124,8 @@ fn in_our_words(error: &clap::Error) -> Option<Failure> {
         _ => None,
     };
     if let Some(word) = given(ContextKind::InvalidSubcommand) {
-        let failure = Failure::new("routeto", format!("there is no command `{}`", spec::shown(word)));
+        let failure =
+            Failure::new("routeto", format!("there is no command `{}`", spec::shown(word)));
         return Some(failure.now(cli::instead_of(word)));
     }
     (given(ContextKind::InvalidArg) == Some("--dry-run")).then(|| {
@@ -125,7 +139,8 @@ fn in_our_words(error: &clap::Error) -> Option<Failure> {
     })
 }
 
-/// clap repeats an argument that it can't place. One of `set-token`'s that is no option is likely to be the token.
+/// clap repeats an argument that it can't place. One of `set-token`'s that is no option is likely
+/// to be the token.
 fn may_hold_a_token(error: &clap::Error) -> bool {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let option = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if text.starts_with('-'));
@@ -137,7 +152,8 @@ fn may_hold_a_token(error: &clap::Error) -> bool {
     stray && std::env::args_os().any(|arg| arg == "set-token")
 }
 
-/// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the signal.
+/// Ctrl-C or SIGTERM, in a word. Listens from the moment on that it is called; ends with the
+/// signal.
 #[cfg(unix)]
 pub(crate) fn interrupted() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -177,9 +193,12 @@ pub(crate) async fn interrupted() -> &'static str {
 
 fn end(context: &commands::Context, outcome: error::Result<u8>) -> ExitCode {
     let outcome = outcome.and_then(|code| match report::lost_result() {
-        Some(error) => Err(Failure::new("stdout", format!("the result couldn't be written: {error}"))
-            .now("what the command was to do is done; run it again with its output going elsewhere")
-            .into()),
+        Some(error) => Err(Failure::new(
+            "stdout",
+            format!("the result couldn't be written: {error}"),
+        )
+        .now("what the command was to do is done; run it again with its output going elsewhere")
+        .into()),
         None => Ok(code),
     });
     match outcome {
@@ -219,10 +238,19 @@ mod tests {
     #[test]
     fn a_refused_command_line_is_answered_in_the_form_that_it_asks_for() {
         let asks = |line: &str| asks_for_json(line.split_whitespace().map(OsString::from));
-        for line in ["routeto --output json deploi", "routeto plan --output=json --nope", "routeto plan --nope --output json"] {
+        for line in [
+            "routeto --output json deploi",
+            "routeto plan --output=json --nope",
+            "routeto plan --nope --output json",
+        ] {
             assert!(asks(line), "{line}");
         }
-        for line in ["routeto plan --output", "routeto plan --output text json", "routeto plan -- --output json", "routeto json"] {
+        for line in [
+            "routeto plan --output",
+            "routeto plan --output text json",
+            "routeto plan -- --output json",
+            "routeto json",
+        ] {
             assert!(!asks(line), "{line}");
         }
     }

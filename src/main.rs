@@ -1,6 +1,7 @@
 //! Arguments in, exit code out.
 
-// `dev` makes and drops thousands of small pieces for each request: docs/performance.md has the difference.
+// `dev` makes and drops thousands of small pieces for each request: docs/performance.md has the
+// difference.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,5 @@
-//! What observing AWS brought home: the resources in their normalised form, and beside them what only AWS knows (ids, versions, contents).
+//! What observing AWS brought home: the resources in their normalised form, and beside them what
+//! only AWS knows (ids, versions, contents).
 //!
 //! Plain data. Secrets in it ([`Secret`]) don't print.
 
@@ -56,13 +57,16 @@ pub struct Observed {
     pub buckets: BTreeMap<String, BucketState>,
     /// By the queue's name.
     pub queues: BTreeMap<String, QueueState>,
-    /// How many objects or messages a bucket or queue that is to go still holds; buckets are only told from empty.
+    /// How many objects or messages a bucket or queue that is to go still holds; buckets are only
+    /// told from empty.
     pub contents: BTreeMap<Id, u64>,
     /// Existing buckets and queues that the stack file names.
     pub existing: BTreeMap<Id, Existing>,
-    /// Buckets and queues that were looked for, since the file, a stage or a role names them, and that aren't there.
+    /// Buckets and queues that were looked for, since the file, a stage or a role names them, and
+    /// that aren't there.
     pub absent: BTreeSet<Id>,
-    /// Tags as they stand, those that aren't ours included, for services that replace all of them at once.
+    /// Tags as they stand, those that aren't ours included, for services that replace all of them
+    /// at once.
     pub all_tags: BTreeMap<Id, Tags>,
 }
 
@@ -84,7 +88,8 @@ pub enum Existing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApiState {
     pub id: String,
-    /// As it stands, with the digest of the document that was written ([`crate::openapi::description`]).
+    /// As it stands, with the digest of the document that was written
+    /// ([`crate::openapi::description`]).
     pub description: String,
     /// Seconds since the epoch.
     pub created: i64,

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 /// The name of the one request validator.
 pub const VALIDATOR: &str = "parameters";
 
-/// The API's description as the document sets it: with the digest of all that the document says, so that the list of APIs tells already
-/// whether there is something to write.
+/// The API's description as the document sets it: with the digest of all that the document says, so
+/// that the list of APIs tells already whether there is something to write.
 pub fn description(api: &Api) -> String {
     format!("{} ({})", api.description, api.digest())
 }
@@ -29,20 +29,29 @@ pub fn digest(description: &str) -> Option<&str> {
 }
 
 fn parts(description: &str) -> Option<(&str, &str)> {
-    let digest =
-        |text: &str| text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let digest = |text: &str| {
+        text.strip_prefix("sha256:")
+            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
     description.strip_suffix(')')?.rsplit_once(" (").filter(|(_, digits)| digest(digits))
 }
 
-/// The document, ready to be sent. Overwriting drops what it lacks, so it has what the API has by hand as well.
+/// The document, ready to be sent. Overwriting drops what it lacks, so it has what the API has by
+/// hand as well.
 pub fn document(api: &Api, carried: &Carried) -> Value {
     let mut paths = Map::new();
     for (path, verbs) in &api.methods {
-        let verbs: Map<String, Value> = verbs.iter().map(|(verb, method)| (verb.to_ascii_lowercase(), operation(method))).collect();
+        let verbs: Map<String, Value> = verbs
+            .iter()
+            .map(|(verb, method)| (verb.to_ascii_lowercase(), operation(method)))
+            .collect();
         paths.insert(path.clone(), Value::Object(verbs));
     }
-    let gateway_responses: Map<String, Value> =
-        api.gateway_responses.iter().map(|(kind, response)| (kind.clone(), gateway_response(response))).collect();
+    let gateway_responses: Map<String, Value> = api
+        .gateway_responses
+        .iter()
+        .map(|(kind, response)| (kind.clone(), gateway_response(response)))
+        .collect();
     let mut document = json!({
         "openapi": "3.0.1",
         "info": {"title": api.name, "description": description(api), "version": "1"},
@@ -53,13 +62,16 @@ pub fn document(api: &Api, carried: &Carried) -> Value {
         },
         "x-amazon-apigateway-gateway-responses": gateway_responses,
     });
-    if let Some(policy) = carried.policy.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok()) {
+    if let Some(policy) =
+        carried.policy.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok())
+    {
         document["x-amazon-apigateway-policy"] = policy;
     }
     if let Some(endpoint) = endpoint_configuration(carried) {
         // OpenAPI 3.0 wants a server's `url`; "/" is what it stands for where there are no servers.
         // The import ignores base paths unless it is told otherwise.
-        document["servers"] = json!([{"url": "/", "x-amazon-apigateway-endpoint-configuration": endpoint}]);
+        document["servers"] =
+            json!([{"url": "/", "x-amazon-apigateway-endpoint-configuration": endpoint}]);
     }
     if let Some(bytes) = carried.minimum_compression_size {
         document["x-amazon-apigateway-minimum-compression-size"] = json!(bytes);
@@ -93,8 +105,11 @@ fn operation(method: &Method) -> Value {
             json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}})
         })
         .collect();
-    let responses: Map<String, Value> =
-        method.responses.iter().map(|status| (status.clone(), json!({"description": "an answer of routeto's"}))).collect();
+    let responses: Map<String, Value> = method
+        .responses
+        .iter()
+        .map(|status| (status.clone(), json!({"description": "an answer of routeto's"})))
+        .collect();
     let mut operation = json!({"parameters": parameters, "responses": responses});
     if method.parameters_validated {
         operation["x-amazon-apigateway-request-validator"] = json!(VALIDATOR);
@@ -107,7 +122,9 @@ fn operation(method: &Method) -> Value {
 
 fn integration(integration: &Integration) -> Value {
     let mut responses = Map::new();
-    for (status, IntegrationResponse { selection_pattern, content_handling, templates }) in &integration.responses {
+    for (status, IntegrationResponse { selection_pattern, content_handling, templates }) in
+        &integration.responses
+    {
         let mut response = json!({"statusCode": status, "responseTemplates": templates});
         if let Some(handling) = content_handling {
             response["contentHandling"] = json!(handling);
@@ -138,19 +155,28 @@ fn gateway_response(response: &GatewayResponse) -> Value {
     })
 }
 
-/// The routes that take a POST, by path, in what `GetExport` answers as `swagger` with API Gateway's
-/// extensions: the API as a stage's deployment has it.
+/// The routes that take a POST, by path, in what `GetExport` answers as `swagger` with API
+/// Gateway's extensions: the API as a stage's deployment has it.
 pub fn served(export: &Value) -> BTreeMap<String, ServedRoute> {
     let paths = export["paths"].as_object().into_iter().flatten();
     paths
         .filter_map(|(path, verbs)| {
             let operation = verbs.get("post")?;
             let parameters = operation["parameters"].as_array().into_iter().flatten();
-            let asks = |parameter: &Value| parameter["in"] == "query" && parameter["name"] == "token" && parameter["required"] == true;
-            let templates = operation["x-amazon-apigateway-integration"]["requestTemplates"].as_object().into_iter().flatten();
+            let asks = |parameter: &Value| {
+                parameter["in"] == "query"
+                    && parameter["name"] == "token"
+                    && parameter["required"] == true
+            };
+            let templates = operation["x-amazon-apigateway-integration"]["requestTemplates"]
+                .as_object()
+                .into_iter()
+                .flatten();
             let route = ServedRoute {
                 asks_for_token: parameters.into_iter().any(asks),
-                templates: templates.filter_map(|(media, text)| Some((media.clone(), text.as_str()?.to_owned()))).collect(),
+                templates: templates
+                    .filter_map(|(media, text)| Some((media.clone(), text.as_str()?.to_owned())))
+                    .collect(),
             };
             Some((path.clone(), route))
         })
@@ -198,10 +224,14 @@ mod tests {
                 "/by-hand": {"get": {"responses": {}}},
             },
         });
-        let templates: BTreeMap<String, String> =
-            [("application/json", "{}"), ("text/plain", "x")].map(|(media, text)| (media.to_owned(), text.to_owned())).into();
+        let templates: BTreeMap<String, String> = [("application/json", "{}"), ("text/plain", "x")]
+            .map(|(media, text)| (media.to_owned(), text.to_owned()))
+            .into();
         let route = |asks_for_token| ServedRoute { asks_for_token, templates: templates.clone() };
-        assert_eq!(served(&export), [("/input".to_owned(), route(true)), ("/open".to_owned(), route(false))].into());
+        assert_eq!(
+            served(&export),
+            [("/input".to_owned(), route(true)), ("/open".to_owned(), route(false))].into()
+        );
         assert_eq!(served(&json!({"message": "Internal server error"})), BTreeMap::new());
     }
 }

@@ -1,13 +1,15 @@
 //! AWS's partitions: each has ARNs, regions and host names of its own. Pure.
 
-/// A partition: how its ARNs begin, how its regions' names begin, and what its endpoints' names end with.
+/// A partition: how its ARNs begin, how its regions' names begin, and what its endpoints' names end
+/// with.
 struct Partition {
     id: &'static str,
     regions: &'static str,
     dns_suffix: &'static str,
 }
 
-/// Source: botocore's `partitions.json` (`id`, `regionRegex`, `dnsSuffix`). The last one is for all other regions.
+/// Source: botocore's `partitions.json` (`id`, `regionRegex`, `dnsSuffix`). The last one is for all
+/// other regions.
 const PARTITIONS: [Partition; 8] = [
     Partition { id: "aws-cn", regions: "cn-", dns_suffix: "amazonaws.com.cn" },
     Partition { id: "aws-eusc", regions: "eusc-", dns_suffix: "amazonaws.eu" },
@@ -19,14 +21,21 @@ const PARTITIONS: [Partition; 8] = [
     Partition { id: "aws", regions: "", dns_suffix: "amazonaws.com" },
 ];
 
-/// The domain that the endpoints of a partition end with; a partition that isn't known has the oldest's.
+/// The domain that the endpoints of a partition end with; a partition that isn't known has the
+/// oldest's.
 pub fn dns_suffix(partition: &str) -> &'static str {
-    PARTITIONS.iter().find(|known| known.id == partition).map_or("amazonaws.com", |known| known.dns_suffix)
+    PARTITIONS
+        .iter()
+        .find(|known| known.id == partition)
+        .map_or("amazonaws.com", |known| known.dns_suffix)
 }
 
 /// The partition that a region is in, by its name.
 pub fn of_region(region: &str) -> &'static str {
-    PARTITIONS.iter().find(|known| region.starts_with(known.regions)).map_or("aws", |known| known.id)
+    PARTITIONS
+        .iter()
+        .find(|known| region.starts_with(known.regions))
+        .map_or("aws", |known| known.id)
 }
 
 #[cfg(test)]
@@ -49,7 +58,12 @@ mod tests {
         ];
         for (region, partition, url) in cases {
             assert_eq!(of_region(region), partition, "{region}");
-            let account = Account { id: "1".into(), region: region.into(), partition: partition.into(), caller: String::new() };
+            let account = Account {
+                id: "1".into(),
+                region: region.into(),
+                partition: partition.into(),
+                caller: String::new(),
+            };
             assert_eq!(queue_url(&account, "q"), url);
         }
     }

@@ -1,4 +1,5 @@
-//! The planner's tests: what is observed is derived from what is desired, then one thing is changed.
+//! The planner's tests: what is observed is derived from what is desired, then one thing is
+//! changed.
 
 use super::*;
 use crate::{
@@ -25,16 +26,28 @@ tags: { owner: platform }
 
 fn stack(yaml: &str) -> Stack {
     let source = Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() };
-    let world = World { env: &|_| None, read: &|_| Err(std::io::Error::other("no files here")), region: Some("us-east-1") };
+    let world = World {
+        env: &|_| None,
+        read: &|_| Err(std::io::Error::other("no files here")),
+        region: Some("us-east-1"),
+    };
     spec::load(&source, &world).expect("a good stack").stack
 }
 
 fn account() -> Account {
-    Account { id: "123456789012".into(), region: "us-east-1".into(), partition: "aws".into(), caller: "arn:aws:iam::1:user/me".into() }
+    Account {
+        id: "123456789012".into(),
+        region: "us-east-1".into(),
+        partition: "aws".into(),
+        caller: "arn:aws:iam::1:user/me".into(),
+    }
 }
 
 fn wanted(yaml: &str) -> Resources {
-    desired(&stack(yaml), &Inputs { account: &account(), code_sha256: "code1=", existing: &BTreeMap::new() })
+    desired(
+        &stack(yaml),
+        &Inputs { account: &account(), code_sha256: "code1=", existing: &BTreeMap::new() },
+    )
 }
 
 /// AWS as a clean run leaves it.
@@ -60,13 +73,22 @@ fn converged(desired: &Resources) -> Observed {
                 config: stage.function.clone().expect("a desired stage has a function"),
                 permissions: BTreeMap::from([(statement_id("api1"), source)]),
             };
-            observed.functions.insert(stage.function_name.clone(), FunctionState { versions: vec![version], ..FunctionState::default() });
-            let mut variables: BTreeMap<String, String> = stage.destinations.clone().into_iter().chain(stage.variables.clone()).collect();
+            observed.functions.insert(
+                stage.function_name.clone(),
+                FunctionState { versions: vec![version], ..FunctionState::default() },
+            );
+            let mut variables: BTreeMap<String, String> =
+                stage.destinations.clone().into_iter().chain(stage.variables.clone()).collect();
             variables.insert(variable::FUNCTION_NAME.into(), stage.function_name.clone());
             variables.insert(variable::FUNCTION_VERSION.into(), "1".into());
             observed.stages.insert(
                 stage.name.clone(),
-                StageState { variables, deployment: "d1".into(), version: Some("1".into()), ..StageState::default() },
+                StageState {
+                    variables,
+                    deployment: "d1".into(),
+                    version: Some("1".into()),
+                    ..StageState::default()
+                },
             );
         }
     }
@@ -80,7 +102,13 @@ fn planned(desired: &Resources, observed: &Observed) -> Plan {
 /// A line per change: what waits for what.
 fn shown(plan: &Plan) -> String {
     let mut text = String::new();
-    let name = |key: &Key| if key.step == Step::Main { key.id.to_string() } else { format!("{:?} of {}", key.step, key.id) };
+    let name = |key: &Key| {
+        if key.step == Step::Main {
+            key.id.to_string()
+        } else {
+            format!("{:?} of {}", key.step, key.id)
+        }
+    };
     for change in &plan.changes {
         let action = format!("{:?}", change.action);
         let action = action.split([' ', '(', '{']).next().unwrap_or_default();
@@ -160,8 +188,15 @@ role hooks-dev-us-east-1, Rest of role hooks-dev-us-east-1, function hooks-dev, 
 fn a_new_stage_of_an_api_that_is_there_waits_until_its_function_may_be_called() {
     let before = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
     let said = shown(&planned(&wanted(YAML), &converged(&before)));
-    let stage = said.lines().find(|line| line.starts_with("CreateStage stage prod < ")).unwrap_or_else(|| panic!("{said}"));
-    for awaited in ["Ready of function hooks-prod", "Permission of function hooks-prod", "Rest of role hooks-prod-us-east-1"] {
+    let stage = said
+        .lines()
+        .find(|line| line.starts_with("CreateStage stage prod < "))
+        .unwrap_or_else(|| panic!("{said}"));
+    for awaited in [
+        "Ready of function hooks-prod",
+        "Permission of function hooks-prod",
+        "Rest of role hooks-prod-us-east-1",
+    ] {
         assert!(stage.contains(awaited), "{said}");
     }
 }
@@ -181,17 +216,24 @@ fn resource<'a>(observed: &'a mut Observed, kind: Kind, name: &str) -> &'a mut R
 #[test]
 fn drift_by_hand_is_put_right_where_it_is_and_nowhere_else() {
     let said = drift(|observed| {
-        let Resource::Bucket(bucket) = resource(observed, Kind::Bucket, "hooks-prod") else { unreachable!() };
+        let Resource::Bucket(bucket) = resource(observed, Kind::Bucket, "hooks-prod") else {
+            unreachable!()
+        };
         bucket.public_access_blocked = false;
     });
     assert_eq!(said, "UpdateBucket bucket hooks-prod\n  public access blocked\n");
 
     let said = drift(|observed| {
-        let Resource::Queue(queue) = resource(observed, Kind::Queue, "mail-dev") else { unreachable!() };
+        let Resource::Queue(queue) = resource(observed, Kind::Queue, "mail-dev") else {
+            unreachable!()
+        };
         queue.redrive = None;
     });
     // nothing gives up on messages to the other any more: it may have been deleted by hand just now
-    assert_eq!(said, "ConfirmQueue queue dead-dev\nUpdateQueue queue mail-dev < queue dead-dev\n  dead letters\n");
+    assert_eq!(
+        said,
+        "ConfirmQueue queue dead-dev\nUpdateQueue queue mail-dev < queue dead-dev\n  dead letters\n"
+    );
 
     let said = drift(|observed| {
         let Resource::Stage(stage) = resource(observed, Kind::Stage, "dev") else { unreachable!() };
@@ -200,14 +242,25 @@ fn drift_by_hand_is_put_right_where_it_is_and_nowhere_else() {
     assert_eq!(said, "UpdateStage stage dev\n  throttle\n");
 
     let said = drift(|observed| {
-        let Resource::Function(function) = resource(observed, Kind::Function, "hooks-dev") else { unreachable!() };
+        let Resource::Function(function) = resource(observed, Kind::Function, "hooks-dev") else {
+            unreachable!()
+        };
         function.config.memory = 512;
     });
-    assert_eq!(said, "UpdateFunction function hooks-dev\n  memory\n", "$LATEST goes back; the version in use is right, none is published");
+    assert_eq!(
+        said, "UpdateFunction function hooks-dev\n  memory\n",
+        "$LATEST goes back; the version in use is right, none is published"
+    );
 
     let said = drift(|observed| {
-        let Resource::Role(role) = resource(observed, Kind::Role, "hooks-prod-us-east-1") else { unreachable!() };
-        role.policy.as_mut().expect("it has one").put_objects.insert("arn:aws:s3:::another/*".into());
+        let Resource::Role(role) = resource(observed, Kind::Role, "hooks-prod-us-east-1") else {
+            unreachable!()
+        };
+        role.policy
+            .as_mut()
+            .expect("it has one")
+            .put_objects
+            .insert("arn:aws:s3:::another/*".into());
     });
     assert_eq!(said, "UpdateRole role hooks-prod-us-east-1\n  policy\n");
 }
@@ -218,8 +271,16 @@ fn a_queue_that_no_stage_uses_is_made_sure_of_before_one_does() {
         observed.stages.remove("dev");
         observed.resources.remove(&Id::new(Kind::Stage, "dev"));
     });
-    assert!(said.starts_with("ConfirmQueue queue dead-dev\nConfirmQueue queue mail-dev < queue dead-dev\n"), "{said}");
-    let stage = said.lines().find(|line| line.starts_with("CreateStage stage dev < ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        said.starts_with(
+            "ConfirmQueue queue dead-dev\nConfirmQueue queue mail-dev < queue dead-dev\n"
+        ),
+        "{said}"
+    );
+    let stage = said
+        .lines()
+        .find(|line| line.starts_with("CreateStage stage dev < "))
+        .unwrap_or_else(|| panic!("{said}"));
     assert!(stage.contains("queue dead-dev, queue mail-dev"), "{said}");
     assert!(!said.contains("-prod"), "{said}");
 }
@@ -236,9 +297,13 @@ fn a_lost_permission_is_granted_again() {
 #[test]
 fn tags_and_variables_that_are_not_ours_are_left_alone() {
     let said = drift(|observed| {
-        let Resource::Bucket(bucket) = resource(observed, Kind::Bucket, "hooks-prod") else { unreachable!() };
+        let Resource::Bucket(bucket) = resource(observed, Kind::Bucket, "hooks-prod") else {
+            unreachable!()
+        };
         bucket.tags.insert("cost-centre".into(), "42".into());
-        let Resource::Stage(stage) = resource(observed, Kind::Stage, "prod") else { unreachable!() };
+        let Resource::Stage(stage) = resource(observed, Kind::Stage, "prod") else {
+            unreachable!()
+        };
         stage.variables.insert("mine".into(), "by hand".into());
     });
     assert_eq!(said, "");
@@ -247,7 +312,10 @@ fn tags_and_variables_that_are_not_ours_are_left_alone() {
 #[test]
 fn changed_code_is_published_and_both_stages_move_after_their_permission() {
     let old = wanted(YAML);
-    let new = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
+    let new = desired(
+        &stack(YAML),
+        &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() },
+    );
     assert_eq!(
         shown(&planned(&new, &converged(&old))),
         "\
@@ -270,9 +338,16 @@ UpdateStage stage prod < Ready of function hooks-prod, Permission of function ho
 #[test]
 fn a_deploy_of_one_stage_names_nothing_of_the_other() {
     let desired_all = wanted(YAML);
-    let mut dev = stack(&YAML.replace("rate: 5", "rate: 6").replace("accept: [multipart/form-data]", "accept: [text/plain]"));
+    let mut dev = stack(
+        &YAML
+            .replace("rate: 5", "rate: 6")
+            .replace("accept: [multipart/form-data]", "accept: [text/plain]"),
+    );
     dev.stages.retain(|stage| stage.name == "dev");
-    let desired_dev = desired(&dev, &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
+    let desired_dev = desired(
+        &dev,
+        &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() },
+    );
     let mut observed = converged(&desired_all);
     observed.resources.retain(|id, _| desired_dev.contains_key(id));
     let plan = planned(&desired_dev, &observed);
@@ -283,7 +358,11 @@ fn a_deploy_of_one_stage_names_nothing_of_the_other() {
 #[test]
 fn a_moved_destination_widens_the_role_first_and_what_it_was_before_stays_allowed() {
     let old = wanted(YAML);
-    let new = wanted(&YAML.replace("prefix: in/", "prefix: other/").replace("  prod: { variables: { team: payments } }\n", ""));
+    let new = wanted(
+        &YAML
+            .replace("prefix: in/", "prefix: other/")
+            .replace("  prod: { variables: { team: payments } }\n", ""),
+    );
     let mut observed = converged(&old);
     observed.resources.retain(|id, _| new.contains_key(id));
     assert_eq!(
@@ -308,7 +387,11 @@ fn waits(plan: &Plan, step: Step) -> Vec<(u32, Vec<String>)> {
         _ => None,
     };
     let waiting = |key: &Key| -> Vec<String> {
-        plan.changes.iter().filter(|change| change.after.contains(key)).map(|change| change.key.id.to_string()).collect()
+        plan.changes
+            .iter()
+            .filter(|change| change.after.contains(key))
+            .map(|change| change.key.id.to_string())
+            .collect()
     };
     plan.changes.iter().filter_map(|change| Some((wait(change)?, waiting(&change.key)))).collect()
 }
@@ -316,7 +399,8 @@ fn waits(plan: &Plan, step: Step) -> Vec<(u32, Vec<String>)> {
 #[test]
 fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_else() {
     let old = wanted(YAML);
-    let settles = |desired: &Resources, observed: &Observed| waits(&planned(desired, observed), Step::Settle);
+    let settles =
+        |desired: &Resources, observed: &Observed| waits(&planned(desired, observed), Step::Settle);
     let prod = || vec![(10, vec!["stage prod".to_owned()])];
 
     let both = settles(&wanted(&YAML.replace("prefix: in/", "prefix: other/")), &converged(&old));
@@ -328,7 +412,9 @@ fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_
     role_policy(&mut keyed, "prod").keys.insert("arn:aws:kms:us-east-1:123456789012:key/k".into());
     assert_eq!(settles(&keyed, &converged(&old)), [] as [(u32, Vec<String>); 0], "nothing moves");
     let mut moved_too = wanted(&YAML.replace("team: payments", "team: other"));
-    role_policy(&mut moved_too, "prod").keys.insert("arn:aws:kms:us-east-1:123456789012:key/k".into());
+    role_policy(&mut moved_too, "prod")
+        .keys
+        .insert("arn:aws:kms:us-east-1:123456789012:key/k".into());
     assert_eq!(settles(&moved_too, &converged(&old)), prod());
     // a role that somebody deleted, and a stage that moves
     let mut without = converged(&old);
@@ -337,18 +423,29 @@ fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_
 
     // granted by a deploy that was cut off, it may be a moment ago
     let mut granted = converged(&old);
-    role_policy(&mut granted.resources, "prod").put_objects.insert("arn:aws:s3:::hooks-prod/other/*".into());
+    role_policy(&mut granted.resources, "prod")
+        .put_objects
+        .insert("arn:aws:s3:::hooks-prod/other/*".into());
     let yaml = YAML.replace("prefix: in/", "prefix: other/");
     let cut_off = planned(&wanted(&yaml), &granted);
     assert_eq!(waits(&cut_off, Step::Settle).len(), 2, "{}", shown(&cut_off));
     // back to what it was before, which stayed allowed
     let there = moved(&converged(&old), &wanted(&yaml), "prod");
     let back = planned(&old, &there);
-    assert!(shown(&back).contains("UpdateStage stage prod < bucket hooks-prod\n"), "{}", shown(&back));
+    assert!(
+        shown(&back).contains("UpdateStage stage prod < bucket hooks-prod\n"),
+        "{}",
+        shown(&back)
+    );
 
     // nothing was added: other code, another variable, a destination less, a new stage, a new stack
-    let code = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
-    let fewer = YAML.split("  /mail:").next().unwrap_or_default().to_owned() + "stages:" + YAML.split("stages:").nth(1).unwrap_or_default();
+    let code = desired(
+        &stack(YAML),
+        &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() },
+    );
+    let fewer = YAML.split("  /mail:").next().unwrap_or_default().to_owned()
+        + "stages:"
+        + YAML.split("stages:").nth(1).unwrap_or_default();
     let one = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
     for (desired, observed) in [
         (&code, converged(&old)),
@@ -358,7 +455,12 @@ fn a_stage_in_service_waits_for_iam_where_its_role_gained_something_and_nowhere_
         (&old, Observed::default()),
     ] {
         let plan = planned(desired, &observed);
-        assert_eq!((waits(&plan, Step::Settle), plan.is_empty()), (vec![], false), "{}", shown(&plan));
+        assert_eq!(
+            (waits(&plan, Step::Settle), plan.is_empty()),
+            (vec![], false),
+            "{}",
+            shown(&plan)
+        );
     }
 }
 
@@ -375,7 +477,9 @@ fn moved(observed: &Observed, desired: &Resources, stage: &str) -> Observed {
     let mut next = after(&plan, desired, observed);
     for change in &plan.changes {
         match &change.action {
-            Action::UpdateStage { deployment, version, patch, .. } if change.key.id.name == stage => {
+            Action::UpdateStage { deployment, version, patch, .. }
+                if change.key.id.name == stage =>
+            {
                 let state = next.stages.get_mut(stage).expect("it is there");
                 state.variables = observed.stages[stage].variables.clone();
                 state.variables.extend(patch.variables.clone());
@@ -400,10 +504,18 @@ fn the_second_move_takes_out_what_was_before_the_first() {
     let yaml = |prefix: &str| YAML.replace("prefix: in/", &format!("prefix: {prefix}/"));
     let (one, two, three) = (wanted(YAML), wanted(&yaml("two")), wanted(&yaml("three")));
     let mut second = moved(&converged(&one), &two, "dev");
-    let allowed = |observed: &mut Observed| role_policy(&mut observed.resources, "dev").put_objects.iter().cloned().collect::<Vec<_>>();
-    assert_eq!(allowed(&mut second), ["arn:aws:s3:::hooks-dev/in/*", "arn:aws:s3:::hooks-dev/two/*"]);
+    let allowed = |observed: &mut Observed| {
+        role_policy(&mut observed.resources, "dev").put_objects.iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        allowed(&mut second),
+        ["arn:aws:s3:::hooks-dev/in/*", "arn:aws:s3:::hooks-dev/two/*"]
+    );
     let mut third = moved(&second, &three, "dev");
-    assert_eq!(allowed(&mut third), ["arn:aws:s3:::hooks-dev/three/*", "arn:aws:s3:::hooks-dev/two/*"]);
+    assert_eq!(
+        allowed(&mut third),
+        ["arn:aws:s3:::hooks-dev/three/*", "arn:aws:s3:::hooks-dev/two/*"]
+    );
     let lines = shown(&planned(&three, &second));
     assert!(lines.contains("UpdateRole Trim of role hooks-dev-us-east-1 < stage dev\n"), "{lines}");
 }
@@ -416,25 +528,39 @@ fn a_queue_that_is_gone_or_goes_is_nothing_to_go_back_to_and_is_not_allowed_any_
         observed.contents.insert(Id::new(Kind::Queue, "mail-dev"), held);
         let mut next = moved(&observed, &wanted(&other), "dev");
         let sends = role_policy(&mut next.resources, "dev").send_messages.len();
-        assert_eq!(sends, 1 + usize::try_from(held).expect("small"), "a queue that holds messages stays, and what may be sent to it");
+        assert_eq!(
+            sends,
+            1 + usize::try_from(held).expect("small"),
+            "a queue that holds messages stays, and what may be sent to it"
+        );
         assert_eq!(rollback::plan(&next, "hooks", "dev", false).is_ok(), held == 1);
     }
 }
 
 #[test]
 fn a_rollback_is_one_update_of_the_stage_and_a_second_one_returns() {
-    let new = wanted(&YAML.replace("prefix: in/", "prefix: other/").replace("team: payments", "team: refunds"));
+    let new = wanted(
+        &YAML.replace("prefix: in/", "prefix: other/").replace("team: payments", "team: refunds"),
+    );
     let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
-    observed.api.as_mut().expect("it is there").deployments.push(Deployment { id: "d1".into(), digest: None, created: 0 });
+    observed.api.as_mut().expect("it is there").deployments.push(Deployment {
+        id: "d1".into(),
+        digest: None,
+        created: 0,
+    });
     let before = observed.stages["prod"].clone();
     let (plan, back) = rollback::plan(&observed, "hooks", "prod", false).expect("it can go back");
     assert_eq!(back.to, ("d1".to_owned(), "1".to_owned()));
     let [change] = &plan.changes[..] else { panic!("{plan:?}") };
-    let Action::UpdateStage { patch, moves: true, tags: None, .. } = &change.action else { panic!("{change:?}") };
+    let Action::UpdateStage { patch, moves: true, tags: None, .. } = &change.action else {
+        panic!("{change:?}")
+    };
     assert_eq!(patch.variables["destination_input"], "s3://hooks-prod/in/");
     assert_eq!(patch.variables["team"], "payments");
     let go = |observed: &mut Observed, plan: &Plan| {
-        let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else { panic!("{plan:?}") };
+        let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else {
+            panic!("{plan:?}")
+        };
         let state = observed.stages.get_mut("prod").expect("it is there");
         state.variables.extend(patch.variables.clone());
         state.variables.retain(|name, _| !patch.remove_variables.contains(name));
@@ -450,13 +576,22 @@ fn a_rollback_is_one_update_of_the_stage_and_a_second_one_returns() {
 fn nobody_goes_back_to_what_a_deploy_left_for_its_wrong_answers() {
     let new = wanted(&YAML.replace("prefix: in/", "prefix: other/"));
     let mut observed = moved(&converged(&wanted(YAML)), &new, "prod");
-    observed.api.as_mut().expect("it is there").deployments.push(Deployment { id: "d1".into(), digest: None, created: 0 });
+    observed.api.as_mut().expect("it is there").deployments.push(Deployment {
+        id: "d1".into(),
+        digest: None,
+        created: 0,
+    });
     let (plan, _) = rollback::plan(&observed, "hooks", "prod", true).expect("it can go back");
-    let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else { panic!("{plan:?}") };
+    let [Change { action: Action::UpdateStage { patch, .. }, .. }] = &plan.changes[..] else {
+        panic!("{plan:?}")
+    };
     let state = observed.stages.get_mut("prod").expect("it is there");
     state.variables.extend(patch.variables.clone());
     let failures = rollback::plan(&observed, "hooks", "prod", false).expect_err("it was wrong");
-    assert!(failures[0].what.contains("it came back by itself from what it was before"), "{failures:?}");
+    assert!(
+        failures[0].what.contains("it came back by itself from what it was before"),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -478,7 +613,9 @@ fn a_rollback_that_would_not_work_says_every_reason() {
     assert_eq!(
         said(&|observed| {
             observed.api.as_mut().expect("it is there").deployments.clear();
-            observed.functions.get_mut("hooks-prod").expect("it is there").versions[0].permissions.clear();
+            observed.functions.get_mut("hooks-prod").expect("it is there").versions[0]
+                .permissions
+                .clear();
             role_policy(&mut observed.resources, "prod").put_objects.clear();
         }),
         [
@@ -505,7 +642,11 @@ fn a_rollback_that_would_not_work_says_every_reason() {
 fn aged(count: u64) -> Observed {
     let mut observed = converged(&wanted(YAML));
     let newest = observed.api.as_ref().expect("it is there").deployments[0].clone();
-    let deployments = (1..=count).rev().map(|n| Deployment { id: format!("d{n}"), digest: newest.digest.clone(), created: n as i64 });
+    let deployments = (1..=count).rev().map(|n| Deployment {
+        id: format!("d{n}"),
+        digest: newest.digest.clone(),
+        created: n as i64,
+    });
     observed.api.as_mut().expect("it is there").deployments = deployments.collect();
     for state in observed.functions.values_mut() {
         let version = state.versions[0].clone();
@@ -527,27 +668,45 @@ fn pruned(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn a_deploy_prunes_all_but_the_newest_five_once_the_stages_have_moved() {
-    let code = |code| desired(&stack(YAML), &Inputs { account: &account(), code_sha256: code, existing: &BTreeMap::new() });
+    let code = |code| {
+        desired(
+            &stack(YAML),
+            &Inputs { account: &account(), code_sha256: code, existing: &BTreeMap::new() },
+        )
+    };
     let plan = planned(&code("code2="), &aged(7));
-    assert_eq!(pruned(&plan), ["function hooks-dev: 1, 2, 3", "function hooks-prod: 1, 2, 3", "api hooks: d2, d1"]);
+    assert_eq!(
+        pruned(&plan),
+        ["function hooks-dev: 1, 2, 3", "function hooks-prod: 1, 2, 3", "api hooks: d2, d1"]
+    );
     let stages = [main_of(&Id::new(Kind::Stage, "dev")), main_of(&Id::new(Kind::Stage, "prod"))];
     for change in plan.changes.iter().filter(|change| change.key.step == Step::Prune) {
         assert_eq!(change.after, stages.clone().into());
         assert!(change.takes_away());
     }
-    assert_eq!(pruned(&planned(&code("code2="), &aged(4))), [] as [&str; 0], "four, and the new one");
+    assert_eq!(
+        pruned(&planned(&code("code2="), &aged(4))),
+        [] as [&str; 0],
+        "four, and the new one"
+    );
 }
 
 #[test]
 fn what_a_stage_uses_or_can_go_back_to_is_never_pruned() {
-    let code = desired(&stack(YAML), &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() });
+    let code = desired(
+        &stack(YAML),
+        &Inputs { account: &account(), code_sha256: "code2=", existing: &BTreeMap::new() },
+    );
     let mut observed = aged(9);
     let prod = observed.stages.get_mut("prod").expect("it is there");
     (prod.deployment, prod.version) = ("d1".into(), Some("2".into()));
     prod.variables.insert("previous".into(), "d3:4:0".into());
     observed.api.as_mut().expect("it is there").in_use = ["d2".into()].into();
     let plan = planned(&code, &observed);
-    assert_eq!(pruned(&plan), ["function hooks-dev: 1, 2, 3, 4, 5", "function hooks-prod: 1, 3, 5", "api hooks: d4"]);
+    assert_eq!(
+        pruned(&plan),
+        ["function hooks-dev: 1, 2, 3, 4, 5", "function hooks-prod: 1, 3, 5", "api hooks: d4"]
+    );
     // a canary, or somebody's own stage
     observed.api.as_mut().expect("it is there").called = [("hooks-dev".into(), "3".into())].into();
     assert_eq!(pruned(&planned(&code, &observed))[0], "function hooks-dev: 1, 2, 4, 5");
@@ -560,11 +719,22 @@ fn a_stage_waits_for_its_own_buckets_and_queues_only() {
         observed.resources.remove(&Id::new(Kind::Bucket, bucket));
     }
     observed.resources.remove(&Id::new(Kind::Queue, "dead-dev"));
-    let said = shown(&planned(&wanted(&YAML.replace("multipart/form-data", "text/plain")), &observed));
-    let waits =
-        |stage: &str| said.lines().find(|line| line.starts_with(&format!("UpdateStage stage {stage}"))).unwrap_or_default().to_owned();
-    assert!(waits("dev").contains("bucket hooks-dev, queue dead-dev") && !waits("dev").contains("prod"), "{said}");
-    assert!(waits("prod").contains("bucket hooks-prod") && !waits("prod").contains("dev"), "{said}");
+    let said =
+        shown(&planned(&wanted(&YAML.replace("multipart/form-data", "text/plain")), &observed));
+    let waits = |stage: &str| {
+        said.lines()
+            .find(|line| line.starts_with(&format!("UpdateStage stage {stage}")))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        waits("dev").contains("bucket hooks-dev, queue dead-dev") && !waits("dev").contains("prod"),
+        "{said}"
+    );
+    assert!(
+        waits("prod").contains("bucket hooks-prod") && !waits("prod").contains("dev"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -577,12 +747,20 @@ fn a_deploy_with_nothing_else_to_do_prunes_nothing_and_a_teardown_needs_not() {
 fn of_two_apis_the_idle_one_goes_and_one_that_serves_only_with_the_stack() {
     let mut observed = converged(&wanted(YAML));
     let double = |id: &str, has_stages| Double { id: id.into(), has_stages };
-    observed.api.as_mut().expect("it is there").doubles = vec![double("idle", false), double("busy", true)];
+    observed.api.as_mut().expect("it is there").doubles =
+        vec![double("idle", false), double("busy", true)];
     let plan = planned(&wanted(YAML), &observed);
     assert_eq!(shown(&plan), "DeleteApi api hooks (idle)\n");
-    assert_eq!(plan.notes, ["api hooks (busy) has this stack's name and tag, too, and stages: a teardown removes it"]);
+    assert_eq!(
+        plan.notes,
+        ["api hooks (busy) has this stack's name and tag, too, and stages: a teardown removes it"]
+    );
     let gone = shown(&planned(&Resources::new(), &observed));
-    assert!(gone.contains("DeleteApi api hooks (busy)\n") && gone.contains("DeleteApi api hooks (idle)\n"), "{gone}");
+    assert!(
+        gone.contains("DeleteApi api hooks (busy)\n")
+            && gone.contains("DeleteApi api hooks (idle)\n"),
+        "{gone}"
+    );
 }
 
 #[test]
@@ -604,7 +782,11 @@ fn a_deployment_of_the_same_api_is_used_again_unless_the_api_itself_has_to_be_wr
             Action::CreateDeployment { known, .. } => Some(known.clone()),
             _ => None,
         });
-        let moves = plan.changes.iter().filter(|change| matches!(change.action, Action::UpdateStage { moves: true, .. })).count();
+        let moves = plan
+            .changes
+            .iter()
+            .filter(|change| matches!(change.action, Action::UpdateStage { moves: true, .. }))
+            .count();
         (known, moves)
     };
     // a deploy that was cut off after it took the snapshot
@@ -644,10 +826,15 @@ kept bucket hooks-dev: it holds objects
     observed.contents.insert(Id::new(Kind::Queue, "mail-dev"), 2);
     let said = shown(&planned(&Resources::new(), &observed));
     assert!(!said.contains("DeleteQueue") && !said.contains("Drain"), "{said}");
-    for kept in ["queue mail-dev: it holds about 2 messages", "queue dead-dev: queue mail-dev is kept, and its dead letters come here"] {
+    for kept in [
+        "queue mail-dev: it holds about 2 messages",
+        "queue dead-dev: queue mail-dev is kept, and its dead letters come here",
+    ] {
         assert!(said.contains(&format!("kept {kept}\n")), "{said}");
     }
-    let all = plan(&Resources::new(), &observed, Options { delete_data: true, ..Options::default() }).expect("no obstacles");
+    let all =
+        plan(&Resources::new(), &observed, Options { delete_data: true, ..Options::default() })
+            .expect("no obstacles");
     assert!(all.kept.is_empty());
     assert!(shown(&all).contains("DeleteBucket bucket hooks-dev < api hooks, stage dev"));
 }
@@ -661,7 +848,8 @@ fn a_route_that_left_the_file_takes_its_queue_with_it_once_the_stage_has_moved()
     );
     let new = wanted(&yaml);
     let said = shown(&planned(&new, &converged(&old)));
-    // the stage doesn't send there any more, and its role may not; what was on its way then has time to come
+    // the stage doesn't send there any more, and its role may not; what was on its way then has
+    // time to come
     let after = "Trim of role hooks-dev-us-east-1, Trim of role hooks-prod-us-east-1, stage dev, stage prod";
     assert!(said.contains(&format!("Wait Drain of queue dead-dev < {after}\n")), "{said}");
     assert!(said.contains("DeleteQueue queue mail-prod < Drain of queue dead-dev, "), "{said}");
@@ -673,25 +861,42 @@ fn a_queue_is_deleted_a_minute_after_whatever_may_send_there_was_stopped() {
     let old = wanted(YAML);
     let queues = |plan: &Plan| {
         let waits = waits(plan, Step::Drain);
-        let of = |waiting: &[String]| waiting.iter().filter(|id| id.starts_with("queue ")).cloned().collect::<Vec<_>>();
-        waits.iter().map(|(seconds, waiting)| format!("{seconds} s: {}", of(waiting).join(", "))).collect::<Vec<_>>()
+        let of = |waiting: &[String]| {
+            waiting.iter().filter(|id| id.starts_with("queue ")).cloned().collect::<Vec<_>>()
+        };
+        waits
+            .iter()
+            .map(|(seconds, waiting)| format!("{seconds} s: {}", of(waiting).join(", ")))
+            .collect::<Vec<_>>()
     };
     let all = ["60 s: queue dead-dev, queue dead-prod, queue mail-dev, queue mail-prod"];
     // what is to go with its messages needs no look
     let teardown = |delete_data| Options { delete_data, ..Options::default() };
-    let gone = |data| plan(&Resources::new(), &converged(&old), teardown(data)).expect("no obstacles");
-    assert_eq!((queues(&gone(false)), queues(&gone(true))), (all.map(str::to_owned).to_vec(), vec![]));
-    let drain = gone(false).changes.into_iter().find(|change| change.key.step == Step::Drain).expect("it waits");
+    let gone =
+        |data| plan(&Resources::new(), &converged(&old), teardown(data)).expect("no obstacles");
+    assert_eq!(
+        (queues(&gone(false)), queues(&gone(true))),
+        (all.map(str::to_owned).to_vec(), vec![])
+    );
+    let drain = gone(false)
+        .changes
+        .into_iter()
+        .find(|change| change.key.step == Step::Drain)
+        .expect("it waits");
     assert!(drain.takes_away(), "only after the probe");
     for stopped in ["function hooks-dev", "function hooks-prod", "api hooks", "stage prod"] {
-        assert!(drain.after.iter().any(|key| key.id.to_string() == stopped), "{stopped}: {drain:?}");
+        assert!(
+            drain.after.iter().any(|key| key.id.to_string() == stopped),
+            "{stopped}: {drain:?}"
+        );
     }
 
     // only the dead letters go: SQS takes a minute to know that the queue gives up on none
     let without = YAML.replace(", dead_letter: { queue: 'dead-${stage}', after: 5 }", "");
     let dead = planned(&wanted(&without), &converged(&old));
     assert_eq!(queues(&dead), ["60 s: queue dead-dev, queue dead-prod"]);
-    let drain = dead.changes.iter().find(|change| change.key.step == Step::Drain).expect("it waits");
+    let drain =
+        dead.changes.iter().find(|change| change.key.step == Step::Drain).expect("it waits");
     assert!(drain.after.iter().any(|key| key.id.to_string() == "queue mail-prod"), "{drain:?}");
 
     // a deploy that was cut off after the stages' move: what they were before tells
@@ -713,73 +918,118 @@ fn a_queue_is_deleted_a_minute_after_whatever_may_send_there_was_stopped() {
     }
     kept.resources.insert(id, queue);
     let plan = planned(&new, &kept);
-    assert_eq!((queues(&plan), shown(&plan).contains("DeleteQueue queue mail-dev")), (vec![], true));
+    assert_eq!(
+        (queues(&plan), shown(&plan).contains("DeleteQueue queue mail-dev")),
+        (vec![], true)
+    );
 }
 
 #[test]
 fn a_route_in_service_that_goes_is_told_and_so_is_a_whole_stage() {
     let old = wanted(YAML);
-    let lost =
-        |desired: &Resources, observed: &Observed| planned(desired, observed).lost.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let lost = |desired: &Resources, observed: &Observed| {
+        planned(desired, observed).lost.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     let renamed = YAML.replace("  /input:", "  /events:");
     let said = "/input goes: providers that post to it get 403 (stages dev, prod)";
     assert_eq!(lost(&wanted(&renamed), &converged(&old)), [said]);
     // same variable, another path
     let dotted = wanted(&YAML.replace("  /input:", "  /in/put:"));
     let said = "/in/put goes: providers that post to it get 403 (stages dev, prod)";
-    assert_eq!(lost(&wanted(&YAML.replace("  /input:", "  /in.put:")), &converged(&dotted)), [said]);
+    assert_eq!(
+        lost(&wanted(&YAML.replace("  /input:", "  /in.put:")), &converged(&dotted)),
+        [said]
+    );
 
     // a deploy of one stage, then the other's, which serves an older API by then
     let only = |yaml: &str, stage: &str| {
         let mut file = stack(yaml);
         file.stages.retain(|known| known.name == stage);
-        desired(&file, &Inputs { account: &account(), code_sha256: "code1=", existing: &BTreeMap::new() })
+        desired(
+            &file,
+            &Inputs { account: &account(), code_sha256: "code1=", existing: &BTreeMap::new() },
+        )
     };
     let mut one = converged(&old);
     one.resources.remove(&Id::new(Kind::Stage, "prod"));
-    assert_eq!(lost(&only(&renamed, "dev"), &one), ["/input goes: providers that post to it get 403 (stage dev)"]);
+    assert_eq!(
+        lost(&only(&renamed, "dev"), &one),
+        ["/input goes: providers that post to it get 403 (stage dev)"]
+    );
     let mut behind = converged(&old);
     behind.resources.extend(wanted(&renamed).into_iter().filter(|(id, _)| id.kind == Kind::Api));
     behind.resources.remove(&Id::new(Kind::Stage, "dev"));
     assert_eq!(
         lost(&only(&renamed, "prod"), &behind),
-        ["the route of stage variable destination_input goes: providers that post to it get 403 (stage prod)"]
+        [
+            "the route of stage variable destination_input goes: providers that post to it get 403 (stage prod)"
+        ]
     );
 
     let fewer = wanted(&YAML.replace("  prod: { variables: { team: payments } }\n", ""));
-    assert_eq!(lost(&fewer, &converged(&old)), ["stage prod goes: providers that post to it get 403"]);
+    assert_eq!(
+        lost(&fewer, &converged(&old)),
+        ["stage prod goes: providers that post to it get 403"]
+    );
     // one more route, other settings, a teardown: nothing that isn't known
-    let more = YAML.replace("  /mail:", "  /more:\n    s3: { bucket: 'hooks-${stage}', prefix: more/ }\n  /mail:");
+    let more = YAML.replace(
+        "  /mail:",
+        "  /more:\n    s3: { bucket: 'hooks-${stage}', prefix: more/ }\n  /mail:",
+    );
     assert_eq!(lost(&wanted(&more), &converged(&old)), [] as [String; 0]);
-    assert_eq!(lost(&wanted(&YAML.replace("prefix: in/", "prefix: other/")), &converged(&old)), [] as [String; 0]);
+    assert_eq!(
+        lost(&wanted(&YAML.replace("prefix: in/", "prefix: other/")), &converged(&old)),
+        [] as [String; 0]
+    );
     assert_eq!(lost(&Resources::new(), &converged(&old)), [] as [String; 0]);
 }
 
 #[test]
 fn an_allowed_bucket_is_looked_at_like_an_existing_one_and_its_key_is_granted() {
-    let yaml = YAML.replace("prefix: in/, expire_after: 400", "allow: [acme-archive/teamA, 'hooks-${stage}/more']");
+    let yaml = YAML.replace(
+        "prefix: in/, expire_after: 400",
+        "allow: [acme-archive/teamA, 'hooks-${stage}/more']",
+    );
     let id = Id::new(Kind::Bucket, "acme-archive");
-    assert_eq!(crate::desired::existing(&stack(&yaml), &account()), [id.clone()].into(), "not what the stack makes itself");
+    assert_eq!(
+        crate::desired::existing(&stack(&yaml), &account()),
+        [id.clone()].into(),
+        "not what the stack makes itself"
+    );
     let key = "arn:aws:kms:us-east-1:123456789012:key/k".to_owned();
     let existing = BTreeMap::from([(id.clone(), Existing::Found { key: Some(key.clone()) })]);
-    let mut resources = desired(&stack(&yaml), &Inputs { account: &account(), code_sha256: "code1=", existing: &existing });
+    let mut resources = desired(
+        &stack(&yaml),
+        &Inputs { account: &account(), code_sha256: "code1=", existing: &existing },
+    );
     assert_eq!(role_policy(&mut resources, "prod").keys, [key].into());
 
     let places = crate::desired::named(&stack(&yaml), &account());
     let said = |existing: Existing| {
-        let observed = Observed { existing: BTreeMap::from([(id.clone(), existing)]), ..Observed::default() };
-        let failures = plan(&resources, &observed, Options { places: places.clone(), ..Options::default() }).err().unwrap_or_default();
+        let observed =
+            Observed { existing: BTreeMap::from([(id.clone(), existing)]), ..Observed::default() };
+        let failures =
+            plan(&resources, &observed, Options { places: places.clone(), ..Options::default() })
+                .err()
+                .unwrap_or_default();
         failures.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(said(Existing::Found { key: None }), [] as [String; 0]);
     assert_eq!(
         said(Existing::Missing),
-        ["hooks.yaml:4 (route /input): bucket acme-archive: the route's `allow` names it, but there is no such bucket\n  \
-          = help: correct its name in `allow`, or create it first"]
+        [
+            "hooks.yaml:4 (route /input): bucket acme-archive: the route's `allow` names it, but there is no such bucket\n  \
+          = help: correct its name in `allow`, or create it first"
+        ]
     );
     assert_eq!(
-        said(Existing::Unusable { why: "the bucket is not in us-east-1".into(), now: "name another".into() }),
-        ["hooks.yaml:4 (route /input): bucket acme-archive: the bucket is not in us-east-1\n  = help: name another"]
+        said(Existing::Unusable {
+            why: "the bucket is not in us-east-1".into(),
+            now: "name another".into()
+        }),
+        [
+            "hooks.yaml:4 (route /input): bucket acme-archive: the bucket is not in us-east-1\n  = help: name another"
+        ]
     );
 }
 
@@ -788,14 +1038,19 @@ fn an_api_with_somebody_elses_stage_is_kept() {
     let mut observed = converged(&wanted(YAML));
     observed.api.as_mut().expect("it is there").foreign_stages = vec!["blue".into()];
     let said = shown(&planned(&Resources::new(), &observed));
-    assert!(said.contains("kept api hooks: it has stages that routeto didn't make: blue"), "{said}");
+    assert!(
+        said.contains("kept api hooks: it has stages that routeto didn't make: blue"),
+        "{said}"
+    );
     assert!(said.contains("DeleteStage stage dev"), "{said}");
 }
 
 #[test]
 fn a_resource_of_our_name_that_isnt_ours_stops_everything() {
     let mut observed = Observed::default();
-    observed.foreign.insert(Id::new(Kind::Queue, "mail-dev"), "it lacks the tag routeto:stack=hooks".into());
+    observed
+        .foreign
+        .insert(Id::new(Kind::Queue, "mail-dev"), "it lacks the tag routeto:stack=hooks".into());
     let failures = plan(&wanted(YAML), &observed, Options::default()).expect_err("an obstacle");
     assert_eq!(failures.len(), 1);
     assert_eq!(
@@ -841,13 +1096,21 @@ fn applied_means_an_empty_plan() {
     }
 }
 
-/// The history says what goes before anything does, and goes last: then names need not be kept by the order of the deletions.
+/// The history says what goes before anything does, and goes last: then names need not be kept by
+/// the order of the deletions.
 #[test]
 fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
     let observed = converged(&wanted(YAML));
-    let named: BTreeSet<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Role).cloned().collect();
-    let plan = plan(&Resources::new(), &observed, Options { delete_data: true, named, ..Options::default() }).expect("no obstacles");
-    let journal = plan.changes.iter().find(|change| change.key.step == Step::Journal).expect("a journal");
+    let named: BTreeSet<Id> =
+        observed.resources.keys().filter(|id| id.kind == Kind::Role).cloned().collect();
+    let plan = plan(
+        &Resources::new(),
+        &observed,
+        Options { delete_data: true, named, ..Options::default() },
+    )
+    .expect("no obstacles");
+    let journal =
+        plan.changes.iter().find(|change| change.key.step == Step::Journal).expect("a journal");
     let Action::Journal { going } = &journal.action else { panic!("{journal:?}") };
     let holds: BTreeSet<String> = observed
         .resources
@@ -864,8 +1127,15 @@ fn a_teardown_of_all_is_written_down_first_and_its_history_goes_last() {
         };
         assert!(!waits || change.after.contains(&journal.key), "{change:?}");
     }
-    let history = plan.changes.iter().find(|change| change.key.id == journal.key.id && change.key.step == Step::Main).expect("the group");
-    let before = plan.changes.iter().filter(|change| change.key != history.key && change.key.id.kind != Kind::Role);
+    let history = plan
+        .changes
+        .iter()
+        .find(|change| change.key.id == journal.key.id && change.key.step == Step::Main)
+        .expect("the group");
+    let before = plan
+        .changes
+        .iter()
+        .filter(|change| change.key != history.key && change.key.id.kind != Kind::Role);
     assert!(before.map(|change| &change.key).all(|key| history.after.contains(key)), "{history:?}");
     // roles of the file's stages are found by their names
     assert!(history.after.iter().all(|key| key.id.kind != Kind::Role), "{history:?}");
@@ -883,7 +1153,9 @@ fn throttle_planned(file: &str, observed: &Observed) -> Vec<Option<ThrottlePatch
 
 #[test]
 fn a_throttle_that_leaves_the_file_takes_no_other_setting_with_it() {
-    for (other_settings, patch) in [(true, ThrottlePatch::Unlimited), (false, ThrottlePatch::Remove)] {
+    for (other_settings, patch) in
+        [(true, ThrottlePatch::Unlimited), (false, ThrottlePatch::Remove)]
+    {
         let mut observed = converged(&wanted(YAML));
         observed.stages.get_mut("dev").expect("a stage").other_settings = other_settings;
         assert_eq!(throttle_planned("{}", &observed), [Some(patch)]);
@@ -904,17 +1176,25 @@ fn a_throttle_that_is_no_lower_than_the_accounts_is_none() {
         (Some(raised), 10_000.0, 5_000, true),
         (None, 10_000.0, 5_000, true),
     ] {
-        let mut observed = converged(&wanted(&YAML.replace("{ throttle: { rate: 5, burst: 10 } }", "{}")));
+        let mut observed =
+            converged(&wanted(&YAML.replace("{ throttle: { rate: 5, burst: 10 } }", "{}")));
         observed.api.as_mut().expect("an API").account_throttle = account;
-        let planned = throttle_planned(&format!("{{ throttle: {{ rate: {rate}, burst: {burst} }} }}"), &observed);
-        let wanted: Vec<_> = sets.then_some(Some(ThrottlePatch::Set(rate, burst))).into_iter().collect();
+        let planned = throttle_planned(
+            &format!("{{ throttle: {{ rate: {rate}, burst: {burst} }} }}"),
+            &observed,
+        );
+        let wanted: Vec<_> =
+            sets.then_some(Some(ThrottlePatch::Set(rate, burst))).into_iter().collect();
         assert_eq!(planned, wanted, "{rate}, {burst} where the account has {account:?}");
     }
 }
 
 #[test]
 fn a_stage_that_is_made_after_a_cut_off_deploy_gets_the_files_throttle_as_a_first_one_does() {
-    let yaml = YAML.replace("{ throttle: { rate: 5, burst: 10 } }", "{ throttle: { rate: 500, burst: 1000 } }");
+    let yaml = YAML.replace(
+        "{ throttle: { rate: 5, burst: 10 } }",
+        "{ throttle: { rate: 500, burst: 1000 } }",
+    );
     let wanted = wanted(&yaml);
     let mut observed = converged(&wanted);
     observed.api.as_mut().expect("an API").account_throttle = Some((500.0, 1000));

@@ -1,4 +1,5 @@
-//! The role's inline policy and trust policy, the bucket's TLS statement: to JSON and back; whom a policy lets in. Pure.
+//! The role's inline policy and trust policy, the bucket's TLS statement: to JSON and back; whom a
+//! policy lets in. Pure.
 
 use crate::{
     observed::Opening,
@@ -32,7 +33,8 @@ pub fn document(policy: &Policy) -> String {
         let mut statement = json!({"Sid": PUT, "Effect": "Allow", "Action": "s3:PutObject", "Resource": policy.put_objects});
         if let Some(account) = &policy.account {
             // IfExists: some S3-compatible back ends don't know the key; AWS always sends it.
-            statement["Condition"] = json!({"StringEqualsIfExists": {"aws:ResourceAccount": account}});
+            statement["Condition"] =
+                json!({"StringEqualsIfExists": {"aws:ResourceAccount": account}});
         }
         statements.push(statement);
     }
@@ -66,9 +68,14 @@ pub fn parse(text: &str) -> Policy {
         let account = condition["StringEqualsIfExists"]["aws:ResourceAccount"].as_str();
         let allowed = statement["Effect"] == "Allow";
         let is = |sid: &str, wanted: &[&str]| {
-            allowed && statement["Sid"] == sid && actions == wanted.iter().map(|action| action.to_string()).collect::<BTreeSet<_>>()
+            allowed
+                && statement["Sid"] == sid
+                && actions
+                    == wanted.iter().map(|action| action.to_string()).collect::<BTreeSet<_>>()
         };
-        let only_account = condition.as_object().is_some_and(|operators| operators.len() == 1 && account.is_some());
+        let only_account = condition
+            .as_object()
+            .is_some_and(|operators| operators.len() == 1 && account.is_some());
         if is(PUT, &["s3:PutObject"]) && only_account {
             policy.put_objects.extend(resources);
             policy.account = account.map(str::to_owned);
@@ -85,25 +92,34 @@ pub fn parse(text: &str) -> Policy {
     policy
 }
 
-/// The part of a role's policy that a destination (a stage variable's value) needs; `None` where the policy doesn't allow all of it.
-/// Compared by what follows account and partition: a role's policy names its own account's resources only. Keys are the buckets'
-/// and queues' own concern: all of them are part of it.
+/// The part of a role's policy that a destination (a stage variable's value) needs; `None` where
+/// the policy doesn't allow all of it. Compared by what follows account and partition: a role's
+/// policy names its own account's resources only. Keys are the buckets' and queues' own concern:
+/// all of them are part of it.
 pub fn covering(policy: &Policy, destination: &str) -> Option<Policy> {
     let (base, settings) = destination.split_once('?').unwrap_or((destination, ""));
-    let mut part = Policy { account: policy.account.clone(), keys: policy.keys.clone(), ..Policy::default() };
+    let mut part =
+        Policy { account: policy.account.clone(), keys: policy.keys.clone(), ..Policy::default() };
     if let Some(place) = base.strip_prefix("s3://") {
         let allowed = settings.split('&').filter_map(|setting| setting.strip_prefix("allow="));
         // A destination without a prefix has no slash behind the bucket's name.
         let own = if place.contains('/') { format!("{place}*") } else { format!("{place}/*") };
-        let wanted = std::iter::once(own).chain(allowed.map(|place| format!("{}/*", place.trim_end_matches('/'))));
+        let wanted = std::iter::once(own)
+            .chain(allowed.map(|place| format!("{}/*", place.trim_end_matches('/'))));
         for wanted in wanted {
-            let arn = policy.put_objects.iter().find(|arn| arn.split_once(":::").is_some_and(|(_, object)| object == wanted))?;
+            let arn = policy
+                .put_objects
+                .iter()
+                .find(|arn| arn.split_once(":::").is_some_and(|(_, object)| object == wanted))?;
             part.put_objects.insert(arn.clone());
         }
     } else {
         let mut segments = base.rsplit('/');
         let (queue, account) = (segments.next()?, segments.next()?);
-        let arn = policy.send_messages.iter().find(|arn| arn.ends_with(&format!(":{account}:{queue}")))?;
+        let arn = policy
+            .send_messages
+            .iter()
+            .find(|arn| arn.ends_with(&format!(":{account}:{queue}")))?;
         part.send_messages.insert(arn.clone());
     }
     Some(part)
@@ -121,21 +137,31 @@ pub fn tls_statement(partition: &str, bucket: &str) -> Value {
 /// Whether a bucket's policy has our statement, unchanged.
 pub fn has_tls_statement(policy: &str, partition: &str, bucket: &str) -> bool {
     let wanted = canonical(&tls_statement(partition, bucket));
-    serde_json::from_str::<Value>(policy)
-        .is_ok_and(|value| list(&value["Statement"]).iter().any(|statement| canonical(&sort_resources(statement)) == wanted))
+    serde_json::from_str::<Value>(policy).is_ok_and(|value| {
+        list(&value["Statement"])
+            .iter()
+            .any(|statement| canonical(&sort_resources(statement)) == wanted)
+    })
 }
 
-/// The statements of a bucket's or queue's policy that let in anyone, or another account. Services are left out: that is how S3
-/// and SNS reach a queue.
+/// The statements of a bucket's or queue's policy that let in anyone, or another account. Services
+/// are left out: that is how S3 and SNS reach a queue.
 pub fn openings(policy: &str, account: &str) -> Vec<Opening> {
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
-    let allowed = list(&policy["Statement"]).iter().filter(|statement| statement["Effect"] == "Allow");
+    let allowed =
+        list(&policy["Statement"]).iter().filter(|statement| statement["Effect"] == "Allow");
     allowed
         .filter_map(|statement| {
             let whom = outsiders(statement, account)?;
             let mut actions = texts(&statement["Action"]);
-            actions.extend(texts(&statement["NotAction"]).iter().map(|action| format!("all but {action}")));
-            Some(Opening { sid: statement["Sid"].as_str().unwrap_or_default().to_owned(), whom, actions })
+            actions.extend(
+                texts(&statement["NotAction"]).iter().map(|action| format!("all but {action}")),
+            );
+            Some(Opening {
+                sid: statement["Sid"].as_str().unwrap_or_default().to_owned(),
+                whom,
+                actions,
+            })
         })
         .collect()
 }
@@ -144,7 +170,8 @@ pub fn openings(policy: &str, account: &str) -> Vec<Opening> {
 fn outsiders(statement: &Value, account: &str) -> Option<String> {
     let principal = &statement["Principal"];
     let named = texts(&principal["AWS"]);
-    // "Allow" with NotPrincipal lets in all the others, anonymous callers among them. Source: IAM User Guide, NotPrincipal.
+    // "Allow" with NotPrincipal lets in all the others, anonymous callers among them. Source: IAM
+    // User Guide, NotPrincipal.
     if !statement["NotPrincipal"].is_null() || principal == "*" || named.contains("*") {
         return match reach(&statement["Condition"], account) {
             Reach::Account => None,
@@ -159,8 +186,10 @@ fn outsiders(statement: &Value, account: &str) -> Option<String> {
         // The id of a user or role that is gone: nobody is that any more.
         None => None,
     });
-    let users = texts(&principal["CanonicalUser"]).into_iter().map(|id| format!("the canonical user {id}"));
-    let federated = texts(&principal["Federated"]).into_iter().map(|provider| format!("users of {provider}"));
+    let users =
+        texts(&principal["CanonicalUser"]).into_iter().map(|id| format!("the canonical user {id}"));
+    let federated =
+        texts(&principal["Federated"]).into_iter().map(|provider| format!("users of {provider}"));
     let all: BTreeSet<String> = accounts.chain(users).chain(federated).collect();
     (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join(", "))
 }
@@ -187,10 +216,20 @@ enum Reach {
 fn reach(condition: &Value, account: &str) -> Reach {
     let mut all = vec![];
     for (operator, keys) in condition.as_object().into_iter().flatten() {
-        // Negated ones, and those that hold where the key is missing (IfExists, ForAllValues), leave anyone.
+        // Negated ones, and those that hold where the key is missing (IfExists, ForAllValues),
+        // leave anyone.
         let operator = operator.to_ascii_lowercase();
         let operator = operator.strip_prefix("foranyvalue:").unwrap_or(&operator);
-        if !["stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike", "ipaddress"].contains(&operator) {
+        if ![
+            "stringequals",
+            "stringequalsignorecase",
+            "stringlike",
+            "arnequals",
+            "arnlike",
+            "ipaddress",
+        ]
+        .contains(&operator)
+        {
             continue;
         }
         for (key, values) in keys.as_object().into_iter().flatten() {
@@ -205,8 +244,14 @@ fn reach(condition: &Value, account: &str) -> Reach {
 }
 
 fn reach_of(key: &str, values: &BTreeSet<String>, account: &str) -> Reach {
-    const OWNERS: [&str; 6] =
-        ["aws:principalaccount", "aws:sourceaccount", "aws:sourceowner", "aws:principalarn", "aws:sourcearn", "s3:dataaccesspointaccount"];
+    const OWNERS: [&str; 6] = [
+        "aws:principalaccount",
+        "aws:sourceaccount",
+        "aws:sourceowner",
+        "aws:principalarn",
+        "aws:sourcearn",
+        "s3:dataaccesspointaccount",
+    ];
     const PLACES: [&str; 7] = [
         "aws:principalorgid",
         "aws:principalorgpaths",
@@ -216,7 +261,9 @@ fn reach_of(key: &str, values: &BTreeSet<String>, account: &str) -> Reach {
         "aws:sourcevpce",
         "s3:dataaccesspointarn",
     ];
-    let open = |value: &String| value.trim_matches('*').is_empty() || ["0.0.0.0/0", "::/0"].contains(&value.as_str());
+    let open = |value: &String| {
+        value.trim_matches('*').is_empty() || ["0.0.0.0/0", "::/0"].contains(&value.as_str())
+    };
     if values.is_empty() || values.iter().any(open) {
         return Reach::Anyone;
     }
@@ -228,7 +275,8 @@ fn reach_of(key: &str, values: &BTreeSet<String>, account: &str) -> Reach {
     }
     let owners: BTreeSet<&str> = values.iter().filter_map(|value| account_of(value)).collect();
     // A bucket's ARN has no account; it names one bucket all the same.
-    let others: Vec<&str> = owners.into_iter().filter(|owner| !owner.is_empty() && *owner != account).collect();
+    let others: Vec<&str> =
+        owners.into_iter().filter(|owner| !owner.is_empty() && *owner != account).collect();
     match others.as_slice() {
         [] => Reach::Account,
         others if others.iter().any(|owner| !is_account(owner)) => Reach::Anyone,
@@ -241,7 +289,11 @@ pub fn with_tls_statement(policy: Option<&str>, partition: &str, bucket: &str) -
     let mut value = policy
         .and_then(|text| serde_json::from_str::<Value>(text).ok())
         .unwrap_or_else(|| json!({"Version": "2012-10-17", "Statement": []}));
-    let mut statements: Vec<Value> = list(&value["Statement"]).iter().filter(|statement| statement["Sid"] != TLS_SID).cloned().collect();
+    let mut statements: Vec<Value> = list(&value["Statement"])
+        .iter()
+        .filter(|statement| statement["Sid"] != TLS_SID)
+        .cloned()
+        .collect();
     statements.push(tls_statement(partition, bucket));
     value["Statement"] = Value::Array(statements);
     canonical(&value)
@@ -287,16 +339,37 @@ mod tests {
     #[test]
     fn a_destination_is_covered_by_just_what_it_needs() {
         let mut policy = policy();
-        policy.put_objects.extend(["arn:aws:s3:::archive/teamA/*".into(), "arn:aws:s3:::whole/*".into()]);
+        policy
+            .put_objects
+            .extend(["arn:aws:s3:::archive/teamA/*".into(), "arn:aws:s3:::whole/*".into()]);
         let names = |destination: &str| {
             let part = covering(&policy, destination)?;
-            Some(part.put_objects.into_iter().chain(part.send_messages).collect::<Vec<_>>().join(" "))
+            Some(
+                part.put_objects
+                    .into_iter()
+                    .chain(part.send_messages)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
         };
         assert_eq!(names("s3://b/p/?format=ndjson").as_deref(), Some("arn:aws:s3:::b/p/*"));
-        assert_eq!(names("s3://b/p/?allow=archive/teamA").as_deref(), Some("arn:aws:s3:::archive/teamA/* arn:aws:s3:::b/p/*"));
+        assert_eq!(
+            names("s3://b/p/?allow=archive/teamA").as_deref(),
+            Some("arn:aws:s3:::archive/teamA/* arn:aws:s3:::b/p/*")
+        );
         assert_eq!(names("s3://whole").as_deref(), Some("arn:aws:s3:::whole/*"));
-        assert_eq!(names("https://sqs.us-east-1.amazonaws.com/1/q?format=body").as_deref(), Some("arn:aws:sqs:us-east-1:1:q"));
-        for other in ["s3://b/", "s3://b/p", "s3://b/p/?allow=archive/teamB", "https://sqs.us-east-1.amazonaws.com/1/qq", "", "x"] {
+        assert_eq!(
+            names("https://sqs.us-east-1.amazonaws.com/1/q?format=body").as_deref(),
+            Some("arn:aws:sqs:us-east-1:1:q")
+        );
+        for other in [
+            "s3://b/",
+            "s3://b/p",
+            "s3://b/p/?allow=archive/teamB",
+            "https://sqs.us-east-1.amazonaws.com/1/qq",
+            "",
+            "x",
+        ] {
             assert_eq!(names(other), None, "{other}");
         }
     }
@@ -357,7 +430,11 @@ mod tests {
             (json!("*"), when("StringEquals", "aws:PrincipalOrgID", "o-1"), None),
             (json!("*"), when("StringNotEquals", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
             (json!("*"), when("StringEqualsIfExists", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
-            (json!("*"), when("ForAllValues:StringEquals", "aws:PrincipalOrgID", "o-1"), anyone.clone()),
+            (
+                json!("*"),
+                when("ForAllValues:StringEquals", "aws:PrincipalOrgID", "o-1"),
+                anyone.clone(),
+            ),
             (json!("*"), when("StringLike", "aws:PrincipalOrgID", "*"), anyone.clone()),
             (json!("*"), when("IpAddress", "aws:SourceIp", "203.0.113.0/24"), None),
             (json!("*"), when("IpAddress", "aws:SourceIp", "0.0.0.0/0"), anyone.clone()),
@@ -367,14 +444,25 @@ mod tests {
             (json!("*"), when("ArnLike", "aws:SourceArn", "arn:aws:s3:::bucket"), None),
         ];
         for (principal, condition, wanted) in cases {
-            assert_eq!(whom(principal.clone(), condition.clone()), wanted, "{principal} where {condition}");
+            assert_eq!(
+                whom(principal.clone(), condition.clone()),
+                wanted,
+                "{principal} where {condition}"
+            );
         }
         let others = r#"{"Statement": [
             {"Effect": "Deny", "Principal": "*", "Action": "s3:*"},
             {"Sid": "Rest", "Effect": "Allow", "NotPrincipal": {"AWS": "123456789012"}, "NotAction": "s3:PutObject"}]}"#;
-        let opening = Opening { sid: "Rest".into(), whom: "anyone".into(), actions: ["all but s3:PutObject".into()].into() };
+        let opening = Opening {
+            sid: "Rest".into(),
+            whom: "anyone".into(),
+            actions: ["all but s3:PutObject".into()].into(),
+        };
         assert_eq!(openings(others, OURS), [opening]);
         assert_eq!(openings("", OURS), []);
-        assert_eq!(openings(&canonical(&json!({"Statement": [tls_statement("aws", "b")]})), OURS), []);
+        assert_eq!(
+            openings(&canonical(&json!({"Statement": [tls_statement("aws", "b")]})), OURS),
+            []
+        );
     }
 }

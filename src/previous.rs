@@ -1,12 +1,15 @@
-//! What a stage was before its last move, kept in the stage's own variables: the one update that moves a stage keeps it, too. Pure.
+//! What a stage was before its last move, kept in the stage's own variables: the one update that
+//! moves a stage keeps it, too. Pure.
 //!
-//! `previous` is `<deployment>:<version>`; where variables were different, `:<n>` follows, and `previous_0` … hold what each of them was. After a
-//! state that gave wrong answers `:wrong` follows the count.
+//! `previous` is `<deployment>:<version>`; where variables were different, `:<n>` follows, and
+//! `previous_0` … hold what each of them was. After a state that gave wrong answers `:wrong`
+//! follows the count.
 
 use crate::resource::variable::{PREVIOUS, PREVIOUS_PREFIX};
 use std::collections::BTreeMap;
 
-/// Characters of a stage variable's value. Source: API Gateway, "Quotas for configuring and running a REST API".
+/// Characters of a stage variable's value. Source: API Gateway, "Quotas for configuring and running
+/// a REST API".
 const VALUE: usize = 512;
 
 /// Says in `previous` that what the variables were didn't fit.
@@ -21,9 +24,11 @@ pub struct Previous {
     pub deployment: String,
     /// Function version's number.
     pub version: String,
-    /// The variables that were different: what each was, `None` where it wasn't there. `None` altogether: they didn't fit.
+    /// The variables that were different: what each was, `None` where it wasn't there. `None`
+    /// altogether: they didn't fit.
     pub values: Option<BTreeMap<String, Option<String>>>,
-    /// It gave wrong answers, so a deploy took the stage back from it: nobody wants to be there again without a deploy.
+    /// It gave wrong answers, so a deploy took the stage back from it: nobody wants to be there
+    /// again without a deploy.
     pub wrong: bool,
 }
 
@@ -37,7 +42,8 @@ impl Previous {
             Some(count) => count.parse::<usize>().ok(),
         };
         let values = count.and_then(|count| {
-            let parts: Option<String> = (0..count).map(|n| variables.get(&part(n)).map(String::as_str)).collect();
+            let parts: Option<String> =
+                (0..count).map(|n| variables.get(&part(n)).map(String::as_str)).collect();
             unpacked(&parts?)
         });
         Some(Previous { deployment, version, values, wrong: parts.next() == Some(WRONG) })
@@ -53,7 +59,9 @@ impl Previous {
             Some(parts) if parts.is_empty() && !wrong => [(PREVIOUS.to_owned(), base)].into(),
             Some(parts) if parts.len() <= room => {
                 let first = (PREVIOUS.to_owned(), format!("{base}:{}{mark}", parts.len()));
-                std::iter::once(first).chain(parts.into_iter().enumerate().map(|(n, text)| (part(n), text))).collect()
+                std::iter::once(first)
+                    .chain(parts.into_iter().enumerate().map(|(n, text)| (part(n), text)))
+                    .collect()
             }
             _ => [(PREVIOUS.to_owned(), format!("{base}:{LEFT_OUT}{mark}"))].into(),
         }
@@ -64,8 +72,8 @@ fn part(n: usize) -> String {
     format!("{PREVIOUS_PREFIX}{n}")
 }
 
-/// `<name>=<length>:<value>` one after the other; length 0 for what wasn't there, since no value is empty. The alphabet of names and
-/// values is ASCII, and so is this one.
+/// `<name>=<length>:<value>` one after the other; length 0 for what wasn't there, since no value is
+/// empty. The alphabet of names and values is ASCII, and so is this one.
 fn packed(values: &BTreeMap<String, Option<String>>) -> String {
     values
         .iter()
@@ -96,8 +104,16 @@ mod tests {
     use super::*;
 
     fn previous(values: &[(&str, Option<&str>)]) -> Previous {
-        let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
-        Previous { deployment: "d1".into(), version: "7".into(), values: Some(values), wrong: false }
+        let values = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+            .collect();
+        Previous {
+            deployment: "d1".into(),
+            version: "7".into(),
+            values: Some(values),
+            wrong: false,
+        }
     }
 
     #[test]
@@ -106,7 +122,11 @@ mod tests {
         for values in [
             vec![],
             vec![("destination_input", Some("s3://b/p/?format=ndjson&allow=a=3:b"))],
-            vec![("destination_a", None), ("destination_b", Some(&long[..507])), ("team", Some("x=2:y"))],
+            vec![
+                ("destination_a", None),
+                ("destination_b", Some(&long[..507])),
+                ("team", Some("x=2:y")),
+            ],
         ] {
             let previous = previous(&values);
             let written = previous.write(10);
@@ -132,7 +152,8 @@ mod tests {
     #[test]
     fn a_stage_that_never_moved_has_no_previous_and_one_edited_by_hand_no_values() {
         assert_eq!(Previous::read(&BTreeMap::new()), None);
-        let by_hand = |text: &str| Previous::read(&[("previous".to_owned(), text.to_owned())].into());
+        let by_hand =
+            |text: &str| Previous::read(&[("previous".to_owned(), text.to_owned())].into());
         assert_eq!(by_hand("nothing"), None);
         assert_eq!(by_hand("d1:7:1").map(|read| read.values), Some(None));
     }

@@ -11,7 +11,10 @@ use crate::{
     spec::{Route, Stack, TokenRule},
     vtl::{
         self, Data, Limits, Lint, LintKind, Pairs, Rendered, Template,
-        gateway::{Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template, convert_request},
+        gateway::{
+            Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template,
+            convert_request,
+        },
         lint, lint_stage_variables,
     },
 };
@@ -33,7 +36,8 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// Reads a raw HTTP request: request line, header lines, an empty line, the body as it is. Lines may end with LF alone.
+    /// Reads a raw HTTP request: request line, header lines, an empty line, the body as it is.
+    /// Lines may end with LF alone.
     ///
     /// # Errors
     /// What is wrong and in which line, counted from 1.
@@ -47,17 +51,24 @@ impl HttpRequest {
             rest = after;
             Some((number, line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
         };
-        let text = |number: usize, bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| (number, "this line is not UTF-8".to_owned()));
+        let text = |number: usize, bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|_| (number, "this line is not UTF-8".to_owned()))
+        };
         let wrong = || (1, "a request begins with `POST /path?query HTTP/1.1`".to_owned());
         let (_, first) = line().ok_or_else(wrong)?;
         let first = text(1, first)?;
         let mut words = first.split_whitespace();
-        let (Some("POST"), Some(target)) = (words.next(), words.next()) else { return Err(wrong()) };
+        let (Some("POST"), Some(target)) = (words.next(), words.next()) else {
+            return Err(wrong());
+        };
         let query = target.split_once('?').map(|(_, query)| parse_query(query)).unwrap_or_default();
         let mut headers = vec![];
         loop {
             let Some((number, bytes)) = line() else {
-                return Err((headers.len() + 2, "an empty line must end the headers; the body follows it".into()));
+                return Err((
+                    headers.len() + 2,
+                    "an empty line must end the headers; the body follows it".into(),
+                ));
             };
             if bytes.is_empty() {
                 break;
@@ -69,14 +80,19 @@ impl HttpRequest {
     }
 
     fn content_type(&self) -> Option<&str> {
-        self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            .map(|(_, value)| value.as_str())
     }
 }
 
 /// `Name: value`.
 pub fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() && !name.contains(' ') => Ok((name.to_owned(), value.trim().to_owned())),
+        Some((name, value)) if !name.trim().is_empty() && !name.contains(' ') => {
+            Ok((name.to_owned(), value.trim().to_owned()))
+        }
         _ => Err(format!("`{text}` is no header; write `Name: value`")),
     }
 }
@@ -84,7 +100,10 @@ pub fn parse_header(text: &str) -> Result<(String, String), String> {
 /// `a=b&c=d`, percent-decoded; `+` is a space.
 pub fn parse_query(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (decode(key), decode(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
 }
 
 fn decode(text: &str) -> String {
@@ -138,10 +157,16 @@ pub enum NoEvent {
 /// The account that names are made of while AWS isn't asked.
 pub fn offline_account(stack: &Stack) -> Account {
     let region = stack.region.clone().unwrap_or_else(|| "us-east-1".into());
-    Account { id: "123456789012".into(), partition: partition::of_region(&region).into(), region, caller: String::new() }
+    Account {
+        id: "123456789012".into(),
+        partition: partition::of_region(&region).into(),
+        region,
+        caller: String::new(),
+    }
 }
 
-/// What a route's integration makes of a request, its templates parsed: made once where many requests are rendered.
+/// What a route's integration makes of a request, its templates parsed: made once where many
+/// requests are rendered.
 pub struct Integration {
     /// The mapping templates by media type, the generated line before each.
     pub templates: Vec<(String, MappingTemplate)>,
@@ -161,12 +186,25 @@ impl Integration {
     /// # Errors
     /// The first template that doesn't parse, with its place in the user's file.
     pub fn new(route: &Route, api: &resource::Api) -> Result<Integration, Box<Diagnostic>> {
-        let integration = api.methods[&route.path]["POST"].integration.as_ref().expect("every route has an integration");
+        let integration = api.methods[&route.path]["POST"]
+            .integration
+            .as_ref()
+            .expect("every route has an integration");
         let parse = |(media, text): (&String, &String)| {
             let file = route.templates.get(media).map(|template| template.file.clone());
             match Template::parse(text) {
-                Ok(template) => Ok((media.clone(), MappingTemplate { template, path: route.path.clone(), media: media.clone(), file })),
-                Err(error) => Err(Box::new(diagnostic(&route.path, media, file.as_deref(), &error))),
+                Ok(template) => Ok((
+                    media.clone(),
+                    MappingTemplate {
+                        template,
+                        path: route.path.clone(),
+                        media: media.clone(),
+                        file,
+                    },
+                )),
+                Err(error) => {
+                    Err(Box::new(diagnostic(&route.path, media, file.as_deref(), &error)))
+                }
             }
         };
         Ok(Integration {
@@ -190,8 +228,17 @@ impl Integration {
     ///
     /// # Errors
     /// The gateway's own answer.
-    pub fn convert(&self, content_type: Option<&str>, body: &[u8]) -> Result<String, GatewayResponse> {
-        match convert_request(body, content_type, &self.binary_media_types, Some(ContentHandling::ConvertToText)) {
+    pub fn convert(
+        &self,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> Result<String, GatewayResponse> {
+        match convert_request(
+            body,
+            content_type,
+            &self.binary_media_types,
+            Some(ContentHandling::ConvertToText),
+        ) {
             Ok(Payload::Text(text)) => Ok(text),
             Ok(Payload::Binary(_)) | Err(_) => Err(GatewayResponse::ApiConfigurationError),
         }
@@ -218,8 +265,11 @@ impl MappingTemplate {
     /// # Errors
     /// The template's own, with its place in the user's file.
     pub fn render(&self, request: &vtl::Request, explain: bool) -> Result<Rendered, Box<NoEvent>> {
-        let rendered =
-            if explain { self.template.explain(request, &Limits::GATEWAY) } else { self.template.render(request, &Limits::GATEWAY) };
+        let rendered = if explain {
+            self.template.explain(request, &Limits::GATEWAY)
+        } else {
+            self.template.render(request, &Limits::GATEWAY)
+        };
         let mut rendered = rendered.map_err(|error| {
             let told = diagnostic(&self.path, &self.media, self.file.as_deref(), &error);
             Box::new(NoEvent::Template(error.status(), Box::new(told)))
@@ -238,8 +288,10 @@ impl MappingTemplate {
 pub fn event(at: &At<'_>, request: &HttpRequest, explain: bool) -> Result<Rendered, Box<NoEvent>> {
     let account = offline_account(at.stack);
     let api = desired::api(at.stack, &account, &BTreeMap::new());
-    let integration = Integration::new(at.route, &api).map_err(|diagnostic| Box::new(NoEvent::Template(500, diagnostic)))?;
-    let body = coding::inflate(&request.headers, &request.body).map_err(|refused| Box::new(NoEvent::Coding(refused)))?;
+    let integration = Integration::new(at.route, &api)
+        .map_err(|diagnostic| Box::new(NoEvent::Template(500, diagnostic)))?;
+    let body = coding::inflate(&request.headers, &request.body)
+        .map_err(|refused| Box::new(NoEvent::Coding(refused)))?;
     let answered = |answer| Box::new(NoEvent::Answer(answer));
     let template = integration.choose(request.content_type()).map_err(answered)?;
     let body = integration.convert(request.content_type(), &body).map_err(answered)?;
@@ -293,26 +345,39 @@ const API_ID: &str = "a1b2c3d4e5";
 /// Milliseconds since the epoch as the common log format has them: `09/Apr/2015:12:34:56 +0000`.
 fn log_time(millis: i64) -> String {
     // `Thu, 09 Apr 2015 12:34:56 GMT`
-    let http = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
+    let http = httpdate::fmt_http_date(
+        UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default()),
+    );
     match http.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>()[..] {
         [_, day, month, year, clock, _] => format!("{day}/{month}/{year}:{clock} +0000"),
         _ => String::new(),
     }
 }
 
-/// `$context`. Source: API Gateway developer guide, "$context variables for data models, authorizers, mapping templates".
+/// `$context`. Source: API Gateway developer guide, "$context variables for data models,
+/// authorizers, mapping templates".
 pub fn context(account: &Account, stage: &str, resource_path: &str, caller: &Caller<'_>) -> Pairs {
-    let Caller { request_id, extended_request_id, path, protocol, source_ip, user_agent, time } = *caller;
+    let Caller { request_id, extended_request_id, path, protocol, source_ip, user_agent, time } =
+        *caller;
     let user_agent = user_agent.map_or(Data::Null, Data::from);
     vec![
         ("accountId".into(), account.id.as_str().into()),
         ("apiId".into(), API_ID.into()),
         ("deploymentId".into(), "a1b2c3".into()),
-        ("domainName".into(), format!("{API_ID}.execute-api.{}.{}", account.region, account.dns_suffix()).into()),
+        (
+            "domainName".into(),
+            format!("{API_ID}.execute-api.{}.{}", account.region, account.dns_suffix()).into(),
+        ),
         ("domainPrefix".into(), API_ID.into()),
         ("extendedRequestId".into(), extended_request_id.into()),
         ("httpMethod".into(), "POST".into()),
-        ("identity".into(), Data::Map(vec![("sourceIp".into(), source_ip.into()), ("userAgent".into(), user_agent)])),
+        (
+            "identity".into(),
+            Data::Map(vec![
+                ("sourceIp".into(), source_ip.into()),
+                ("userAgent".into(), user_agent),
+            ]),
+        ),
         ("path".into(), path.into()),
         ("protocol".into(), protocol.into()),
         ("requestId".into(), request_id.into()),
@@ -328,21 +393,32 @@ pub fn context(account: &Account, stage: &str, resource_path: &str, caller: &Cal
 pub fn stage_variables(stack: &Stack, stage: &str, account: &Account, valid_token: &str) -> Pairs {
     let mut scope = stack.clone();
     scope.stages.retain(|known| known.name == stage);
-    let resources = desired::desired(&scope, &Inputs { account, code_sha256: "", existing: &BTreeMap::new() });
+    let resources =
+        desired::desired(&scope, &Inputs { account, code_sha256: "", existing: &BTreeMap::new() });
     let mut variables: Pairs = vec![
         (variable::VALID_TOKEN.into(), valid_token.into()),
         (variable::FUNCTION_NAME.into(), desired::name::function(&stack.name, stage).into()),
         (variable::FUNCTION_VERSION.into(), "1".into()),
     ];
     if let Some(Resource::Stage(stage)) = resources.get(&Id::new(Kind::Stage, stage)) {
-        variables.extend(stage.destinations.iter().chain(&stage.variables).map(|(key, value)| (key.clone(), value.as_str().into())));
+        variables.extend(
+            stage
+                .destinations
+                .iter()
+                .chain(&stage.variables)
+                .map(|(key, value)| (key.clone(), value.as_str().into())),
+        );
     }
     variables
 }
 
-/// A template's error with its place in the user's file: the generated line before the template doesn't count.
+/// A template's error with its place in the user's file: the generated line before the template
+/// doesn't count.
 fn diagnostic(path: &str, media: &str, file: Option<&Path>, error: &vtl::Error) -> Diagnostic {
-    let file = file.map_or_else(|| PathBuf::from(format!("the built-in template for {media}")), Path::to_owned);
+    let file = file.map_or_else(
+        || PathBuf::from(format!("the built-in template for {media}")),
+        Path::to_owned,
+    );
     let mut diagnostic = Diagnostic::of_template(path, file, error);
     if let Some(place) = &mut diagnostic.place {
         place.line = place.line.saturating_sub(1).max(1);
@@ -350,8 +426,9 @@ fn diagnostic(path: &str, media: &str, file: Option<&Path>, error: &vtl::Error) 
     diagnostic
 }
 
-/// Every template of the user's: whether it parses (a loaded stack's do), what is likely to go wrong, whether it makes JSON of a sample.
-/// What is the same of two routes or content types, because they share a file, is told once.
+/// Every template of the user's: whether it parses (a loaded stack's do), what is likely to go
+/// wrong, whether it makes JSON of a sample. What is the same of two routes or content types,
+/// because they share a file, is told once.
 ///
 /// # Errors
 /// Those that API Gateway would refuse.
@@ -367,7 +444,10 @@ pub fn check_route(stack: &Stack, route: &str) -> Result<Vec<Diagnostic>, Vec<Di
     check_routes(stack, stack.routes.get(route))
 }
 
-fn check_routes<'s>(stack: &'s Stack, routes: impl IntoIterator<Item = &'s Route>) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+fn check_routes<'s>(
+    stack: &'s Stack,
+    routes: impl IntoIterator<Item = &'s Route>,
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let (mut errors, mut warnings) = (vec![], vec![]);
     let mut tell = |diagnostic: Diagnostic| {
         let list = if diagnostic.severity == Severity::Error { &mut errors } else { &mut warnings };
@@ -376,8 +456,13 @@ fn check_routes<'s>(stack: &'s Stack, routes: impl IntoIterator<Item = &'s Route
         }
     };
     let account = offline_account(stack);
-    let set: Vec<Pairs> = stack.stages.iter().map(|stage| stage_variables(stack, &stage.name, &account, NO_TOKEN)).collect();
-    let mut set: Vec<&str> = set.iter().flatten().map(|(name, _)| name.as_str()).chain([variable::PREVIOUS]).collect();
+    let set: Vec<Pairs> = stack
+        .stages
+        .iter()
+        .map(|stage| stage_variables(stack, &stage.name, &account, NO_TOKEN))
+        .collect();
+    let mut set: Vec<&str> =
+        set.iter().flatten().map(|(name, _)| name.as_str()).chain([variable::PREVIOUS]).collect();
     set.sort_unstable();
     set.dedup();
     for route in routes {
@@ -390,10 +475,15 @@ fn check_routes<'s>(stack: &'s Stack, routes: impl IntoIterator<Item = &'s Route
                     lints.extend(lint_stage_variables(&parsed, &set));
                     if desired::is_binary(route, media, &stack.binary) {
                         // It comes as base64 then, which breaks no string.
-                        lints.retain(|lint| lint.kind != LintKind::Unescaped || !is_body(&lint.reference));
+                        lints.retain(|lint| {
+                            lint.kind != LintKind::Unescaped || !is_body(&lint.reference)
+                        });
                     }
                     lints.sort_by_key(|lint| lint.place);
-                    lints.into_iter().map(|lint| remark(&template.file, &text, lint)).for_each(&mut tell);
+                    lints
+                        .into_iter()
+                        .map(|lint| remark(&template.file, &text, lint))
+                        .for_each(&mut tell);
                     sample(stack, route, media).into_iter().for_each(&mut tell);
                 }
             }
@@ -430,36 +520,70 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
     let stage = stack.stages.first()?;
     let request = HttpRequest {
         query: vec![("token".into(), "sample-token-0123456789".into())],
-        headers: vec![("Content-Type".into(), media.to_owned()), ("Host".into(), "example.com".into())],
+        headers: vec![
+            ("Content-Type".into(), media.to_owned()),
+            ("Host".into(), "example.com".into()),
+        ],
         body: br#"{"message": "success", "list": [1, 2], "text": "a \"quoted\" word"}"#.to_vec(),
     };
     let warning = |message: String, help: &str| {
-        let file = route.templates.get(media).map(|template| template.file.clone()).unwrap_or_default();
+        let file =
+            route.templates.get(media).map(|template| template.file.clone()).unwrap_or_default();
         let help = Some(help.to_owned());
-        Diagnostic { severity: Severity::Warning, file, place: None, source_line: None, width: 1, message, help }
+        Diagnostic {
+            severity: Severity::Warning,
+            file,
+            place: None,
+            source_line: None,
+            width: 1,
+            message,
+            help,
+        }
     };
-    match event(&At { stack, route, stage: &stage.name, time: 1_700_000_000_000 }, &request, false) {
+    match event(&At { stack, route, stage: &stage.name, time: 1_700_000_000_000 }, &request, false)
+    {
         Ok(rendered) => match serde_json::from_str::<serde_json::Value>(&rendered.text) {
             // That the template mentions it says nothing of the key it goes to.
-            Ok(event) if route.token == TokenRule::Query && event.get("validToken").is_none() => Some(Diagnostic {
-                severity: Severity::Error,
-                ..warning(
-                    format!("the event that the mapping template of {} makes of a sample request has no `validToken`", route.path),
-                    "the function would take no request; write `\"validToken\": \"$stageVariables.validToken\"`, or say `token: none` on the route",
-                )
-            }),
-            Ok(event) if route.token == TokenRule::Query && event.get("token").is_none() => Some(warning(
-                format!("the event that the mapping template of {} makes of a sample request has no `token`", route.path),
-                "the function would answer 400 to every request; write `\"token\": \"$util.escapeJavaScript($input.params().querystring.get('token'))\"`",
-            )),
-            Ok(event) if ["path", "app", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(Diagnostic {
-                severity: Severity::Error,
-                ..warning(
-                    format!("the event that the mapping template of {} makes of a sample request has neither `path` nor `app`", route.path),
-                    "the function would have no name for a record and take no request; write `\"path\": \"$context.resourcePath\"`",
-                )
-            }),
-            Ok(event) if ["body", "body-raw"].iter().any(|key| event[*key].as_str().is_some_and(|text| STANDARD.decode(text).is_err())) => {
+            Ok(event) if route.token == TokenRule::Query && event.get("validToken").is_none() => {
+                Some(Diagnostic {
+                    severity: Severity::Error,
+                    ..warning(
+                        format!(
+                            "the event that the mapping template of {} makes of a sample request has no `validToken`",
+                            route.path
+                        ),
+                        "the function would take no request; write `\"validToken\": \"$stageVariables.validToken\"`, or say `token: none` on the route",
+                    )
+                })
+            }
+            Ok(event) if route.token == TokenRule::Query && event.get("token").is_none() => {
+                Some(warning(
+                    format!(
+                        "the event that the mapping template of {} makes of a sample request has no `token`",
+                        route.path
+                    ),
+                    "the function would answer 400 to every request; write `\"token\": \"$util.escapeJavaScript($input.params().querystring.get('token'))\"`",
+                ))
+            }
+            Ok(event)
+                if ["path", "app", "queue_url"].iter().all(|key| event.get(*key).is_none()) =>
+            {
+                Some(Diagnostic {
+                    severity: Severity::Error,
+                    ..warning(
+                        format!(
+                            "the event that the mapping template of {} makes of a sample request has neither `path` nor `app`",
+                            route.path
+                        ),
+                        "the function would have no name for a record and take no request; write `\"path\": \"$context.resourcePath\"`",
+                    )
+                })
+            }
+            Ok(event)
+                if ["body", "body-raw"].iter().any(|key| {
+                    event[*key].as_str().is_some_and(|text| STANDARD.decode(text).is_err())
+                }) =>
+            {
                 Some(Diagnostic {
                     severity: Severity::Error,
                     ..warning(
@@ -472,7 +596,10 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
                 })
             }
             Ok(event)
-                if route.token == TokenRule::None && event["destination"].as_str().is_some_and(|text| !text.contains("token=none")) =>
+                if route.token == TokenRule::None
+                    && event["destination"]
+                        .as_str()
+                        .is_some_and(|text| !text.contains("token=none")) =>
             {
                 Some(warning(
                     format!(
@@ -482,22 +609,43 @@ fn sample(stack: &Stack, route: &Route, media: &str) -> Option<Diagnostic> {
                     "the function would answer 400 to every request; write `\"destination\": \"$destination\"`: it knows of `token: none`",
                 ))
             }
-            Ok(event) if ["destination", "bucket", "queue_url"].iter().all(|key| event.get(*key).is_none()) => Some(warning(
-                format!("the event that the mapping template of {} makes of a sample request has no `destination`", route.path),
-                "the function would store nothing and answer 503; write `\"destination\": \"$destination\"`: routeto sets that variable",
-            )),
-            Ok(event) if ["body", "body-json", "body-raw"].iter().all(|key| is_nothing(&event[*key])) => Some(warning(
-                format!("the event that the mapping template of {} makes of a sample request has nothing in `body`", route.path),
-                "the function would store an empty record and answer 200; write `\"body\": \"$util.base64Encode($input.body)\"`",
-            )),
+            Ok(event)
+                if ["destination", "bucket", "queue_url"]
+                    .iter()
+                    .all(|key| event.get(*key).is_none()) =>
+            {
+                Some(warning(
+                    format!(
+                        "the event that the mapping template of {} makes of a sample request has no `destination`",
+                        route.path
+                    ),
+                    "the function would store nothing and answer 503; write `\"destination\": \"$destination\"`: routeto sets that variable",
+                ))
+            }
+            Ok(event)
+                if ["body", "body-json", "body-raw"].iter().all(|key| is_nothing(&event[*key])) =>
+            {
+                Some(warning(
+                    format!(
+                        "the event that the mapping template of {} makes of a sample request has nothing in `body`",
+                        route.path
+                    ),
+                    "the function would store an empty record and answer 200; write `\"body\": \"$util.base64Encode($input.body)\"`",
+                ))
+            }
             Ok(_) => None,
             Err(error) => Some(warning(
-                format!("the mapping template of {} makes no JSON of a sample request: {error} of the event", route.path),
+                format!(
+                    "the mapping template of {} makes no JSON of a sample request: {error} of the event",
+                    route.path
+                ),
                 "Lambda refuses what isn't JSON, and API Gateway answers 400; look at it with `routeto render` (texts stand in quotes: \"$destination\")",
             )),
         },
         Err(no_event) => match *no_event {
-            NoEvent::Template(_, diagnostic) => Some(Diagnostic { severity: Severity::Warning, ..*diagnostic }),
+            NoEvent::Template(_, diagnostic) => {
+                Some(Diagnostic { severity: Severity::Warning, ..*diagnostic })
+            }
             NoEvent::Answer(..) | NoEvent::Coding(..) => None,
         },
     }
@@ -513,7 +661,9 @@ mod tests {
     fn load(yaml: &str, template: &[u8]) -> Stack {
         let read = |_: &Path| Ok(template.to_vec());
         let world = World { env: &|_| None, read: &read, region: None };
-        crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack
+        crate::spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world)
+            .expect("a good stack")
+            .stack
     }
 
     fn stack() -> Stack {
@@ -528,13 +678,25 @@ routes:
     templates: { application/json: own.vtl }
 stages: { prod: {} }
 ";
-        load(yaml, b"{\"validToken\": \"$stageVariables.validToken\",\n \"n\": $input.json('$.n')}\n")
+        load(
+            yaml,
+            b"{\"validToken\": \"$stageVariables.validToken\",\n \"n\": $input.json('$.n')}\n",
+        )
     }
 
     fn render(path: &str, request: &[u8]) -> Result<Rendered, Box<NoEvent>> {
         let stack = stack();
         let request = HttpRequest::parse(request).expect("a request");
-        event(&At { stack: &stack, route: &stack.routes[path], stage: "prod", time: 1_700_000_000_000 }, &request, true)
+        event(
+            &At {
+                stack: &stack,
+                route: &stack.routes[path],
+                stage: "prod",
+                time: 1_700_000_000_000,
+            },
+            &request,
+            true,
+        )
     }
 
     #[test]
@@ -557,7 +719,8 @@ stages: { prod: {} }
             .expect("an event");
         let event: serde_json::Value = serde_json::from_str(&rendered.text).expect("JSON");
         assert_eq!(event["body"], "/wA=");
-        let refused = render("/input", b"POST /input HTTP/1.1\nContent-Type: text/html\n\n").expect_err("415");
+        let refused = render("/input", b"POST /input HTTP/1.1\nContent-Type: text/html\n\n")
+            .expect_err("415");
         assert!(matches!(*refused, NoEvent::Answer(GatewayResponse::UnsupportedMediaType)));
     }
 
@@ -565,17 +728,27 @@ stages: { prod: {} }
     fn a_gzipped_body_is_inflated_before_the_template_is_chosen_and_a_false_one_gets_415() {
         let gzip = coding::gzip(b"{\"n\": 1.50}");
         for media in ["application/json", "text/plain"] {
-            let head = format!("POST /input?token=t HTTP/1.1\nContent-Type: {media}\ncontent-encoding: GZip\n\n");
+            let head = format!(
+                "POST /input?token=t HTTP/1.1\nContent-Type: {media}\ncontent-encoding: GZip\n\n"
+            );
             let rendered = render("/input", &[head.as_bytes(), &gzip].concat()).expect("an event");
             let event: serde_json::Value = serde_json::from_str(&rendered.text).expect("JSON");
             assert_eq!(event["body"], STANDARD.encode(b"{\"n\": 1.50}"), "{media}");
             assert_eq!(event["headers"]["content-encoding"], "GZip", "{media}");
         }
-        let refused = |head: &str| match *render("/input", format!("POST /input HTTP/1.1\n{head}\n\n{{}}").as_bytes()).expect_err("415") {
+        let refused = |head: &str| match *render(
+            "/input",
+            format!("POST /input HTTP/1.1\n{head}\n\n{{}}").as_bytes(),
+        )
+        .expect_err("415")
+        {
             NoEvent::Coding(refused) => (refused.answer(), refused.to_string()),
             other => panic!("{other:?}"),
         };
-        let plain = (GatewayResponse::UnsupportedMediaType, "the body isn't gzip, as its Content-Encoding says".to_owned());
+        let plain = (
+            GatewayResponse::UnsupportedMediaType,
+            "the body isn't gzip, as its Content-Encoding says".to_owned(),
+        );
         assert_eq!(refused("Content-Encoding: gzip"), plain);
         // Before the content type is looked at.
         assert_eq!(refused("Content-Type: text/html\nContent-Encoding: gzip"), plain);
@@ -585,7 +758,11 @@ stages: { prod: {} }
     #[test]
     fn references_are_placed_in_the_users_file_without_the_generated_line() {
         let rendered = render("/own", b"POST /own HTTP/1.1\n\n{\"n\": 1.50}").expect("an event");
-        let at: Vec<(String, usize)> = rendered.references.iter().map(|seen| (seen.reference.clone(), seen.place.line)).collect();
+        let at: Vec<(String, usize)> = rendered
+            .references
+            .iter()
+            .map(|seen| (seen.reference.clone(), seen.place.line))
+            .collect();
         assert!(at.contains(&("$input.json('$.n')".into(), 2)), "{at:?}");
     }
 
@@ -594,7 +771,11 @@ stages: { prod: {} }
         let said = |template: &'static str| {
             let yaml = "stack: hooks\nroutes:\n  /own:\n    sqs: { queue: 'own-${stage}' }\n    templates: { application/json: own.vtl }\nstages: { prod: {} }\n";
             let stack = load(yaml, template.as_bytes());
-            check(&stack).expect("it parses").iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+            check(&stack)
+                .expect("it parses")
+                .iter()
+                .map(|warning| warning.message.clone())
+                .collect::<Vec<_>>()
         };
         let event = "the event that the mapping template of /own makes of a sample request has";
         assert_eq!(
@@ -617,18 +798,27 @@ stages: { prod: {} }
                 "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
             );
             let stack = load(&yaml, template.as_bytes());
-            let words = |all: Vec<Diagnostic>| all.iter().map(|one| one.message.clone()).collect::<Vec<_>>();
+            let words = |all: Vec<Diagnostic>| {
+                all.iter().map(|one| one.message.clone()).collect::<Vec<_>>()
+            };
             check(&stack).map(words).map_err(words)
         };
         let token = "\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\"";
-        let nameless = format!("{{{token}, \"destination\": \"$destination\", \"body\": \"eA==\"}}");
+        let nameless =
+            format!("{{{token}, \"destination\": \"$destination\", \"body\": \"eA==\"}}");
         let event = "the event that the mapping template of /own makes of a sample request has";
         assert_eq!(said("", &nameless), Err(vec![format!("{event} neither `path` nor `app`")]));
-        let text =
-            format!("{{{token}, \"path\": \"p\", \"destination\": \"$destination\", \"body\": \"$util.escapeJavaScript($input.body)\"}}");
-        assert!(said("", &text).is_err_and(|errors| errors.iter().any(|error| error.contains("the body's text isn't base64"))));
+        let text = format!(
+            "{{{token}, \"path\": \"p\", \"destination\": \"$destination\", \"body\": \"$util.escapeJavaScript($input.body)\"}}"
+        );
+        assert!(said("", &text).is_err_and(|errors| {
+            errors.iter().any(|error| error.contains("the body's text isn't base64"))
+        }));
         let literal = "{\"path\": \"p\", \"destination\": \"s3://b/p/\", \"body\": \"eA==\"}";
-        assert_eq!(said("    token: none\n", literal), Ok(vec![format!("{event} a `destination` that asks for a token")]));
+        assert_eq!(
+            said("    token: none\n", literal),
+            Ok(vec![format!("{event} a `destination` that asks for a token")])
+        );
     }
 
     #[test]
@@ -637,10 +827,11 @@ stages: { prod: {} }
             let yaml = format!(
                 "stack: hooks\nroutes:\n  /own:\n    sqs: {{ queue: 'own-${{stage}}' }}\n    templates: {{ application/json: own.vtl }}\n{rule}stages: {{ prod: {{}} }}\n"
             );
-            let template =
-                "{\"app\": \"a\", \"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
+            let template = "{\"app\": \"a\", \"secret\": \"$stageVariables.validToken\", \"destination\": \"$destination\", \"body\": \"eA==\"}";
             let stack = load(&yaml, template.as_bytes());
-            check(&stack).map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>())
+            check(&stack).map_err(|errors| {
+                errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>()
+            })
         };
         let none = "the event that the mapping template of /own makes of a sample request has no `validToken`";
         assert_eq!(said(""), Err(vec![none.to_owned()]));
@@ -661,9 +852,16 @@ stages: { prod: {} }
             time: 1_428_582_896_789,
         };
         let said = context(&offline_account(&stack), "prod", "/input", &caller);
-        let has = |name: &str| said.iter().any(|(known, value)| known == name && matches!(value, Data::Text(text) if !text.is_empty()));
+        let has = |name: &str| {
+            said.iter().any(|(known, value)| {
+                known == name && matches!(value, Data::Text(text) if !text.is_empty())
+            })
+        };
         let missing: Vec<&str> =
-            ["requestTime", "domainName", "domainPrefix", "resourceId", "deploymentId"].into_iter().filter(|name| !has(name)).collect();
+            ["requestTime", "domainName", "domainPrefix", "resourceId", "deploymentId"]
+                .into_iter()
+                .filter(|name| !has(name))
+                .collect();
         assert_eq!(missing, [] as [&str; 0]);
     }
 
@@ -693,7 +891,8 @@ routes:
 stages: { prod: {} }
 ";
         let stack = load(yaml, template.as_bytes());
-        let warnings: Vec<String> = check(&stack).expect("it parses").iter().map(ToString::to_string).collect();
+        let warnings: Vec<String> =
+            check(&stack).expect("it parses").iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
             [

@@ -1,7 +1,7 @@
 //! Desired and observed AWS state, in one and the same types, normalised so that equal means equal.
 //!
-//! Pure data: no I/O, no SDK. Defaults that AWS fills in are filled in on both sides; what AWS makes up (ids, dates) is not here
-//! but beside it, in [`crate::observed`].
+//! Pure data: no I/O, no SDK. Defaults that AWS fills in are filled in on both sides; what AWS
+//! makes up (ids, dates) is not here but beside it, in [`crate::observed`].
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,7 +12,8 @@ use std::{
 
 pub type Tags = BTreeMap<String, String>;
 
-/// A resource flattened to attribute → text: what a plan compares and shows. Multi-line texts are shown as a text diff.
+/// A resource flattened to attribute → text: what a plan compares and shows. Multi-line texts are
+/// shown as a text diff.
 pub type Facts = BTreeMap<String, String>;
 
 /// The tag that says whose a resource is.
@@ -75,7 +76,8 @@ pub enum Resource {
 
 pub type Resources = BTreeMap<Id, Resource>;
 
-/// A bucket that routeto made. What its user adds (statements, lifecycle rules, tags of their own) is not part of it and stays.
+/// A bucket that routeto made. What its user adds (statements, lifecycle rules, tags of their own)
+/// is not part of it and stays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bucket {
     pub name: String,
@@ -124,7 +126,8 @@ pub struct LogGroup {
 pub enum Retention {
     Days(u32),
     Forever,
-    /// An account-level policy of this name decides. What the group itself is set to doesn't show then, and has no effect.
+    /// An account-level policy of this name decides. What the group itself is set to doesn't show
+    /// then, and has no effect.
     Account(String),
 }
 
@@ -148,7 +151,8 @@ pub struct Role {
     pub policy: Option<Policy>,
 }
 
-/// The role's inline policy in the only shape that routeto writes. What doesn't fit it is in `other`, and so is a difference.
+/// The role's inline policy in the only shape that routeto writes. What doesn't fit it is in
+/// `other`, and so is a difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Object ARNs for `s3:PutObject`.
@@ -300,9 +304,11 @@ pub fn is_the_accounts((rate, burst): (f64, i32), account: (f64, i32)) -> bool {
 }
 
 impl Stage {
-    /// Of what it is set to do beside API and function version: a probe of another one proves nothing of this.
+    /// Of what it is set to do beside API and function version: a probe of another one proves
+    /// nothing of this.
     pub fn digest(&self) -> String {
-        let text = serde_json::to_vec(&(&self.destinations, &self.variables)).expect("text by text is plain data");
+        let text = serde_json::to_vec(&(&self.destinations, &self.variables))
+            .expect("text by text is plain data");
         format!("sha256:{}", hex(&Sha256::digest(&text)))
     }
 }
@@ -316,16 +322,20 @@ pub mod variable {
     pub const PREVIOUS: &str = "previous";
     /// How the variables begin that keep what the others were before.
     pub const PREVIOUS_PREFIX: &str = "previous_";
-    /// Variables of a stage. Source: API Gateway, "Quotas for configuring and running a REST API"; it can't be raised.
+    /// Variables of a stage. Source: API Gateway, "Quotas for configuring and running a REST API";
+    /// it can't be raised.
     pub const LIMIT: usize = 100;
-    /// How the variables that carry destinations begin: those are routeto's, the others are the user's.
+    /// How the variables that carry destinations begin: those are routeto's, the others are the
+    /// user's.
     pub const DESTINATION_PREFIX: &str = "destination_";
     /// The fixed ones.
     pub const RESERVED: [&str; 4] = [VALID_TOKEN, FUNCTION_NAME, FUNCTION_VERSION, PREVIOUS];
 }
 
-/// `validToken` of a stage without a token: stage variables can't be empty, and no token has this hash.
-pub const NO_TOKEN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+/// `validToken` of a stage without a token: stage variables can't be empty, and no token has this
+/// hash.
+pub const NO_TOKEN: &str =
+    "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Resource {
     pub fn id(&self) -> Id {
@@ -352,27 +362,49 @@ impl Resource {
         }
     }
 
-    /// Every attribute as text. Each arm takes its type apart, so that a new field can't be forgotten.
+    /// Every attribute as text. Each arm takes its type apart, so that a new field can't be
+    /// forgotten.
     pub fn facts(&self) -> Facts {
         let mut facts = Facts::new();
         match self {
-            Resource::Bucket(Bucket { name: _, tags, public_access_blocked, owner_enforced, encryption, tls_only, expire_after }) => {
+            Resource::Bucket(Bucket {
+                name: _,
+                tags,
+                public_access_blocked,
+                owner_enforced,
+                encryption,
+                tls_only,
+                expire_after,
+            }) => {
                 tag_facts(&mut facts, tags);
                 facts.insert("public access blocked".into(), public_access_blocked.to_string());
                 facts.insert("owner enforced".into(), owner_enforced.to_string());
                 facts.insert("encryption".into(), encryption.clone());
                 facts.insert("TLS only".into(), tls_only.to_string());
                 for (prefix, days) in expire_after {
-                    facts.insert(format!("expire after, {}", if prefix.is_empty() { "all" } else { prefix }), format!("{days} days"));
+                    facts.insert(
+                        format!("expire after, {}", if prefix.is_empty() { "all" } else { prefix }),
+                        format!("{days} days"),
+                    );
                 }
             }
-            Resource::Queue(Queue { name: _, tags, encryption, retention, maximum_message_size, redrive }) => {
+            Resource::Queue(Queue {
+                name: _,
+                tags,
+                encryption,
+                retention,
+                maximum_message_size,
+                redrive,
+            }) => {
                 tag_facts(&mut facts, tags);
                 facts.insert("encryption".into(), encryption.clone());
                 facts.insert("retention".into(), format!("{retention} s"));
                 facts.insert("maximum message size".into(), format!("{maximum_message_size} B"));
                 if let Some(Redrive { dead_letter_queue, after }) = redrive {
-                    facts.insert("dead letters".into(), format!("to {dead_letter_queue} after {after} receives"));
+                    facts.insert(
+                        "dead letters".into(),
+                        format!("to {dead_letter_queue} after {after} receives"),
+                    );
                 }
             }
             Resource::LogGroup(LogGroup { name: _, tags, retention }) => {
@@ -390,10 +422,20 @@ impl Resource {
                 tag_facts(&mut facts, tags);
                 config.facts(&mut facts, "");
             }
-            Resource::Api(Api { name: _, tags, description, binary_media_types, methods, gateway_responses }) => {
+            Resource::Api(Api {
+                name: _,
+                tags,
+                description,
+                binary_media_types,
+                methods,
+                gateway_responses,
+            }) => {
                 tag_facts(&mut facts, tags);
                 facts.insert("description".into(), description.clone());
-                facts.insert("binary media types".into(), binary_media_types.iter().cloned().collect::<Vec<_>>().join("\n"));
+                facts.insert(
+                    "binary media types".into(),
+                    binary_media_types.iter().cloned().collect::<Vec<_>>().join("\n"),
+                );
                 for (path, verbs) in methods {
                     for (verb, method) in verbs {
                         method.facts(&mut facts, &format!("{verb} {path}"));
@@ -409,9 +451,25 @@ impl Resource {
                     }
                 }
             }
-            Resource::Stage(Stage { name: _, tags, api_digest, function, function_name, destinations, variables, throttle }) => {
+            Resource::Stage(Stage {
+                name: _,
+                tags,
+                api_digest,
+                function,
+                function_name,
+                destinations,
+                variables,
+                throttle,
+            }) => {
                 tag_facts(&mut facts, tags);
-                facts.insert("api".into(), if api_digest.is_empty() { "not one of ours".into() } else { api_digest.clone() });
+                facts.insert(
+                    "api".into(),
+                    if api_digest.is_empty() {
+                        "not one of ours".into()
+                    } else {
+                        api_digest.clone()
+                    },
+                );
                 facts.insert("function name".into(), function_name.clone());
                 match function {
                     Some(config) => config.facts(&mut facts, "function "),
@@ -433,8 +491,18 @@ impl Resource {
 
 impl FunctionConfig {
     fn facts(&self, facts: &mut Facts, prefix: &str) {
-        let FunctionConfig { code_sha256, role, runtime, handler, memory, timeout, architecture, log_format, log_group, environment } =
-            self;
+        let FunctionConfig {
+            code_sha256,
+            role,
+            runtime,
+            handler,
+            memory,
+            timeout,
+            architecture,
+            log_format,
+            log_group,
+            environment,
+        } = self;
         let mut put = |key: &str, value: String| facts.insert(format!("{prefix}{key}"), value);
         put("code", format!("sha256 {code_sha256}"));
         put("role", role.clone());
@@ -454,30 +522,66 @@ impl FunctionConfig {
 
 impl Method {
     fn facts(&self, facts: &mut Facts, prefix: &str) {
-        let Method { authorization, api_key_required, parameters, parameters_validated, responses, integration } = self;
-        facts.insert(prefix.to_owned(), format!("authorization {authorization}, API key required {api_key_required}"));
+        let Method {
+            authorization,
+            api_key_required,
+            parameters,
+            parameters_validated,
+            responses,
+            integration,
+        } = self;
+        facts.insert(
+            prefix.to_owned(),
+            format!("authorization {authorization}, API key required {api_key_required}"),
+        );
         for (key, required) in parameters {
-            facts.insert(format!("{prefix} {key}"), if *required { "required" } else { "optional" }.into());
+            facts.insert(
+                format!("{prefix} {key}"),
+                if *required { "required" } else { "optional" }.into(),
+            );
         }
         facts.insert(format!("{prefix} parameters validated"), parameters_validated.to_string());
-        facts.insert(format!("{prefix} responses"), responses.iter().cloned().collect::<Vec<_>>().join(", "));
-        let Some(Integration { kind, uri, timeout, passthrough, content_handling, templates, responses }) = integration else {
+        facts.insert(
+            format!("{prefix} responses"),
+            responses.iter().cloned().collect::<Vec<_>>().join(", "),
+        );
+        let Some(Integration {
+            kind,
+            uri,
+            timeout,
+            passthrough,
+            content_handling,
+            templates,
+            responses,
+        }) = integration
+        else {
             facts.insert(format!("{prefix} integration"), "none".into());
             return;
         };
         facts.insert(format!("{prefix} integration"), format!("{kind} {uri}"));
         facts.insert(format!("{prefix} timeout"), format!("{timeout} ms"));
         facts.insert(format!("{prefix} passthrough"), passthrough.clone());
-        facts.insert(format!("{prefix} content handling"), content_handling.clone().unwrap_or("none".into()));
+        facts.insert(
+            format!("{prefix} content handling"),
+            content_handling.clone().unwrap_or("none".into()),
+        );
         for (content_type, template) in templates {
             facts.insert(format!("{prefix} template {content_type}"), template.clone());
         }
-        for (status, IntegrationResponse { selection_pattern, content_handling, templates }) in responses {
+        for (status, IntegrationResponse { selection_pattern, content_handling, templates }) in
+            responses
+        {
             let pattern = selection_pattern.clone().unwrap_or("default".into());
             let handling = content_handling.clone().unwrap_or("none".into());
-            facts.insert(format!("{prefix} response {status}"), format!("{pattern}, content handling {handling}"));
+            facts.insert(
+                format!("{prefix} response {status}"),
+                format!("{pattern}, content handling {handling}"),
+            );
             for (content_type, template) in templates {
-                facts.insert(format!("{prefix} response {status} template {content_type}"), template.clone());
+                facts.insert(
+                    format!("{prefix} response {status} template {content_type}"),
+                    template.clone(),
+                );
             }
         }
     }
@@ -487,7 +591,11 @@ impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Policy { put_objects, send_messages, keys, logs, account, other } = self;
         for arn in put_objects {
-            writeln!(f, "s3:PutObject on {arn} in account {}", account.as_deref().unwrap_or("any"))?;
+            writeln!(
+                f,
+                "s3:PutObject on {arn} in account {}",
+                account.as_deref().unwrap_or("any")
+            )?;
         }
         for arn in send_messages {
             writeln!(f, "sqs:SendMessage on {arn}")?;

@@ -1,8 +1,12 @@
-//! What was set by hand, that routeto leaves alone, and that opens doors or endangers records: told,
-//! since it may be meant. `docs/drift.md` has the table of what is told and what is put right. Pure.
+//! What was set by hand, that routeto leaves alone, and that opens doors or endangers records:
+//! told, since it may be meant. `docs/drift.md` has the table of what is told and what is put
+//! right. Pure.
 
 use crate::{
-    observed::{BucketState, Expiry, FunctionState, MethodSetting, Observed, Opening, QueueState, RoleState, StageState},
+    observed::{
+        BucketState, Expiry, FunctionState, MethodSetting, Observed, Opening, QueueState,
+        RoleState, StageState,
+    },
     resource::{Bucket, Id, Resource, Resources, Stage},
 };
 use std::{
@@ -38,15 +42,26 @@ impl fmt::Display for Risk {
 pub fn of(desired: &Resources, observed: &Observed) -> Vec<Risk> {
     let mut risks = vec![];
     for (id, resource) in desired.iter().filter(|(id, _)| observed.resources.contains_key(id)) {
-        let mut tell = |(what, hint): (String, String)| risks.push(Risk { id: id.clone(), what, hint });
+        let mut tell =
+            |(what, hint): (String, String)| risks.push(Risk { id: id.clone(), what, hint });
         match resource {
-            Resource::Role(_) => of_state(&observed.roles, id, role).into_iter().for_each(&mut tell),
-            Resource::Function(_) => of_state(&observed.functions, id, function).into_iter().for_each(&mut tell),
-            Resource::Queue(_) => of_state(&observed.queues, id, queue).into_iter().for_each(&mut tell),
-            Resource::Stage(wanted) => of_state(&observed.stages, id, |state| stage(wanted, state)).into_iter().for_each(&mut tell),
+            Resource::Role(_) => {
+                of_state(&observed.roles, id, role).into_iter().for_each(&mut tell)
+            }
+            Resource::Function(_) => {
+                of_state(&observed.functions, id, function).into_iter().for_each(&mut tell)
+            }
+            Resource::Queue(_) => {
+                of_state(&observed.queues, id, queue).into_iter().for_each(&mut tell)
+            }
+            Resource::Stage(wanted) => of_state(&observed.stages, id, |state| stage(wanted, state))
+                .into_iter()
+                .for_each(&mut tell),
             Resource::Bucket(wanted) => {
                 let stored = stored_in(desired, &wanted.name);
-                of_state(&observed.buckets, id, |state| bucket(wanted, &stored, state)).into_iter().for_each(&mut tell);
+                of_state(&observed.buckets, id, |state| bucket(wanted, &stored, state))
+                    .into_iter()
+                    .for_each(&mut tell);
             }
             Resource::LogGroup(_) | Resource::Api(_) => {}
         }
@@ -64,10 +79,15 @@ fn role(RoleState { inline, attached, unread }: &RoleState) -> Told {
     let mut told = vec![];
     for name in attached {
         let may = match name.as_str() {
-            "AdministratorAccess" | "PowerUserAccess" => "the function may do anything in the account".to_owned(),
+            "AdministratorAccess" | "PowerUserAccess" => {
+                "the function may do anything in the account".to_owned()
+            }
             _ => "the function may do what that allows, beyond storing webhooks".to_owned(),
         };
-        told.push((format!("has the policy {name} attached: {may}"), "Detach it if that isn't meant".into()));
+        told.push((
+            format!("has the policy {name} attached: {may}"),
+            "Detach it if that isn't meant".into(),
+        ));
     }
     for name in inline {
         let what = format!(
@@ -88,7 +108,8 @@ fn role(RoleState { inline, attached, unread }: &RoleState) -> Told {
 fn function(state: &FunctionState) -> Told {
     // Whoever may call it makes up the event, and what it says of token and destination.
     let mut told = opened(&state.openings, "records can be made up without a token");
-    // Source: Lambda developer guide, "Configuring reserved concurrency": 0 throttles every request.
+    // Source: Lambda developer guide, "Configuring reserved concurrency": 0 throttles every
+    // request.
     if state.reserved_concurrency == Some(0) {
         let what = "has a reserved concurrency of 0: it never runs, so every webhook is answered 503 \
                     and none is stored";
@@ -113,7 +134,10 @@ fn queue(QueueState { openings, delay, visibility_timeout }: &QueueState) -> Tol
              that takes longer shares it with others, and it may end as a dead letter though it \
              was handled"
         );
-        told.push((what, "Set it to more than a worker needs for a message (30 is SQS's default)".into()));
+        told.push((
+            what,
+            "Set it to more than a worker needs for a message (30 is SQS's default)".into(),
+        ));
     }
     told
 }
@@ -126,21 +150,30 @@ fn stage(wanted: &Stage, state: &StageState) -> Told {
         if setting.method.is_some()
             && let Some(what) = limit(wanted.throttle, setting)
         {
-            told.push((format!("limits {of} to {what}"), "Remove the method's own throttle if that isn't meant".into()));
+            told.push((
+                format!("limits {of} to {what}"),
+                "Remove the method's own throttle if that isn't meant".into(),
+            ));
         }
         if setting.data_trace {
             let what = format!(
                 "logs whole requests of {of} (data tracing): bodies and tokens stand in API \
                  Gateway's log"
             );
-            told.push((what, "Turn data tracing off and delete that log, unless that is meant".into()));
+            told.push((
+                what,
+                "Turn data tracing off and delete that log, unless that is meant".into(),
+            ));
         }
         if setting.cached && state.has_cache {
-            let what = format!("answers {of} from a cache: a webhook that is answered from there isn't stored");
+            let what = format!(
+                "answers {of} from a cache: a webhook that is answered from there isn't stored"
+            );
             told.push((what, "Turn the cache off".into()));
         }
     }
-    if let Some((deployment, percent)) = state.canary.as_ref().filter(|(_, percent)| *percent > 0.0) {
+    if let Some((deployment, percent)) = state.canary.as_ref().filter(|(_, percent)| *percent > 0.0)
+    {
         let what = format!(
             "sends {percent} % of its requests to the canary deployment {deployment}, which \
              routeto doesn't set or probe"
@@ -161,7 +194,8 @@ fn limit(wanted: Option<(f64, i32)>, setting: &MethodSetting) -> Option<String> 
         Some((rate, burst)) => format!("{rate} a second, burst {burst}"),
         None => "no limit".to_owned(),
     };
-    let rest = if setting.rate == 0.0 || setting.burst == 0 { "every webhook" } else { "what is beyond" };
+    let rest =
+        if setting.rate == 0.0 || setting.burst == 0 { "every webhook" } else { "what is beyond" };
     let MethodSetting { rate, burst, .. } = setting;
     Some(format!(
         "{rate} requests a second, burst {burst}; the stack file says {says}: {rest} is answered \
@@ -172,7 +206,9 @@ fn limit(wanted: Option<(f64, i32)>, setting: &MethodSetting) -> Option<String> 
 fn bucket(wanted: &Bucket, stored: &BTreeSet<String>, state: &BucketState) -> Told {
     let mut told = opened(&state.openings, "records are open to more than this account");
     for Expiry { rule, prefix, days } in &state.expiries {
-        let meets = |other: &&String| other.starts_with(prefix.as_str()) || prefix.starts_with(other.as_str());
+        let meets = |other: &&String| {
+            other.starts_with(prefix.as_str()) || prefix.starts_with(other.as_str())
+        };
         // What it deletes too early, and when the file says that goes.
         let early = stored.iter().filter(meets).find_map(|records| {
             let says = wanted.expire_after.get(records).copied();
@@ -214,12 +250,19 @@ fn opened(openings: &[Opening], why: &str) -> Told {
     openings
         .iter()
         .map(|Opening { sid, whom, actions }| {
-            let statement = if sid.is_empty() { "a statement".to_owned() } else { format!("the statement {sid:?}") };
+            let statement = if sid.is_empty() {
+                "a statement".to_owned()
+            } else {
+                format!("the statement {sid:?}")
+            };
             let mut shown: Vec<&str> = actions.iter().take(3).map(String::as_str).collect();
             if actions.len() > shown.len() {
                 shown.push("…");
             }
-            let what = format!("has {statement} in its policy that allows {whom} {}: {why}", shown.join(", "));
+            let what = format!(
+                "has {statement} in its policy that allows {whom} {}: {why}",
+                shown.join(", ")
+            );
             (what, "Remove the statement if that isn't meant".into())
         })
         .collect()

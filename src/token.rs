@@ -1,4 +1,5 @@
-//! Tokens and the list of their hashes that a stage's `validToken` holds. Pure, but for the randomness that a new one needs.
+//! Tokens and the list of their hashes that a stage's `validToken` holds. Pure, but for the
+//! randomness that a new one needs.
 
 use crate::{
     observed::Secret,
@@ -7,8 +8,9 @@ use crate::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-/// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes 83 of a
-/// stage variable's 512 characters, and the newest has no expiry. Source: API Gateway, "Quotas for configuring and running a REST API".
+/// Entries of `validToken`; the function reads no more. A hash with its expiry and comma takes
+/// 83 of a stage variable's 512 characters, and the newest has no expiry. Source: API Gateway,
+/// "Quotas for configuring and running a REST API".
 pub use routeto_function::token::MAX_ENTRIES as MOST;
 
 const HASH: &str = "sha256:";
@@ -22,18 +24,23 @@ pub const GIVE_ON_STDIN: &str = "a token is given on stdin: printf %s \"$TOKEN\"
 /// When the system has no randomness to give.
 pub fn random() -> Result<Secret, String> {
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| format!("the system gives no random numbers: {error}"))?;
     Ok(Secret(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// What a token may be: `[A-Za-z0-9._~-]{20,256}`, so that it needs no escaping in a URL. Says what is wrong, never the token.
+/// What a token may be: `[A-Za-z0-9._~-]{20,256}`, so that it needs no escaping in a URL. Says what
+/// is wrong, never the token.
 pub fn check(token: &str) -> Result<(), String> {
     let length = token.chars().count();
     if !(20..=256).contains(&length) {
         return Err(format!("a token has 20 to 256 characters, this one has {length}"));
     }
     match token.chars().position(|c| !(c.is_ascii_alphanumeric() || "._~-".contains(c))) {
-        Some(at) => Err(format!("a token consists of letters, digits and `.`, `_`, `~`, `-`; its character {} is another", at + 1)),
+        Some(at) => Err(format!(
+            "a token consists of letters, digits and `.`, `_`, `~`, `-`; its character {} is another",
+            at + 1
+        )),
         None => Ok(()),
     }
 }
@@ -56,7 +63,9 @@ pub fn is_shut(valid_token: &Secret) -> bool {
 pub fn opens(valid_token: &Secret, token: &str) -> bool {
     let wanted = hash(token);
     valid_token.0.split(',').map(str::trim).any(|entry| match entry.strip_prefix(HASH) {
-        Some(rest) => rest.split(':').next().is_some_and(|digest| wanted.ends_with(digest) && digest.len() + HASH.len() == wanted.len()),
+        Some(rest) => rest.split(':').next().is_some_and(|digest| {
+            wanted.ends_with(digest) && digest.len() + HASH.len() == wanted.len()
+        }),
         None => entry == token,
     })
 }
@@ -65,7 +74,8 @@ pub fn opens(valid_token: &Secret, token: &str) -> bool {
 /// already are left out.
 pub fn ends(valid_token: &Secret, now: u64) -> Vec<u64> {
     let entries = valid_token.0.split(',');
-    let expiries = entries.filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
+    let expiries = entries
+        .filter_map(|entry| entry.trim().strip_prefix(HASH)?.split_once(':')?.1.parse().ok());
     let mut ends: Vec<u64> = expiries.filter(|expiry| *expiry > now).collect();
     ends.sort_unstable();
     ends
@@ -80,30 +90,44 @@ pub fn old_until(valid_token: &Secret, now: u64) -> Option<u64> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// `validToken` with a new token; the newest before it works until `until` (epoch seconds), and each
-/// older one until the end that it was given then. Without `until` all of them stop.
+/// `validToken` with a new token; the newest before it works until `until` (epoch seconds), and
+/// each older one until the end that it was given then. Without `until` all of them stop.
 ///
 /// # Errors
-/// [`Full`], where there is no room for a token that still works: it was promised to whoever uses it.
-pub fn rotate(valid_token: &Secret, token: &Secret, now: u64, until: Option<u64>) -> Result<Secret, Full> {
+/// [`Full`], where there is no room for a token that still works: it was promised to whoever uses
+/// it.
+pub fn rotate(
+    valid_token: &Secret,
+    token: &Secret,
+    now: u64,
+    until: Option<u64>,
+) -> Result<Secret, Full> {
     let new = hash(&token.0);
     let mut entries = vec![new.clone()];
     if let Some(until) = until {
-        let old = valid_token.0.split(',').map(str::trim).filter(|entry| !entry.is_empty() && *entry != NO_TOKEN).filter_map(|entry| {
-            let Some(rest) = entry.strip_prefix(HASH) else {
-                // A token in clear, as the recipe has it: from now on its hash.
-                return Some((hash(entry), until));
-            };
-            match rest.split_once(':') {
-                Some((digest, expiry)) => {
-                    let expiry: u64 = expiry.parse().ok()?;
-                    // An earlier rotation's end stays where it was.
-                    (expiry > now).then(|| (format!("{HASH}{digest}"), expiry))
+        let old = valid_token
+            .0
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty() && *entry != NO_TOKEN)
+            .filter_map(|entry| {
+                let Some(rest) = entry.strip_prefix(HASH) else {
+                    // A token in clear, as the recipe has it: from now on its hash.
+                    return Some((hash(entry), until));
+                };
+                match rest.split_once(':') {
+                    Some((digest, expiry)) => {
+                        let expiry: u64 = expiry.parse().ok()?;
+                        // An earlier rotation's end stays where it was.
+                        (expiry > now).then(|| (format!("{HASH}{digest}"), expiry))
+                    }
+                    None => Some((entry.to_owned(), until)),
                 }
-                None => Some((entry.to_owned(), until)),
-            }
-        });
-        entries.extend(old.filter(|(digest, _)| *digest != new).map(|(digest, expiry)| format!("{digest}:{expiry}")));
+            });
+        entries.extend(
+            old.filter(|(digest, _)| *digest != new)
+                .map(|(digest, expiry)| format!("{digest}:{expiry}")),
+        );
     }
     if entries.len() > MOST { Err(Full) } else { Ok(Secret(entries.join(","))) }
 }
@@ -126,8 +150,14 @@ mod tests {
 
     #[test]
     fn a_token_outside_the_alphabet_or_length_is_refused_without_showing_it() {
-        for wrong in ["", "short", &"x".repeat(257), "has a blank in the middle", "quote\"quote\"quote\"quote", "ünïcödeünïcödeünïcöde"]
-        {
+        for wrong in [
+            "",
+            "short",
+            &"x".repeat(257),
+            "has a blank in the middle",
+            "quote\"quote\"quote\"quote",
+            "ünïcödeünïcödeünïcöde",
+        ] {
             let said = check(wrong).expect_err(wrong);
             assert!(wrong.is_empty() || !said.contains(wrong), "{said}");
         }
@@ -146,7 +176,10 @@ mod tests {
         let again = rotated(&one, "newer", 2000, Some(9000));
         assert_eq!(again.0, format!("{},{}:9000,{}:5000", hash("newer"), hash("new"), hash("old")));
         let later = rotated(&again, "newest", 6000, Some(9500));
-        assert_eq!(later.0, format!("{},{}:9500,{}:9000", hash("newest"), hash("newer"), hash("new")));
+        assert_eq!(
+            later.0,
+            format!("{},{}:9500,{}:9000", hash("newest"), hash("newer"), hash("new"))
+        );
         assert_eq!(rotated(&later, "alone", 6000, None).0, hash("alone"));
     }
 
@@ -154,7 +187,10 @@ mod tests {
     fn a_shorter_overlap_takes_nothing_from_what_an_earlier_one_promised() {
         let week = rotated(&first(&secret("old")), "new", 1000, Some(600_000));
         let hour = rotated(&week, "newer", 2000, Some(5600));
-        assert_eq!(hour.0, format!("{},{}:5600,{}:600000", hash("newer"), hash("new"), hash("old")));
+        assert_eq!(
+            hour.0,
+            format!("{},{}:5600,{}:600000", hash("newer"), hash("new"), hash("old"))
+        );
         assert_eq!(ends(&hour, 2000), [5600, 600_000]);
     }
 
@@ -174,12 +210,16 @@ mod tests {
     #[test]
     fn a_token_is_known_by_its_hash_and_a_part_of_one_is_not() {
         let valid = rotated(&first(&secret("old")), "new", 1000, Some(5000));
-        assert_eq!(["old", "new", "other", ""].map(|token| opens(&valid, token)), [true, true, false, false]);
+        assert_eq!(
+            ["old", "new", "other", ""].map(|token| opens(&valid, token)),
+            [true, true, false, false]
+        );
         assert!(opens(&secret("plain"), "plain") && !opens(&secret("plain"), "plai"));
         assert!(!opens(&secret("sha256:"), "plain") && !opens(&secret(NO_TOKEN), "plain"));
     }
 
-    /// The longest expiry that an overlap can have has eleven digits for the next three thousand years.
+    /// The longest expiry that an overlap can have has eleven digits for the next three thousand
+    /// years.
     #[test]
     fn six_tokens_keep_their_promises_and_a_seventh_is_refused_until_one_of_them_is_over() {
         let last = 99_999_999_990;
@@ -192,8 +232,13 @@ mod tests {
         assert!(list.0.len() <= 512, "{}", list.0.len());
         assert_eq!(rotate(&list, &secret("6"), 1000, Some(last)), Err(Full));
         // the function reads all of them
-        let reads = |token: &str| routeto_function::token::check(token.as_bytes(), list.0.as_bytes(), 1000);
-        assert!(["0", "1", "2", "3", "4", "5"].iter().all(|token| reads(token) == routeto_function::token::Verdict::Right));
+        let reads =
+            |token: &str| routeto_function::token::check(token.as_bytes(), list.0.as_bytes(), 1000);
+        assert!(
+            ["0", "1", "2", "3", "4", "5"]
+                .iter()
+                .all(|token| reads(token) == routeto_function::token::Verdict::Right)
+        );
         // one that is there already takes no room
         assert_eq!(rotated(&list, "0", 1000, Some(last)).0.split(',').count(), 6);
         assert_eq!(rotated(&list, "6", 1000, None).0, hash("6"));
@@ -203,7 +248,10 @@ mod tests {
 
     #[test]
     fn a_token_in_clear_becomes_its_hash_and_no_token_is_dropped() {
-        assert_eq!(rotated(&secret("plain"), "new", 1, Some(5)).0, format!("{},{}:5", hash("new"), hash("plain")));
+        assert_eq!(
+            rotated(&secret("plain"), "new", 1, Some(5)).0,
+            format!("{},{}:5", hash("new"), hash("plain"))
+        );
         assert_eq!(rotated(&secret(NO_TOKEN), "new", 1, Some(5)).0, hash("new"));
         assert_eq!(rotated(&first(&secret("same")), "same", 1, Some(5)).0, hash("same"));
     }

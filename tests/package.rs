@@ -1,4 +1,5 @@
-//! The function's zip, built by the real cargo: tiny functions in seconds; the real one, from scratch, when asked for.
+//! The function's zip, built by the real cargo: tiny functions in seconds; the real one, from
+//! scratch, when asked for.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -19,8 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-const THIS_MACHINE: Architecture = if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::X86_64 };
-const TRIPLE: &str = if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+const THIS_MACHINE: Architecture =
+    if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::X86_64 };
+const TRIPLE: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
 
 /// A function of one file and no crates.
 fn tiny(main: &str) -> Source {
@@ -33,7 +39,12 @@ fn tiny_with(main: &str, more: &[(&str, &str)]) -> Source {
     let config = "[profile.function]\ninherits = \"release\"\nopt-level = \"z\"\nlto = \"fat\"\ncodegen-units = 1\npanic = \"abort\"\nstrip = true\n\
                   debug = false\ndebug-assertions = false\nincremental = false\noverflow-checks = false\nrpath = false\n";
     let lock = "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1.0\"\n";
-    let mut files = BTreeMap::from([("Cargo.toml", manifest), ("Cargo.lock", lock), (".cargo/config.toml", config), ("src/main.rs", main)]);
+    let mut files = BTreeMap::from([
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", lock),
+        (".cargo/config.toml", config),
+        ("src/main.rs", main),
+    ]);
     files.extend(more.iter().copied());
     Source::new(files)
 }
@@ -77,7 +88,8 @@ impl Bench {
         self.options.environment.insert(name.into(), value.as_ref().into());
     }
 
-    /// A toolchain that writes what it is asked to `asked`, then asks the real one. Returns that file.
+    /// A toolchain that writes what it is asked to `asked`, then asks the real one. Returns that
+    /// file.
     fn watch_toolchain(&mut self) -> PathBuf {
         let asked = self.scratch.path().join("asked");
         let real = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
@@ -85,13 +97,21 @@ impl Bench {
         let sysroot = self.scratch.path().join("toolchains/watched");
         for name in ["cargo", "rustc"] {
             let real = real.join("bin").join(name);
-            let answer = format!("case \"$*\" in '--print sysroot') echo '{}'; exit;; esac\n", sysroot.display());
+            let answer = format!(
+                "case \"$*\" in '--print sysroot') echo '{}'; exit;; esac\n",
+                sysroot.display()
+            );
             script(
                 &sysroot.join("bin").join(name),
-                &format!("echo {name} \"$@\" >>'{}'\n{answer}exec '{}' \"$@\"\n", asked.display(), real.display()),
+                &format!(
+                    "echo {name} \"$@\" >>'{}'\n{answer}exec '{}' \"$@\"\n",
+                    asked.display(),
+                    real.display()
+                ),
             );
         }
-        let path = std::env::join_paths([sysroot.join("bin"), "/usr/bin".into(), "/bin".into()]).unwrap();
+        let path =
+            std::env::join_paths([sysroot.join("bin"), "/usr/bin".into(), "/bin".into()]).unwrap();
         self.set("PATH", path);
         asked
     }
@@ -118,7 +138,13 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 fn assert_no_builders_path(program: &[u8], options: &Options) {
     let mut places = vec![options.cache.display().to_string()];
     for name in ["HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_MANIFEST_DIR"] {
-        places.extend(options.environment.get(OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned));
+        places.extend(
+            options
+                .environment
+                .get(OsStr::new(name))
+                .and_then(|value| value.to_str())
+                .map(str::to_owned),
+        );
     }
     places.extend([".cargo/registry", ".rustup", "target/release"].map(str::to_owned));
     for place in places.iter().filter(|place| place.len() > 3) {
@@ -136,7 +162,10 @@ fn a_build_makes_a_program_that_runs_and_a_second_one_asks_neither_cargo_nor_rus
     assert!(built.glibc.unwrap() <= package::NEWEST_GLIBC, "{built:?}");
     let events = std::mem::take(&mut *bench.events.lock().unwrap());
     let compiled = |done, name: &str| Event::Compiling { done, total: 1, name: name.to_owned() };
-    assert_eq!(events[..4], [Event::Fetching, compiled(0, ""), compiled(1, "bootstrap"), Event::Zipping]);
+    assert_eq!(
+        events[..4],
+        [Event::Fetching, compiled(0, ""), compiled(1, "bootstrap"), Event::Zipping]
+    );
     assert!(matches!(events[4..], [Event::Built { .. }]), "{events:?}");
     assert!(fs::read_to_string(&asked).unwrap().contains("cargo build"));
 
@@ -154,8 +183,14 @@ fn a_build_makes_a_program_that_runs_and_a_second_one_asks_neither_cargo_nor_rus
     let out = bench.scratch.path().join("out.zip");
     let report = cached.write(&out).unwrap();
     assert_eq!(fs::read(&out).unwrap(), built.zip);
-    assert_eq!((report.path, report.zip_bytes, report.code_sha256), (out, built.zip.len() as u64, built.code_sha256));
-    assert_eq!((report.bootstrap_bytes, report.glibc), (bootstrap(&cached).len() as u64, cached.glibc.map(|glibc| glibc.to_string())));
+    assert_eq!(
+        (report.path, report.zip_bytes, report.code_sha256),
+        (out, built.zip.len() as u64, built.code_sha256)
+    );
+    assert_eq!(
+        (report.bootstrap_bytes, report.glibc),
+        (bootstrap(&cached).len() as u64, cached.glibc.map(|glibc| glibc.to_string()))
+    );
 }
 
 #[test]
@@ -191,7 +226,8 @@ fn a_zip_that_was_damaged_in_the_cache_is_built_again_the_same() {
 }
 
 #[test]
-fn the_same_source_gives_the_same_zip_elsewhere_whatever_the_users_flags_wrappers_and_profiles_say() {
+fn the_same_source_gives_the_same_zip_elsewhere_whatever_the_users_flags_wrappers_and_profiles_say()
+{
     let plain = bench(tiny(HELLO));
     let first = plain.build();
     assert_no_builders_path(&bootstrap(&first), &plain.options);
@@ -232,24 +268,32 @@ fn the_same_source_gives_the_same_zip_elsewhere_whatever_the_users_flags_wrapper
 
 #[test]
 fn of_two_builds_at_once_one_waits_and_takes_what_the_other_built() {
-    let slow = [("build.rs", "fn main() { std::thread::sleep(std::time::Duration::from_secs(1)) }")];
+    let slow =
+        [("build.rs", "fn main() { std::thread::sleep(std::time::Duration::from_secs(1)) }")];
     let bench = bench(tiny_with(HELLO, &slow));
     let both: Vec<Artifact> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..2).map(|_| scope.spawn(|| bench.build())).collect();
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(both[0].zip, both[1].zip);
-    let mut origins: Vec<String> = both.iter().map(|artifact| format!("{:?}", artifact.origin)).collect();
+    let mut origins: Vec<String> =
+        both.iter().map(|artifact| format!("{:?}", artifact.origin)).collect();
     origins.sort();
     assert_eq!(origins, ["Built", "Cached"]);
-    let waits = bench.events.lock().unwrap().iter().filter(|event| **event == Event::Waiting).count();
+    let waits =
+        bench.events.lock().unwrap().iter().filter(|event| **event == Event::Waiting).count();
     assert_eq!(waits, 1);
 }
 
 #[test]
 fn a_function_that_does_not_compile_is_told_in_five_lines_with_its_place_and_the_log() {
     let bench = bench(tiny("fn main() {\n    let n: u32 = \"text\";\n}\n"));
-    let log = bench.options.cache.canonicalize().unwrap_or(bench.options.cache.clone()).join("build/build.log");
+    let log = bench
+        .options
+        .cache
+        .canonicalize()
+        .unwrap_or(bench.options.cache.clone())
+        .join("build/build.log");
     assert_eq!(
         bench.error(),
         format!(
@@ -264,7 +308,8 @@ fn a_function_that_does_not_compile_is_told_in_five_lines_with_its_place_and_the
 
 #[test]
 fn a_lock_that_does_not_fit_the_manifest_is_told() {
-    let lock = [("Cargo.lock", "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.2.0\"\n")];
+    let lock =
+        [("Cargo.lock", "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.2.0\"\n")];
     let text = bench(tiny_with(HELLO, &lock)).error();
     let told = "error: building the function: the Cargo.lock that travels inside routeto doesn't fit the function's manifest\n";
     assert!(text.starts_with(told), "{text}");
@@ -278,9 +323,15 @@ fn without_cargo_it_is_said_how_to_get_it_or_do_without() {
         bench.set(name, &empty);
     }
     let help = "  = help: install Rust (https://rustup.rs), or give a zip that is already built: --function-zip FILE";
-    assert_eq!(bench.error(), format!("error: building the function: cargo was not found on PATH\n{help}"));
+    assert_eq!(
+        bench.error(),
+        format!("error: building the function: cargo was not found on PATH\n{help}")
+    );
     script(&empty.join("cargo"), "exit 1\n");
-    assert_eq!(bench.error(), format!("error: building the function: rustc was not found on PATH\n{help}"));
+    assert_eq!(
+        bench.error(),
+        format!("error: building the function: rustc was not found on PATH\n{help}")
+    );
 }
 
 #[test]
@@ -288,7 +339,10 @@ fn a_toolchain_that_cannot_run_is_told_in_its_own_words() {
     let mut bench = bench(tiny(HELLO));
     let bin = bench.scratch.path().join("bin");
     script(&bin.join("cargo"), "exit 1\n");
-    script(&bin.join("rustc"), "echo \"info: looking\" >&2; echo \"error: toolchain 'stable' is not installed\" >&2; exit 1\n");
+    script(
+        &bin.join("rustc"),
+        "echo \"info: looking\" >&2; echo \"error: toolchain 'stable' is not installed\" >&2; exit 1\n",
+    );
     bench.set("PATH", &bin);
     assert_eq!(
         bench.error(),
@@ -325,7 +379,10 @@ fn without_a_network_and_without_the_crates_that_is_what_is_told() {
     let lock = "version = 4\n\n[[package]]\nname = \"itoa\"\nversion = \"1.0.18\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
                 checksum = \"8f42a60cbdf9a97f5d2305f08a87dc4e09308d1276d28c869c684d7777685682\"\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1.0\"\ndependencies = [\n \"itoa\",\n]\n";
     let manifest = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\nitoa = \"1\"\n[workspace]\n";
-    let mut bench = bench(tiny_with(HELLO, &[("Cargo.lock", lock), ("Cargo.toml", manifest), (".cargo/config.toml", "")]));
+    let mut bench = bench(tiny_with(
+        HELLO,
+        &[("Cargo.lock", lock), ("Cargo.toml", manifest), (".cargo/config.toml", "")],
+    ));
     let home = bench.scratch.path().join("cargo-home");
     bench.set("CARGO_HOME", home);
     bench.set("CARGO_NET_RETRY", "0");
@@ -334,7 +391,10 @@ fn without_a_network_and_without_the_crates_that_is_what_is_told() {
         bench.set(name, "http://127.0.0.1:9");
     }
     let text = bench.error();
-    assert!(text.starts_with("error: building the function: crates can't be downloaded: ["), "{text}");
+    assert!(
+        text.starts_with("error: building the function: crates can't be downloaded: ["),
+        "{text}"
+    );
     assert!(text.contains("\n  = help: check the network and HTTPS_PROXY, or use --function-zip FILE; the whole log is in "), "{text}");
     assert_eq!(text.lines().count(), 2);
 }
@@ -354,7 +414,9 @@ fn a_cancelled_build_ends_soon_as_interrupted_and_leaves_no_process_and_no_zip()
     let error = std::thread::scope(|scope| {
         scope.spawn(|| {
             let deadline = Instant::now() + Duration::from_secs(300);
-            while !fs::read_to_string(&pid).is_ok_and(|text| !text.is_empty()) && Instant::now() < deadline {
+            while !fs::read_to_string(&pid).is_ok_and(|text| !text.is_empty())
+                && Instant::now() < deadline
+            {
                 std::thread::sleep(Duration::from_millis(10));
             }
             *cancelled.lock().unwrap() = Some(Instant::now());
@@ -371,7 +433,12 @@ fn a_cancelled_build_ends_soon_as_interrupted_and_leaves_no_process_and_no_zip()
     );
     let sleeper = fs::read_to_string(&pid).unwrap();
     let lives = || {
-        let stat = Command::new("ps").args(["-o", "stat=", "-p", &sleeper]).stderr(Stdio::null()).output().unwrap().stdout;
+        let stat = Command::new("ps")
+            .args(["-o", "stat=", "-p", &sleeper])
+            .stderr(Stdio::null())
+            .output()
+            .unwrap()
+            .stdout;
         !(stat.is_empty() || stat.starts_with(b"Z"))
     };
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -410,7 +477,15 @@ fn a_given_zip_is_taken_as_it_is_and_one_for_another_machine_is_refused() {
     // No toolchain is needed for it.
     bench.set("PATH", "");
     let given = bench.build();
-    assert_eq!(given, Artifact { origin: Origin::Given(path.clone()), path: path.clone(), build_seconds: 0.0, ..built });
+    assert_eq!(
+        given,
+        Artifact {
+            origin: Origin::Given(path.clone()),
+            path: path.clone(),
+            build_seconds: 0.0,
+            ..built
+        }
+    );
 
     let (other, is, wanted) = match THIS_MACHINE {
         Architecture::X86_64 => (Architecture::Arm64, "x86_64", "arm64"),
@@ -427,7 +502,8 @@ fn a_given_zip_is_taken_as_it_is_and_one_for_another_machine_is_refused() {
     );
 }
 
-/// The lock that travels inside routeto: the workspace's own choice of every crate, without what the function doesn't need.
+/// The lock that travels inside routeto: the workspace's own choice of every crate, without what
+/// the function doesn't need.
 #[test]
 fn the_functions_lock_is_in_step_with_the_workspaces() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -446,10 +522,15 @@ fn the_functions_lock_is_in_step_with_the_workspaces() {
     if std::env::var_os("UPDATE_CASES").is_some() {
         fs::write(&kept, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&kept).unwrap(), wanted, "run: UPDATE_CASES=1 cargo test --test package in_step");
+    assert_eq!(
+        fs::read_to_string(&kept).unwrap(),
+        wanted,
+        "run: UPDATE_CASES=1 cargo test --test package in_step"
+    );
 }
 
-/// Cargo leaves another package's directory out of a package; links bring the function's files in under `embedded/`.
+/// Cargo leaves another package's directory out of a package; links bring the function's files in
+/// under `embedded/`.
 #[test]
 fn a_published_routeto_carries_every_file_that_the_function_is_built_from() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -460,12 +541,19 @@ fn a_published_routeto_carries_every_file_that_the_function_is_built_from() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut wanted = vec!["embedded/function.lock".to_owned(), "embedded/manifest.toml".to_owned(), "embedded/workspace.toml".to_owned()];
-    let sources = fs::read_dir(root.join("function/src")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut wanted = vec![
+        "embedded/function.lock".to_owned(),
+        "embedded/manifest.toml".to_owned(),
+        "embedded/workspace.toml".to_owned(),
+    ];
+    let sources = fs::read_dir(root.join("function/src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     wanted.extend(sources.map(|name| format!("embedded/src/{name}")));
     wanted.sort();
     let listed = String::from_utf8(output.stdout).unwrap();
-    let mut packed: Vec<&str> = listed.lines().filter(|line| line.starts_with("embedded/")).collect();
+    let mut packed: Vec<&str> =
+        listed.lines().filter(|line| line.starts_with("embedded/")).collect();
     packed.sort();
     assert_eq!(packed, wanted);
 }
@@ -477,17 +565,24 @@ fn copy_cargo_home(to: &Path) {
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo"));
     fs::create_dir_all(to.join("registry")).unwrap();
     for part in ["index", "cache"] {
-        let status = Command::new("cp").arg("-r").arg(from.join("registry").join(part)).arg(to.join("registry")).status().unwrap();
+        let status = Command::new("cp")
+            .arg("-r")
+            .arg(from.join("registry").join(part))
+            .arg(to.join("registry"))
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }
 
-/// The first one is the build that the end-to-end tests deploy: made by the binary, in this checkout, with this machine's own CARGO_HOME.
+/// The first one is the build that the end-to-end tests deploy: made by the binary, in this
+/// checkout, with this machine's own CARGO_HOME.
 #[test]
 #[ignore = "builds the function from scratch, minutes"]
 fn the_real_function_is_small_and_the_same_from_two_places_and_two_cargo_homes() {
     let mut first = bench(Source::embedded());
-    first.options.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("routeto-cache/routeto");
+    first.options.cache =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("routeto-cache/routeto");
     let mut second = bench(Source::embedded());
     second.options.cache = second.scratch.path().join("another/and a longer one");
     let home = second.scratch.path().join("another/home of cargo");

@@ -1,7 +1,9 @@
-//! Stack files and what is said of them: each case of `tests/spec/*.txt` is a file, its surroundings and the whole of the answer.
+//! Stack files and what is said of them: each case of `tests/spec/*.txt` is a file, its
+//! surroundings and the whole of the answer.
 //!
-//! A case is `=== a sentence`, then lines `@env NAME=value`, `@region NAME`, `@template path text…` (`\n` for a line break), then the
-//! stack file, then `>>>` and what comes out. `UPDATE_CASES=1 cargo test --test spec` writes the answers anew: read the diff.
+//! A case is `=== a sentence`, then lines `@env NAME=value`, `@region NAME`, `@template path text…`
+//! (`\n` for a line break), then the stack file, then `>>>` and what comes out. `UPDATE_CASES=1
+//! cargo test --test spec` writes the answers anew: read the diff.
 
 use routeto::{
     diagnostic::Diagnostic,
@@ -24,8 +26,13 @@ struct Around {
 impl Around {
     fn load(&self, path: &str, bytes: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
         let env = |name: &str| self.env.get(name).cloned();
-        let read = |path: &Path| self.files.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        spec::load(&Source { path: Path::new(path), bytes }, &World { env: &env, read: &read, region: self.region.as_deref() })
+        let read = |path: &Path| {
+            self.files.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
+        spec::load(
+            &Source { path: Path::new(path), bytes },
+            &World { env: &env, read: &read, region: self.region.as_deref() },
+        )
     }
 
     fn answer(&self, bytes: &[u8]) -> String {
@@ -33,7 +40,8 @@ impl Around {
             Ok(loaded) => ("good".to_owned(), loaded.warnings),
             Err(diagnostics) => ("bad".to_owned(), diagnostics),
         };
-        let parts: Vec<String> = std::iter::once(head).chain(diagnostics.iter().map(Diagnostic::to_string)).collect();
+        let parts: Vec<String> =
+            std::iter::once(head).chain(diagnostics.iter().map(Diagnostic::to_string)).collect();
         parts.join("\n\n") + "\n"
     }
 }
@@ -61,10 +69,15 @@ fn case(text: &str) -> Case {
         };
         head.push_str(line);
         let directive = directive.trim_end();
-        if let Some((name, value)) = directive.strip_prefix("env ").and_then(|d| d.split_once('=')) {
+        if let Some((name, value)) = directive.strip_prefix("env ").and_then(|d| d.split_once('='))
+        {
             around.env.insert(name.into(), value.into());
-        } else if let Some((path, content)) = directive.strip_prefix("template ").and_then(|d| d.split_once(' ')) {
-            around.files.insert(Path::new("stacks").join(path), content.replace("\\n", "\n").into_bytes());
+        } else if let Some((path, content)) =
+            directive.strip_prefix("template ").and_then(|d| d.split_once(' '))
+        {
+            around
+                .files
+                .insert(Path::new("stacks").join(path), content.replace("\\n", "\n").into_bytes());
         } else if let Some(region) = directive.strip_prefix("region ") {
             around.region = Some(region.into());
         } else {
@@ -81,7 +94,10 @@ fn case(text: &str) -> Case {
 }
 
 fn case_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir("tests/spec").expect("tests/spec").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/spec")
+        .expect("tests/spec")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     files
@@ -98,11 +114,17 @@ fn every_case_gets_the_whole_of_its_answer() {
             let answer = case.around.answer(case.stack.as_bytes());
             updated += &format!("=== {}\n{}{}>>>\n{answer}\n", case.title, case.head, case.stack);
             if answer != case.expected {
-                wrong.push(format!("{}: {}\n--- expected\n{}--- answered\n{answer}", file.display(), case.title, case.expected));
+                wrong.push(format!(
+                    "{}: {}\n--- expected\n{}--- answered\n{answer}",
+                    file.display(),
+                    case.title,
+                    case.expected
+                ));
             }
         }
         if update {
-            fs::write(&file, updated.trim_end().to_owned() + "\n").expect("the case file can be written");
+            fs::write(&file, updated.trim_end().to_owned() + "\n")
+                .expect("the case file can be written");
         }
     }
     assert!(update || wrong.is_empty(), "{}", wrong.join("\n"));
@@ -112,21 +134,30 @@ fn every_case_gets_the_whole_of_its_answer() {
 fn shipped(name: &str) -> (String, Loaded) {
     let text = fs::read_to_string(Path::new("stacks").join(name)).expect("the stack is there");
     let around = Around::default();
-    let loaded = around.load(name, text.as_bytes()).unwrap_or_else(|all| panic!("{name}: {}", all[0]));
+    let loaded =
+        around.load(name, text.as_bytes()).unwrap_or_else(|all| panic!("{name}: {}", all[0]));
     (text, loaded)
 }
 
 #[test]
 fn the_stacks_that_come_with_routeto_are_valid_without_a_variable_or_a_warning() {
     for (name, routes, stages) in [
-        ("routeto.yaml", &["/callbacks/events", "/callbacks/inbound", "/input"][..], &["dev", "prod"][..]),
+        (
+            "routeto.yaml",
+            &["/callbacks/events", "/callbacks/inbound", "/input"][..],
+            &["dev", "prod"][..],
+        ),
         ("sendgrid-s3.yaml", &["/input"], &["prod"]),
         ("sendgrid-sqs.yaml", &["/callbacks/events", "/callbacks/inbound"], &["dev", "prod"]),
     ] {
         let (_, Loaded { stack, warnings }) = shipped(name);
         assert_eq!(warnings, [], "{name}");
         assert_eq!(stack.routes.keys().collect::<Vec<_>>(), routes, "{name}");
-        assert_eq!(stack.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), stages, "{name}");
+        assert_eq!(
+            stack.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(),
+            stages,
+            "{name}"
+        );
         has_room_for_bursts(&stack, name);
     }
 }
@@ -136,17 +167,24 @@ fn the_stacks_that_come_with_routeto_are_valid_without_a_variable_or_a_warning()
 fn has_room_for_bursts(stack: &spec::Stack, name: &str) {
     for stage in &stack.stages {
         let (rate, burst) = if stage.name == "dev" { (50.0, 100) } else { (500.0, 1000) };
-        assert_eq!(stage.throttle, Some(spec::Throttle { rate, burst }), "{name}, stage {}", stage.name);
+        assert_eq!(
+            stage.throttle,
+            Some(spec::Throttle { rate, burst }),
+            "{name}, stage {}",
+            stage.name
+        );
     }
 }
 
 #[test]
 fn the_stack_files_in_the_docs_are_valid() {
     for page in ["README.md", "docs/stack-file.md"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("it can be read");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page))
+            .expect("it can be read");
         let (_, rest) = text.split_once("```yaml\n").expect("it has a stack file");
         let (yaml, _) = rest.split_once("```").expect("and its end");
-        let Loaded { stack, warnings } = Around::default().load(page, yaml.as_bytes()).expect("it is valid");
+        let Loaded { stack, warnings } =
+            Around::default().load(page, yaml.as_bytes()).expect("it is valid");
         assert_eq!(warnings, [], "{page}");
         has_room_for_bursts(&stack, page);
     }
@@ -156,7 +194,8 @@ fn the_stack_files_in_the_docs_are_valid() {
 #[test]
 fn the_links_in_the_docs_lead_to_pages_that_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let docs = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("a file").path());
+    let docs =
+        fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("a file").path());
     let pages = docs.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
     let (mut links, mut broken) = (0, vec![]);
     for page in pages.chain(["README.md", "ARCHITECTURE.md"].map(|name| root.join(name))) {
@@ -199,7 +238,12 @@ tags: { owner: \"${env.WHO}\" }
     around.env.insert("WHO".into(), "ann".into());
     around.files.insert("t.vtl".into(), b"$validToken".to_vec());
     let stack = around.load("a.yaml", text.as_bytes()).expect("a valid stack").stack;
-    let set = |types: &[&str]| types.iter().map(|media_type| (*media_type).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    let set = |types: &[&str]| {
+        types
+            .iter()
+            .map(|media_type| (*media_type).to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
     let route = |path: &str, variable: &str, destination, token, accept: &[&str]| spec::Route {
         path: path.into(),
         variable: variable.into(),
@@ -222,14 +266,20 @@ tags: { owner: \"${env.WHO}\" }
         spec::TokenRule::None,
         &["text/plain", "image/png"],
     );
-    events.templates.insert("image/png".into(), spec::Template { file: "t.vtl".into(), text: "$validToken".into() });
+    events.templates.insert(
+        "image/png".into(),
+        spec::Template { file: "t.vtl".into(), text: "$validToken".into() },
+    );
     let queue = route(
         "/q",
         "destination_q",
         spec::Destination::Sqs(spec::SqsDestination {
             queue: spec::Pattern("q-${stage}".into()),
             existing: false,
-            dead_letter: Some(spec::DeadLetter { queue: spec::Pattern("d-${stage}".into()), after: 3 }),
+            dead_letter: Some(spec::DeadLetter {
+                queue: spec::Pattern("d-${stage}".into()),
+                after: 3,
+            }),
             format: spec::SqsFormat::Body,
         }),
         spec::TokenRule::Query,
@@ -244,7 +294,12 @@ tags: { owner: \"${env.WHO}\" }
     let expected = spec::Stack {
         name: "hooks-ann".into(),
         region: Some("eu-west-1".into()),
-        function: spec::FunctionSettings { memory: 256, timeout: 10, architecture: spec::Architecture::Arm64, log_retention: 7 },
+        function: spec::FunctionSettings {
+            memory: 256,
+            timeout: 10,
+            architecture: spec::Architecture::Arm64,
+            log_retention: 7,
+        },
         routes: [events, queue].into_iter().map(|route| (route.path.clone(), route)).collect(),
         binary: set(&["image/png"]),
         stages: vec![
@@ -268,15 +323,29 @@ fn an_unknown_stage_or_route_of_the_command_line_gets_a_suggestion() {
     let (_, Loaded { stack, .. }) = shipped("routeto.yaml");
     let names = |wanted: &[&str]| {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        stack.select_stages(&wanted).map(|stages| stages.into_iter().map(|stage| stage.name.clone()).collect::<Vec<_>>())
+        stack
+            .select_stages(&wanted)
+            .map(|stages| stages.into_iter().map(|stage| stage.name.clone()).collect::<Vec<_>>())
     };
     assert_eq!(names(&[]), Ok(vec!["dev".to_owned(), "prod".to_owned()]));
     assert_eq!(names(&["prod", "dev", "prod"]), Ok(vec!["dev".to_owned(), "prod".to_owned()]));
-    assert_eq!(names(&["dev", "prd"]), Err("stack `webhooks` has no stage `prd`; did you mean `prod`?".into()));
-    assert_eq!(names(&["live"]), Err("stack `webhooks` has no stage `live`; known here: `dev` and `prod`".into()));
-    assert_eq!(names(&["dev,prod"]), Err("stack `webhooks` has no stage `dev,prod`; give --stage once for each of them".into()));
+    assert_eq!(
+        names(&["dev", "prd"]),
+        Err("stack `webhooks` has no stage `prd`; did you mean `prod`?".into())
+    );
+    assert_eq!(
+        names(&["live"]),
+        Err("stack `webhooks` has no stage `live`; known here: `dev` and `prod`".into())
+    );
+    assert_eq!(
+        names(&["dev,prod"]),
+        Err("stack `webhooks` has no stage `dev,prod`; give --stage once for each of them".into())
+    );
     assert_eq!(stack.route("/input").map(|route| route.path.as_str()), Ok("/input"));
-    assert_eq!(stack.route("input").map(|_| ()), Err("stack `webhooks` has no route `input`; did you mean `/input`?".into()));
+    assert_eq!(
+        stack.route("input").map(|_| ()),
+        Err("stack `webhooks` has no route `input`; did you mean `/input`?".into())
+    );
 }
 
 #[test]
@@ -308,10 +377,16 @@ fn a_template_that_is_no_text_or_too_large_gets_an_error_where_it_is_named() {
         let mut around = Around::default();
         around.files.insert("t.vtl".into(), bytes);
         let all = around.load("a.yaml", text.as_bytes()).expect_err("an error");
-        let places: Vec<_> = all.iter().map(|d| (d.place.map(|place| (place.line, place.column)), d.message.as_str())).collect();
+        let places: Vec<_> = all
+            .iter()
+            .map(|d| (d.place.map(|place| (place.line, place.column)), d.message.as_str()))
+            .collect();
         format!("{places:?}")
     };
-    assert_eq!(with(b"validToken \xc3(".to_vec()), r#"[(Some((2, 67)), "the mapping template `t.vtl` is not UTF-8: byte 12 is not")]"#);
+    assert_eq!(
+        with(b"validToken \xc3(".to_vec()),
+        r#"[(Some((2, 67)), "the mapping template `t.vtl` is not UTF-8: byte 12 is not")]"#
+    );
     assert_eq!(
         with(b"validToken".repeat(40_000)),
         r#"[(Some((2, 67)), "the mapping template `t.vtl` has 400000 bytes; API Gateway takes 300 KB")]"#
@@ -328,7 +403,10 @@ fn line_ends_of_windows_and_a_byte_order_mark_change_nothing() {
     let all = around.load("routeto.yaml", wrong.as_bytes()).expect_err("an error");
     let line = text.lines().position(|line| line.contains("after: 5")).expect("the line") + 1;
     assert!(all.iter().all(|d| d.place.is_some_and(|place| place.line == line)), "{all:?}");
-    assert_eq!(all[0].source_line.as_deref(), Some("      dead_letter: { queue: inbound-mail-dead-${stage}, aftr: 5 }"));
+    assert_eq!(
+        all[0].source_line.as_deref(),
+        Some("      dead_letter: { queue: inbound-mail-dead-${stage}, aftr: 5 }")
+    );
 }
 
 #[test]
@@ -352,7 +430,12 @@ fn hostile_files_are_refused_at_once() {
         ("many unknown keys", (0..2_000).map(|i| format!("k{i}: v\n")).collect()),
         (
             "many bad routes",
-            format!("stack: aa\nroutes: {{ {} }}", (0..1_000).map(|i| format!("r{i}: {{ s3: {{ bucket: B }} }}, ")).collect::<String>()),
+            format!(
+                "stack: aa\nroutes: {{ {} }}",
+                (0..1_000)
+                    .map(|i| format!("r{i}: {{ s3: {{ bucket: B }} }}, "))
+                    .collect::<String>()
+            ),
         ),
         ("many anchors", "a: &a b\n".repeat(100_000)),
         ("many placeholders", format!("stack: {}", "${".repeat(100_000))),
@@ -360,7 +443,8 @@ fn hostile_files_are_refused_at_once() {
         let started = Instant::now();
         let all = Around::default().load("a.yaml", text.as_bytes()).expect_err(what);
         assert!(!all.is_empty(), "{what}");
-        // Milliseconds in a release build; this one is not optimised and runs beside others. Without limits the first would never end.
+        // Milliseconds in a release build; this one is not optimised and runs beside others.
+        // Without limits the first would never end.
         assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", started.elapsed());
     }
 }
@@ -380,12 +464,17 @@ impl Numbers {
 #[test]
 fn no_change_to_a_file_makes_it_panic_or_point_outside_of_it() {
     const PIECES: [&str; 30] = [
-        "${stage}", "${", "}", "{", "[", "]", "\n", "\r", "  ", "\t", ": ", "- ", "? ", "&a ", "*a", "!!str ", "'", "\"", "#", "|\n", ">",
-        "---\n", "~", "0x", "é", "\u{0}", "\u{feff}", "\u{e000}", "${env.X}", "/",
+        "${stage}", "${", "}", "{", "[", "]", "\n", "\r", "  ", "\t", ": ", "- ", "? ", "&a ",
+        "*a", "!!str ", "'", "\"", "#", "|\n", ">", "---\n", "~", "0x", "é", "\u{0}", "\u{feff}",
+        "\u{e000}", "${env.X}", "/",
     ];
     let rounds = std::env::var("MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(3_000);
     let (text, _) = shipped("routeto.yaml");
-    let whole: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let whole: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
     let chars: Vec<char> = whole.chars().collect();
     let mut around = Around::default();
     around.env.insert("X".into(), "SeCrEt!".into());
@@ -411,7 +500,9 @@ fn no_change_to_a_file_makes_it_panic_or_point_outside_of_it() {
                 for diagnostic in &all {
                     let shown = diagnostic.to_string();
                     assert!(!shown.contains("SeCrEt"), "round {round}: {shown}");
-                    let inside = diagnostic.place.is_none_or(|place| place.column >= 1 && diagnostic.source_line.is_some());
+                    let inside = diagnostic
+                        .place
+                        .is_none_or(|place| place.column >= 1 && diagnostic.source_line.is_some());
                     assert!(inside, "round {round}: {shown}\n{changed}");
                 }
             }

@@ -1,9 +1,10 @@
-//! What the function answers: the status that the response template raises, and the body that the caller sees. Fixed texts alone: nothing that a
-//! caller sent comes back.
+//! What the function answers: the status that the response template raises, and the body that the
+//! caller sees. Fixed texts alone: nothing that a caller sent comes back.
 
 use serde::Serialize;
 
-/// Serialises as `{"status":200,"answer":{"result":"success","id":"…"}}`. The status is a number: the response template can raise no other.
+/// Serialises as `{"status":200,"answer":{"result":"success","id":"…"}}`. The status is a number:
+/// the response template can raise no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     pub status: u16,
@@ -18,7 +19,8 @@ pub enum Said {
     /// Not stored, and sending it again would change nothing.
     Fail {
         reason: &'static str,
-        /// To a probe with a wrong token: whoever deploys need not know the token to see that the bytes arrive.
+        /// To a probe with a wrong token: whoever deploys need not know the token to see that the
+        /// bytes arrive.
         #[serde(flatten)]
         arrived: Option<Arrived>,
     },
@@ -87,6 +89,9 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self { status: refusal.status(), answer: Said::Fail { reason: refusal.reason(), arrived: None } }
+        Self {
+            status: refusal.status(),
+            answer: Said::Fail { reason: refusal.reason(), arrived: None },
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! The destination of a route as one stage variable carries it: written by `routeto`, handed on by the mapping template, read by the function.
+//! The destination of a route as one stage variable carries it: written by `routeto`, handed on by
+//! the mapping template, read by the function.
 //!
-//! `s3://bucket/prefix?format=ndjson&allow=acme-archive/teamA&token=none`, or the queue's URL with `?format=body&token=none` behind it.
-//! What is the default is left out. Nothing is escaped: a stage variable takes only `[A-Za-z0-9-._~:/?#&=,]`, and what would need escaping is refused.
+//! `s3://bucket/prefix?format=ndjson&allow=acme-archive/teamA&token=none`, or the queue's URL with
+//! `?format=body&token=none` behind it. What is the default is left out. Nothing is escaped: a
+//! stage variable takes only `[A-Za-z0-9-._~:/?#&=,]`, and what would need escaping is refused.
 //! This module does no I/O and knows nothing of events.
 
 use std::{
@@ -9,7 +11,8 @@ use std::{
     str::FromStr,
 };
 
-/// Characters. Source: `StageVariables` of API Gateway, "variable values must be 1 to 512 characters".
+/// Characters. Source: `StageVariables` of API Gateway, "variable values must be 1 to 512
+/// characters".
 pub const MAX_LENGTH: usize = 512;
 
 /// Where the records of one route on one stage go, and as what.
@@ -51,7 +54,8 @@ pub enum TokenRule {
     None,
 }
 
-/// A bucket and, optionally, a path in it: what `allow` lists and `?bucket=` names. The path has no slash at either end.
+/// A bucket and, optionally, a path in it: what `allow` lists and `?bucket=` names. The path has no
+/// slash at either end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub bucket: String,
@@ -79,15 +83,25 @@ impl Display for DestinationError {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "the destination is empty"),
-            Self::TooLong(length) => write!(f, "the destination has {length} characters, a stage variable takes {MAX_LENGTH}"),
+            Self::TooLong(length) => write!(
+                f,
+                "the destination has {length} characters, a stage variable takes {MAX_LENGTH}"
+            ),
             Self::Scheme => write!(f, "the destination starts with neither `s3://` nor `http`"),
             Self::Bucket(bucket) => write!(f, "`{bucket}` is no bucket's name"),
             Self::Path(path) => {
-                write!(f, "`{path}` is no path in a bucket: no empty, `.` or `..` part, only letters, digits and `-._~:=,`")
+                write!(
+                    f,
+                    "`{path}` is no path in a bucket: no empty, `.` or `..` part, only letters, digits and `-._~:=,`"
+                )
             }
-            Self::QueueUrl => write!(f, "the queue's URL is not of the form `https://HOST/ACCOUNT/QUEUE`"),
+            Self::QueueUrl => {
+                write!(f, "the queue's URL is not of the form `https://HOST/ACCOUNT/QUEUE`")
+            }
             Self::Setting(key) => write!(f, "the destination has the unknown setting `{key}`"),
-            Self::Value { key, value } => write!(f, "`{value}` is no value for the destination's `{key}`"),
+            Self::Value { key, value } => {
+                write!(f, "`{value}` is no value for the destination's `{key}`")
+            }
             Self::Twice(key) => write!(f, "the destination has `{key}` twice"),
             Self::Alphabet(c) => write!(f, "{c:?} can't stand in a stage variable"),
         }
@@ -98,7 +112,8 @@ impl Destination {
     /// Reads what [`Display`] wrote.
     ///
     /// # Errors
-    /// Whatever is not exactly a destination: an unknown setting could be one that keeps records from where they must not go.
+    /// Whatever is not exactly a destination: an unknown setting could be one that keeps records
+    /// from where they must not go.
     pub fn parse(text: &str) -> Result<Self, DestinationError> {
         let text = text.trim_ascii();
         if text.is_empty() {
@@ -126,10 +141,18 @@ impl Destination {
                 Some("raw") => S3Format::Raw,
                 Some("ndjson") => S3Format::Ndjson,
                 Some("envelope") => S3Format::Envelope,
-                Some(other) => return Err(DestinationError::Value { key: "format", value: other.into() }),
+                Some(other) => {
+                    return Err(DestinationError::Value { key: "format", value: other.into() });
+                }
             };
             let allow = settings.allow.into_iter().map(Place::parse).collect::<Result<_, _>>()?;
-            Ok(Self::S3 { bucket: bucket.into(), prefix: prefix.into(), format, allow, token: settings.token })
+            Ok(Self::S3 {
+                bucket: bucket.into(),
+                prefix: prefix.into(),
+                format,
+                allow,
+                token: settings.token,
+            })
         } else if place.starts_with("https://") || place.starts_with("http://") {
             if !is_queue_url(place) {
                 return Err(DestinationError::QueueUrl);
@@ -138,7 +161,9 @@ impl Destination {
                 None => SqsFormat::default(),
                 Some("envelope") => SqsFormat::Envelope,
                 Some("body") => SqsFormat::Body,
-                Some(other) => return Err(DestinationError::Value { key: "format", value: other.into() }),
+                Some(other) => {
+                    return Err(DestinationError::Value { key: "format", value: other.into() });
+                }
             };
             if !settings.allow.is_empty() {
                 return Err(DestinationError::Setting("allow".into()));
@@ -149,7 +174,8 @@ impl Destination {
         }
     }
 
-    /// The stage variable's value, of which it is certain that [`Self::parse`] gives this destination back.
+    /// The stage variable's value, of which it is certain that [`Self::parse`] gives this
+    /// destination back.
     ///
     /// # Errors
     /// What a stage variable can't hold.
@@ -238,7 +264,8 @@ impl Place {
         Ok(Self { bucket: bucket.into(), path: bare.into() })
     }
 
-    /// Whether `other` is this place or lies within it, by whole parts of the path: `teamAB` does not lie within `teamA`.
+    /// Whether `other` is this place or lies within it, by whole parts of the path: `teamAB` does
+    /// not lie within `teamA`.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         self.bucket == other.bucket
@@ -278,7 +305,9 @@ impl<'a> Settings<'a> {
         for setting in text.split('&').filter(|setting| !setting.is_empty()) {
             let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
             match key {
-                "format" if settings.format.is_some() => return Err(DestinationError::Twice("format")),
+                "format" if settings.format.is_some() => {
+                    return Err(DestinationError::Twice("format"));
+                }
                 "format" => settings.format = Some(value),
                 "allow" => settings.allow.push(value),
                 "token" if token.is_some() => return Err(DestinationError::Twice("token")),
@@ -289,7 +318,9 @@ impl<'a> Settings<'a> {
         settings.token = match token {
             None | Some("query") => TokenRule::Query,
             Some("none") => TokenRule::None,
-            Some(other) => return Err(DestinationError::Value { key: "token", value: other.into() }),
+            Some(other) => {
+                return Err(DestinationError::Value { key: "token", value: other.into() });
+            }
         };
         Ok(settings)
     }
@@ -300,7 +331,8 @@ fn stage_variable(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~:/?#&=,".contains(c)
 }
 
-/// Source: "General purpose bucket naming rules": 3 to 63 of `a-z0-9.-`, a letter or digit at both ends, no two dots side by side.
+/// Source: "General purpose bucket naming rules": 3 to 63 of `a-z0-9.-`, a letter or digit at both
+/// ends, no two dots side by side.
 #[must_use]
 pub fn is_bucket(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
@@ -312,13 +344,16 @@ pub fn is_bucket(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// A path in a bucket as a caller or a stage variable may name it: parts of `A-Za-z0-9-._~:=,` with single slashes between them, and no part that some
-/// client would take for "here" or "one up".
+/// A path in a bucket as a caller or a stage variable may name it: parts of `A-Za-z0-9-._~:=,` with
+/// single slashes between them, and no part that some client would take for "here" or "one up".
 #[must_use]
 pub fn is_path(path: &str) -> bool {
     path.len() <= MAX_LENGTH
         && path.split('/').all(|part| {
-            !part.is_empty() && part != "." && part != ".." && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:=,".contains(&b))
+            !part.is_empty()
+                && part != "."
+                && part != ".."
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:=,".contains(&b))
         })
 }
 
@@ -328,7 +363,10 @@ fn is_queue_url(url: &str) -> bool {
     let mut parts = rest.split('/');
     let host = parts.next().unwrap_or("");
     let rest: Vec<_> = parts.collect();
-    !host.is_empty() && rest.len() >= 2 && rest.iter().all(|part| !part.is_empty()) && !url.contains(['#', ','])
+    !host.is_empty()
+        && rest.len() >= 2
+        && rest.iter().all(|part| !part.is_empty())
+        && !url.contains(['#', ','])
 }
 
 #[cfg(test)]
@@ -336,7 +374,13 @@ fn is_queue_url(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn s3(bucket: &str, prefix: &str, format: S3Format, allow: &[&str], token: TokenRule) -> Destination {
+    fn s3(
+        bucket: &str,
+        prefix: &str,
+        format: S3Format,
+        allow: &[&str],
+        token: TokenRule,
+    ) -> Destination {
         let allow = allow.iter().map(|place| Place::parse(place).unwrap()).collect();
         Destination::S3 { bucket: bucket.into(), prefix: prefix.into(), format, allow, token }
     }
@@ -348,7 +392,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_the_defaults_are_left_out() {
         let url = "https://sqs.us-east-1.amazonaws.com/123456789012/name";
-        let local = "http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/inbound-mail_dev.x";
+        let local =
+            "http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/inbound-mail_dev.x";
         for (destination, text) in [
             (s3("bucket", "", S3Format::Raw, &[], TokenRule::Query), "s3://bucket".to_string()),
             (s3("bucket", "SendGrid/", S3Format::Raw, &[], TokenRule::Query), "s3://bucket/SendGrid/".into()),
@@ -371,10 +416,19 @@ mod tests {
 
     #[test]
     fn spelled_out_defaults_are_the_defaults() {
-        assert_eq!(Destination::parse("s3://bucket?format=raw&token=query").unwrap().to_string(), "s3://bucket");
+        assert_eq!(
+            Destination::parse("s3://bucket?format=raw&token=query").unwrap().to_string(),
+            "s3://bucket"
+        );
         assert_eq!(Destination::parse("s3://bucket/?").unwrap().to_string(), "s3://bucket");
-        assert_eq!(Destination::parse(" http://h/1/q?format=envelope\n").unwrap().to_string(), "http://h/1/q");
-        assert_eq!(Destination::parse("s3://bucket?allow=b-b/x/").unwrap().to_string(), "s3://bucket?allow=b-b/x");
+        assert_eq!(
+            Destination::parse(" http://h/1/q?format=envelope\n").unwrap().to_string(),
+            "http://h/1/q"
+        );
+        assert_eq!(
+            Destination::parse("s3://bucket?allow=b-b/x/").unwrap().to_string(),
+            "s3://bucket?allow=b-b/x"
+        );
     }
 
     #[test]
@@ -404,7 +458,10 @@ mod tests {
             ("s3://bucket?allow=other/../x", Path("../x".into())),
             ("s3://bucket?allow=other//", Path("/".into())),
             ("s3://bucket?acl=public", Setting("acl".into())),
-            ("s3://bucket?format=raw?token=none", Value { key: "format", value: "raw?token=none".into() }),
+            (
+                "s3://bucket?format=raw?token=none",
+                Value { key: "format", value: "raw?token=none".into() },
+            ),
             ("s3://bucket/%2e%2e", Alphabet('%')),
             ("s3://bucket/a b", Alphabet(' ')),
             ("http://host", QueueUrl),
@@ -416,7 +473,10 @@ mod tests {
         ] {
             assert_eq!(Destination::parse(text), Err(error), "{text}");
         }
-        assert_eq!(Destination::parse(&format!("s3://bucket/{}", "x".repeat(501))), Err(TooLong(513)));
+        assert_eq!(
+            Destination::parse(&format!("s3://bucket/{}", "x".repeat(501))),
+            Err(TooLong(513))
+        );
     }
 
     #[test]
@@ -443,7 +503,11 @@ mod tests {
             ("bbb/a", "bbb/ab", false),
             ("bbb/a", "ccc/a", false),
         ] {
-            assert_eq!(Place::parse(place).unwrap().contains(&Place::parse(other).unwrap()), holds, "{place} {other}");
+            assert_eq!(
+                Place::parse(place).unwrap().contains(&Place::parse(other).unwrap()),
+                holds,
+                "{place} {other}"
+            );
         }
     }
 }

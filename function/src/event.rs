@@ -1,10 +1,14 @@
-//! The event: what a mapping template rendered, read without trusting what a caller put into it. Borrows from the event's text; no I/O.
+//! The event: what a mapping template rendered, read without trusting what a caller put into it.
+//! Borrows from the event's text; no I/O.
 //!
 //! Three shapes are taken:
 //!
-//! - **ours** (`json.vtl`, `binary.vtl`): every value a caller controls is escaped or base64, so it is JSON and means what it says;
-//! - **recipe one** (2016, to S3): `bucket`, `app` and `token` stand in it bare, so a quotation mark in one of them breaks the JSON or forges keys;
-//! - **recipe two** (2015, to SQS): the queue's URL, then the body re-serialised or in base64; no token.
+//! - **ours** (`json.vtl`, `binary.vtl`): every value a caller controls is escaped or base64, so it
+//!   is JSON and means what it says;
+//! - **recipe one** (2016, to S3): `bucket`, `app` and `token` stand in it bare, so a quotation
+//!   mark in one of them breaks the JSON or forges keys;
+//! - **recipe two** (2015, to SQS): the queue's URL, then the body re-serialised or in base64; no
+//!   token.
 //!
 //! # Why a forged event gets nowhere
 //!
@@ -20,15 +24,20 @@
 //! }
 //! ```
 //!
-//! and each of the texts between two values holds a newline, so it can't come out of `validToken` or `body`: what is found of it is the template's own,
-//! or stands in `bucket`, `app` or `token`. The template prints each of them exactly once. So where one is found exactly once in the text where it
-//! can be, it is the template's, and what lies between two of them is the true value, whatever it holds; where one is found twice, a caller wrote
-//! it, and the event is refused (400: no honest bucket, app or token holds a quotation mark). `","validToken":"x` as a caller's text without the
-//! newline is just part of a value, and that value is then no token (401), no app and no bucket (400).
+//! and each of the texts between two values holds a newline, so it can't come out of `validToken`
+//! or `body`: what is found of it is the template's own, or stands in `bucket`, `app` or `token`.
+//! The template prints each of them exactly once. So where one is found exactly once in the text
+//! where it can be, it is the template's, and what lies between two of them is the true value,
+//! whatever it holds; where one is found twice, a caller wrote it, and the event is refused (400:
+//! no honest bucket, app or token holds a quotation mark). `","validToken":"x` as a caller's text
+//! without the newline is just part of a value, and that value is then no token (401), no app and
+//! no bucket (400).
 //!
-//! Every other event is read as JSON, in which a key that means anything may stand once. A caller's forged `validToken`, `destination` or `queue_url`
-//! stands beside the template's own, and both orders of the two are refused. What a caller can do to a *custom* template that prints a value bare
-//! and lacks one of these keys can't be seen in the event: such templates are for `routeto validate` to refuse.
+//! Every other event is read as JSON, in which a key that means anything may stand once. A caller's
+//! forged `validToken`, `destination` or `queue_url` stands beside the template's own, and both
+//! orders of the two are refused. What a caller can do to a *custom* template that prints a value
+//! bare and lacks one of these keys can't be seen in the event: such templates are for `routeto
+//! validate` to refuse.
 
 use {
     crate::json,
@@ -96,25 +105,34 @@ impl<'a> Event<'a> {
     pub fn parse(event: &'a [u8]) -> Result<Self, EventError> {
         let text = match std::str::from_utf8(event) {
             Ok(text) => text.trim_ascii(),
-            Err(error) => return Err(EventError::Unreadable(format!("the event is not UTF-8: {error}"))),
+            Err(error) => {
+                return Err(EventError::Unreadable(format!("the event is not UTF-8: {error}")));
+            }
         };
         if let Some(event) = recipe_one(text) {
             return event;
         }
         match serde_json::from_str::<Fields>(text) {
             Ok(fields) => fields.event(text),
-            // Recipe two's body is printed by a lenient JSON library, which prints `NaN` for `NaN`. The queue's URL is certain even so, but whether
-            // the template asks for a token is not, so nothing is stored; and it is the body that is at fault.
+            // Recipe two's body is printed by a lenient JSON library, which prints `NaN` for `NaN`.
+            // The queue's URL is certain even so, but whether the template asks for a
+            // token is not, so nothing is stored; and it is the body that is at fault.
             Err(_) if opens_with_queue_url(text) => Err(EventError::Forged),
             // serde_json's messages have places and kinds in them, never a value
-            Err(error) => Err(EventError::Unreadable(format!("the event is no JSON object: {error}"))),
+            Err(error) => {
+                Err(EventError::Unreadable(format!("the event is no JSON object: {error}")))
+            }
         }
     }
 
     /// The value of the header `name`, whatever its case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .rev()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     #[must_use]
@@ -134,7 +152,8 @@ impl Body<'_> {
         }
     }
 
-    /// Decodes right behind what is in `out`, so that the body is in memory once, in the record that will hold it.
+    /// Decodes right behind what is in `out`, so that the body is in memory once, in the record
+    /// that will hold it.
     ///
     /// # Errors
     /// Not base64: the template's fault.
@@ -152,7 +171,8 @@ impl Body<'_> {
     }
 }
 
-/// Recipe one's event, `None` if this isn't one. See the module's documentation for why this is safe.
+/// Recipe one's event, `None` if this isn't one. See the module's documentation for why this is
+/// safe.
 fn recipe_one(text: &str) -> Option<Result<Event<'_>, EventError>> {
     // a template kept on Windows has the other line end, in all its lines
     let newline = if text.starts_with("{\r\n") { "\r\n" } else { "\n" };
@@ -164,7 +184,8 @@ fn recipe_one(text: &str) -> Option<Result<Event<'_>, EventError>> {
     if own.contains(&quoted("validToken")) {
         return Some(Err(EventError::Forged));
     }
-    // the only one, so the template's; what follows can't hold the next anchor before the template prints it
+    // the only one, so the template's; what follows can't hold the next anchor before the template
+    // prints it
     let (valid_token, body) = own.split_once(&anchor("body"))?;
     if valid_token.contains('"') {
         return None; // another template: it prints something between the two
@@ -194,7 +215,8 @@ fn recipe_one(text: &str) -> Option<Result<Event<'_>, EventError>> {
     }))
 }
 
-/// Both sides of the one place where the anchor stands: `None` if it stands nowhere, so that this is another template's event.
+/// Both sides of the one place where the anchor stands: `None` if it stands nowhere, so that this
+/// is another template's event.
 fn once<'a>(text: &'a str, anchor: &str) -> Option<Result<(&'a str, &'a str), EventError>> {
     let (before, after) = text.split_once(anchor)?;
     Some(if after.contains(anchor) { Err(EventError::Forged) } else { Ok((before, after)) })
@@ -202,7 +224,10 @@ fn once<'a>(text: &'a str, anchor: &str) -> Option<Result<(&'a str, &'a str), Ev
 
 /// `{"queue_url":"`, with any space between.
 fn opens_with_queue_url(text: &str) -> bool {
-    ["{", "\"queue_url\"", ":", "\""].iter().try_fold(text, |text, token| text.trim_ascii_start().strip_prefix(token)).is_some()
+    ["{", "\"queue_url\"", ":", "\""]
+        .iter()
+        .try_fold(text, |text, token| text.trim_ascii_start().strip_prefix(token))
+        .is_some()
 }
 
 /// The keys that mean something, as raw JSON. A key that stands twice is kept as [`Field::Twice`].
@@ -268,10 +293,17 @@ impl<'a> Fields<'a> {
             (None, None, None) => Body::Missing,
             (None, None, Some(raw)) => Body::Base64(json::text(raw)),
             (None, Some(raw), None) => Body::Json(raw),
-            // with a destination this is our templates' body; without one it is recipe one's, in a template that somebody edited
-            (Some(raw), None, None) if matches!(target, Target::Destination(_)) => Body::Base64(json::text(raw)),
+            // with a destination this is our templates' body; without one it is recipe one's, in a
+            // template that somebody edited
+            (Some(raw), None, None) if matches!(target, Target::Destination(_)) => {
+                Body::Base64(json::text(raw))
+            }
             (Some(raw), None, None) => Body::Json(raw),
-            _ => return Err(EventError::Unreadable("the event has more than one of `body`, `body-json` and `body-raw`".into())),
+            _ => {
+                return Err(EventError::Unreadable(
+                    "the event has more than one of `body`, `body-json` and `body-raw`".into(),
+                ));
+            }
         };
         Ok(Event {
             time: self.time.raw()?.and_then(|raw| raw.parse().ok()),

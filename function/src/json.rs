@@ -1,4 +1,5 @@
-//! JSON at the byte: texts that are handed on exactly as they are, and strings that need not be valid Unicode. Never reads a number.
+//! JSON at the byte: texts that are handed on exactly as they are, and strings that need not be
+//! valid Unicode. Never reads a number.
 
 use {
     serde::{
@@ -9,7 +10,8 @@ use {
     std::{borrow::Cow, fmt},
 };
 
-/// A JSON string's content. A lone surrogate (`"\uD800"`, which no Rust string can hold and a caller can send) is three bytes of generalised UTF-8.
+/// A JSON string's content. A lone surrogate (`"\uD800"`, which no Rust string can hold and a
+/// caller can send) is three bytes of generalised UTF-8.
 pub struct Bytes<'a>(pub Cow<'a, [u8]>);
 
 impl<'de> Deserialize<'de> for Bytes<'de> {
@@ -41,13 +43,15 @@ impl<'de> Deserialize<'de> for Bytes<'de> {
     }
 }
 
-/// The content of a JSON string, nothing for null, and the text itself of whatever else a template printed there.
+/// The content of a JSON string, nothing for null, and the text itself of whatever else a template
+/// printed there.
 #[must_use]
 pub fn text(raw: &str) -> Cow<'_, [u8]> {
     match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
         // nothing is escaped: no need to look at each byte, of which a body has millions, once more
         Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner.as_bytes()),
-        Some(_) => serde_json::from_str::<Bytes>(raw).map_or(Cow::Borrowed(raw.as_bytes()), |Bytes(content)| content),
+        Some(_) => serde_json::from_str::<Bytes>(raw)
+            .map_or(Cow::Borrowed(raw.as_bytes()), |Bytes(content)| content),
         None if raw == "null" => Cow::Borrowed(b""),
         None => Cow::Borrowed(raw.as_bytes()),
     }
@@ -116,7 +120,9 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
             '\n' => out.extend_from_slice(b"\\n"),
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
-            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes())
+            }
             _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
@@ -132,11 +138,13 @@ pub enum NotLines {
     Scalar,
 }
 
-/// Turns a JSON array into one line for each element, in place; each ends with a newline. An object is one event, so it becomes one line: some
-/// providers post an event alone when there is only one. An empty array is no line at all.
+/// Turns a JSON array into one line for each element, in place; each ends with a newline. An object
+/// is one event, so it becomes one line: some providers post an event alone when there is only one.
+/// An empty array is no line at all.
 ///
-/// An element keeps its exact text; only newlines within it, which valid JSON has between tokens alone, go, each with the spaces and tabs behind
-/// it that were the next line's indentation. The result is never longer than the array was, so no second copy is needed.
+/// An element keeps its exact text; only newlines within it, which valid JSON has between tokens
+/// alone, go, each with the spaces and tabs behind it that were the next line's indentation. The
+/// result is never longer than the array was, so no second copy is needed.
 ///
 /// # Errors
 /// The body is left as it was.
@@ -149,7 +157,8 @@ pub fn make_lines(body: &mut Vec<u8>) -> Result<(), NotLines> {
         Some(b'{') => false,
         _ => return Err(NotLines::Scalar),
     };
-    // depth counts open brackets; an element's own text is what lies at `inside` or deeper, or a scalar there
+    // depth counts open brackets; an element's own text is what lies at `inside` or deeper, or a
+    // scalar there
     let inside = usize::from(array);
     let (mut write, mut depth, mut in_string, mut indent) = (0, 0, false, false);
     let mut read = 0;
@@ -224,13 +233,25 @@ mod tests {
             ("[]", ""),
             (" [ ] \n", ""),
             ("[1]", "1\n"),
-            ("[1.50,1e5, -0.0 ,12345678901234567890123]", "1.50\n1e5\n-0.0\n12345678901234567890123\n"),
+            (
+                "[1.50,1e5, -0.0 ,12345678901234567890123]",
+                "1.50\n1e5\n-0.0\n12345678901234567890123\n",
+            ),
             (r#"[{"a":1},{"a":2}]"#, "{\"a\":1}\n{\"a\":2}\n"),
-            ("\n[\n  {\n    \"a\": 1.50,\n\t\"b\": [ 1, 2 ]\r\n  },\n  [\n  ]\n]\n", "{\"a\": 1.50,\"b\": [ 1, 2 ]}\n[]\n"),
-            (r#"["a\nb , ] \" \\", "[,]", {"k\"]":"}"}]"#, "\"a\\nb , ] \\\" \\\\\"\n\"[,]\"\n{\"k\\\"]\":\"}\"}\n"),
+            (
+                "\n[\n  {\n    \"a\": 1.50,\n\t\"b\": [ 1, 2 ]\r\n  },\n  [\n  ]\n]\n",
+                "{\"a\": 1.50,\"b\": [ 1, 2 ]}\n[]\n",
+            ),
+            (
+                r#"["a\nb , ] \" \\", "[,]", {"k\"]":"}"}]"#,
+                "\"a\\nb , ] \\\" \\\\\"\n\"[,]\"\n{\"k\\\"]\":\"}\"}\n",
+            ),
             (r#"[ "\\" , "\\\\" ]"#, "\"\\\\\"\n\"\\\\\\\\\"\n"),
             ("[[1,2],[3],[]]", "[1,2]\n[3]\n[]\n"),
-            ("[null,true,\"\u{2028}é\u{1f600}\",\"\\ud800\"]", "null\ntrue\n\"\u{2028}é\u{1f600}\"\n\"\\ud800\"\n"),
+            (
+                "[null,true,\"\u{2028}é\u{1f600}\",\"\\ud800\"]",
+                "null\ntrue\n\"\u{2028}é\u{1f600}\"\n\"\\ud800\"\n",
+            ),
             ("{\"a\":\n [1,\n  2]}", "{\"a\":[1,2]}\n"),
             ("  {}\r\n", "{}\n"),
             (r#"{"a":{"b":[{}]}}"#, "{\"a\":{\"b\":[{}]}}\n"),
@@ -276,14 +297,17 @@ mod tests {
         assert_eq!(&*text("12.50"), b"12.50");
         assert_eq!(
             strings(r#"{"a":"1","\ud800":"\udfff","a":"2","n":null,"l":[1, 2]}"#),
-            [("a", "1"), ("\u{fffd}", "\u{fffd}"), ("a", "2"), ("n", ""), ("l", "[1, 2]")].map(|(k, v)| (k.into(), v.into()))
+            [("a", "1"), ("\u{fffd}", "\u{fffd}"), ("a", "2"), ("n", ""), ("l", "[1, 2]")]
+                .map(|(k, v)| (k.into(), v.into()))
         );
         assert_eq!(strings("[1]"), []);
     }
 
     #[test]
     fn a_written_string_is_read_back() {
-        let all: String = ('\0'..='\u{ff}').chain(['\u{2028}', '\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1f600}', '\u{10ffff}']).collect();
+        let all: String = ('\0'..='\u{ff}')
+            .chain(['\u{2028}', '\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1f600}', '\u{10ffff}'])
+            .collect();
         let mut out = Vec::new();
         write_string(&mut out, &all);
         assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), all);

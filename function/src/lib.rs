@@ -1,8 +1,10 @@
-//! The Lambda function of routeto, as a library: `routeto dev` calls it on the user's machine, the `bootstrap` binary calls it in Lambda.
+//! The Lambda function of routeto, as a library: `routeto dev` calls it on the user's machine, the
+//! `bootstrap` binary calls it in Lambda.
 //!
-//! An event goes in, an answer and one line of log come out, and in between a record is stored. Prints nothing, reads no environment, keeps nothing
-//! from one event to the next but the SDK's clients. Never panics on an event: a panic would end the process, and the gateway would say 503 to a
-//! caller's mistake. No token is in anything that comes out.
+//! An event goes in, an answer and one line of log come out, and in between a record is stored.
+//! Prints nothing, reads no environment, keeps nothing from one event to the next but the SDK's
+//! clients. Never panics on an event: a panic would end the process, and the gateway would say 503
+//! to a caller's mistake. No token is in anything that comes out.
 
 pub mod answer;
 pub mod destination;
@@ -47,7 +49,8 @@ pub struct Invocation {
 /// What came of an event.
 #[derive(Debug)]
 pub struct Handled {
-    /// An error is the stage's, the account's or AWS's fault; it becomes a Lambda error, and the API answers 503.
+    /// An error is the stage's, the account's or AWS's fault; it becomes a Lambda error, and the
+    /// API answers 503.
     pub answer: Result<Answer, FunctionError>,
     /// One JSON object without a newline, to be written to the log.
     pub log: String,
@@ -70,7 +73,12 @@ pub async fn handle(event: &[u8], invocation: &Invocation, sinks: &Sinks) -> Han
     Handled { log: line.finish(&answer), answer }
 }
 
-async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mut Line) -> Result<Answer, FunctionError> {
+async fn process(
+    event: &[u8],
+    invocation: &Invocation,
+    sinks: &Sinks,
+    line: &mut Line,
+) -> Result<Answer, FunctionError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let event = match Event::parse(event) {
         Ok(event) => event,
@@ -87,20 +95,26 @@ async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mu
     let open = match &destination {
         // it says itself whether a token is asked for, whatever a template calls the keys
         Some(Ok(destination)) => destination.token() == TokenRule::None,
-        // one that can't be read lets nobody in: the token is asked for, and its holder gets the 503
+        // one that can't be read lets nobody in: the token is asked for, and its holder gets the
+        // 503
         Some(Err(_)) => false,
         // recipe two's events have neither, as their template's owner means it
         None => event.token.is_none() && event.valid_token.is_none(),
     };
     if !open {
-        let (token, valid) = (event.token.as_deref().unwrap_or_default(), event.valid_token.as_deref().unwrap_or_default());
+        let (token, valid) = (
+            event.token.as_deref().unwrap_or_default(),
+            event.valid_token.as_deref().unwrap_or_default(),
+        );
         match token::check(token, valid, now.as_secs()) {
             Verdict::Right => {}
             Verdict::Missing => return Ok(Refusal::MissingToken.into()),
             Verdict::Wrong => return wrong_token(&event),
         }
     }
-    let destination = destination.transpose().map_err(|error| unreadable(format!("the event's destination can't be read: {error}")))?;
+    let destination = destination
+        .transpose()
+        .map_err(|error| unreadable(format!("the event's destination can't be read: {error}")))?;
 
     if event.is_probe() {
         return Ok(match arrived(&event)? {
@@ -127,7 +141,9 @@ async fn process(event: &[u8], invocation: &Invocation, sinks: &Sinks, line: &mu
         }
         Err(SinkError::TooLarge) => Ok(Refusal::TooLarge.into()),
         Err(SinkError::Characters) => Ok(Refusal::Characters.into()),
-        Err(SinkError::Failed { kind, message }) => Err(FunctionError { error_type: kind, error_message: message }),
+        Err(SinkError::Failed { kind, message }) => {
+            Err(FunctionError { error_type: kind, error_message: message })
+        }
     }
 }
 
@@ -162,8 +178,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The one line of log. Nothing that a caller chose is in it but what was checked (the app, within the key): a token pasted into the wrong parameter
-/// must not end up here.
+/// The one line of log. Nothing that a caller chose is in it but what was checked (the app, within
+/// the key): a token pasted into the wrong parameter must not end up here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {

@@ -1,4 +1,5 @@
-//! `bootstrap`: the function as Lambda runs it. Environment in, log lines on stdout, everything else by the Runtime API.
+//! `bootstrap`: the function as Lambda runs it. Environment in, log lines on stdout, everything
+//! else by the Runtime API.
 
 mod runtime;
 
@@ -14,10 +15,11 @@ use {
 
 fn main() -> ExitCode {
     // one thread: there is one event at a time, and 128 MB buy a fourteenth of a processor
-    let result = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-        Ok(tokio) => tokio.block_on(run()),
-        Err(error) => Err(error.into()),
-    };
+    let result =
+        match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+            Ok(tokio) => tokio.block_on(run()),
+            Err(error) => Err(error.into()),
+        };
     match result {
         Ok(never) => match never {},
         Err(error) => {
@@ -30,12 +32,16 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<std::convert::Infallible, Fatal> {
     let variable = |name: &str| env::var(name).ok();
-    let api = variable("AWS_LAMBDA_RUNTIME_API").ok_or("AWS_LAMBDA_RUNTIME_API is not set: this is a Lambda function, not a command")?;
+    let api = variable("AWS_LAMBDA_RUNTIME_API")
+        .ok_or("AWS_LAMBDA_RUNTIME_API is not set: this is a Lambda function, not a command")?;
     let mut runtime = Runtime::new(api);
     let settings = match Settings::from_env(variable) {
         Ok(settings) => settings,
         Err(error) => {
-            let error = FunctionError { error_type: "Runtime.Environment", error_message: error.to_string() };
+            let error = FunctionError {
+                error_type: "Runtime.Environment",
+                error_message: error.to_string(),
+            };
             runtime.fail_init(&error).await?;
             return Err(error.error_message.into());
         }

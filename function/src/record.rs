@@ -1,4 +1,5 @@
-//! What is kept of a request: one S3 object or one SQS message. Decides whether the request may be kept at all; stores nothing.
+//! What is kept of a request: one S3 object or one SQS message. Decides whether the request may be
+//! kept at all; stores nothing.
 
 use {
     crate::{
@@ -12,7 +13,8 @@ use {
     std::{borrow::Cow, collections::HashSet, hash::Hash},
 };
 
-/// Bytes. Source: SQS's quota "Message size", since August 2025; a queue's own limit may be lower, and then SQS says so.
+/// Bytes. Source: SQS's quota "Message size", since August 2025; a queue's own limit may be lower,
+/// and then SQS says so.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// What is stored, and where.
@@ -51,13 +53,22 @@ impl From<EventError> for NoRecord {
     }
 }
 
-/// Makes the record of an event whose token was right. `destination` is the parsed [`Target::Destination`] of the event; `now` is epoch milliseconds.
+/// Makes the record of an event whose token was right. `destination` is the parsed
+/// [`Target::Destination`] of the event; `now` is epoch milliseconds.
 ///
 /// # Errors
 /// See [`NoRecord`].
-pub fn record(event: &Event, destination: Option<&Destination>, invocation: &Invocation, now: u64) -> Result<Record, NoRecord> {
+pub fn record(
+    event: &Event,
+    destination: Option<&Destination>,
+    invocation: &Invocation,
+    now: u64,
+) -> Result<Record, NoRecord> {
     // thirteen digits until the year 2286; a time that isn't is not the gateway's
-    let time = event.time.filter(|time| (1_000_000_000_000..10_000_000_000_000).contains(time)).unwrap_or(now);
+    let time = event
+        .time
+        .filter(|time| (1_000_000_000_000..10_000_000_000_000).contains(time))
+        .unwrap_or(now);
     let id = &invocation.id;
     match (destination, &event.target) {
         (Some(Destination::S3 { bucket, prefix, format, allow, .. }), _) => {
@@ -73,31 +84,51 @@ pub fn record(event: &Event, destination: Option<&Destination>, invocation: &Inv
                     })?;
                     (body, "application/x-ndjson".into())
                 }
-                S3Format::Envelope => (envelope(event, &app, time, id, |_| true)?, "application/json".into()),
+                S3Format::Envelope => {
+                    (envelope(event, &app, time, id, |_| true)?, "application/json".into())
+                }
             };
-            Ok(Record::Object { bucket, key: key(&prefix, &app, time, id), content_type, body: body.into() })
+            Ok(Record::Object {
+                bucket,
+                key: key(&prefix, &app, time, id),
+                content_type,
+                body: body.into(),
+            })
         }
         (Some(Destination::Sqs { queue_url, format, .. }), _) => {
             let app = app(event)?;
             // `?bucket=` means nothing here: there is one queue
             match format {
-                SqsFormat::Envelope => message(queue_url, envelope(event, &app, time, id, sqs_takes)?),
+                SqsFormat::Envelope => {
+                    message(queue_url, envelope(event, &app, time, id, sqs_takes)?)
+                }
                 SqsFormat::Body => message(queue_url, body(&event.body)?),
             }
         }
         (None, Target::Queue { url, event }) => {
             let url = std::str::from_utf8(url).ok().filter(|url| url.starts_with("http"));
-            let url =
-                url.ok_or_else(|| NoRecord::Unreadable("the event's `queue_url` is no URL of a queue: is the stage variable set?".into()))?;
+            let url = url.ok_or_else(|| {
+                NoRecord::Unreadable(
+                    "the event's `queue_url` is no URL of a queue: is the stage variable set?"
+                        .into(),
+                )
+            })?;
             message(url, event.as_bytes().to_vec())
         }
         (None, Target::Bucket) => {
             let app = app(event)?;
             let place = named(event)?.ok_or(Refusal::Bucket)?;
             let key = key(&place.prefix(), &app, time, id);
-            Ok(Record::Object { bucket: place.bucket, key, content_type: "application/json".into(), body: body(&event.body)?.into() })
+            Ok(Record::Object {
+                bucket: place.bucket,
+                key,
+                content_type: "application/json".into(),
+                body: body(&event.body)?.into(),
+            })
         }
-        (None, Target::Destination(_) | Target::Missing) => Err(NoRecord::Unreadable("the event has no destination".into())),
+        (None, Target::Destination(_) | Target::Missing) => {
+            Err(NoRecord::Unreadable("the event has no destination".into()))
+        }
     }
 }
 
@@ -110,8 +141,19 @@ fn app<'a>(event: &'a Event) -> Result<Cow<'a, str>, Refusal> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if event.app.is_empty() {
         // the path is the API's, its alphabet a little wider than an app's
-        let last = event.path.as_deref().ok_or(Refusal::App)?.rsplit('/').find(|part| !part.is_empty()).unwrap_or("root");
-        return Ok(Cow::Owned(last.bytes().take(64).map(|byte| if good(byte) { char::from(byte) } else { '_' }).collect()));
+        let last = event
+            .path
+            .as_deref()
+            .ok_or(Refusal::App)?
+            .rsplit('/')
+            .find(|part| !part.is_empty())
+            .unwrap_or("root");
+        return Ok(Cow::Owned(
+            last.bytes()
+                .take(64)
+                .map(|byte| if good(byte) { char::from(byte) } else { '_' })
+                .collect(),
+        ));
     }
     std::str::from_utf8(&event.app)
         .ok()
@@ -140,18 +182,27 @@ fn holds_token(event: &Event, text: &str) -> bool {
     let sent = event.token.as_deref().and_then(|token| std::str::from_utf8(token).ok());
     let valid = event.valid_token.as_deref().unwrap_or_default();
     let is_valid = |part: &str| token::is_listed(part.as_bytes(), valid);
-    sent.is_some_and(|sent| sent.len() >= 20 && text.contains(sent)) || is_valid(text) || text.split('/').any(is_valid)
+    sent.is_some_and(|sent| sent.len() >= 20 && text.contains(sent))
+        || is_valid(text)
+        || text.split('/').any(is_valid)
 }
 
-/// The bucket and the prefix that the record goes to: the route's own, unless `?bucket=` names a place within it or within what the route allows.
-fn place(named: Option<Place>, bucket: &str, prefix: &str, allow: &[Place]) -> Result<(String, String), Refusal> {
+/// The bucket and the prefix that the record goes to: the route's own, unless `?bucket=` names a
+/// place within it or within what the route allows.
+fn place(
+    named: Option<Place>,
+    bucket: &str,
+    prefix: &str,
+    allow: &[Place],
+) -> Result<(String, String), Refusal> {
     let own = || (bucket.to_string(), prefix.to_string());
     let Some(named) = named else { return Ok(own()) };
     // the bucket alone is the route's own place: its prefix is not the caller's business
     if named.bucket == bucket && named.path.is_empty() {
         return Ok(own());
     }
-    let route = Place { bucket: bucket.into(), path: prefix.strip_suffix('/').unwrap_or(prefix).into() };
+    let route =
+        Place { bucket: bucket.into(), path: prefix.strip_suffix('/').unwrap_or(prefix).into() };
     // a prefix that ends within a name ("SendGrid_") is no path that something could lie within
     let whole = prefix.is_empty() || prefix.ends_with('/');
     if (whole && route.contains(&named)) || allow.iter().any(|place| place.contains(&named)) {
@@ -168,21 +219,34 @@ fn body(body: &Body) -> Result<Vec<u8>, NoRecord> {
     Ok(out)
 }
 
-/// The Content-Type as it was sent, if S3 can take it as a header; what the gateway takes a missing one for, if there is none.
+/// The Content-Type as it was sent, if S3 can take it as a header; what the gateway takes a missing
+/// one for, if there is none.
 fn content_type(event: &Event) -> String {
     match event.header("content-type").map(str::trim_ascii) {
         None | Some("") => "application/json".into(),
-        Some(sent) if sent.len() <= 1024 && sent.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => sent.into(),
+        Some(sent)
+            if sent.len() <= 1024 && sent.bytes().all(|byte| (b' '..=b'~').contains(&byte)) =>
+        {
+            sent.into()
+        }
         Some(_) => "application/octet-stream".into(),
     }
 }
 
-/// `{"body-json":…,"http-headers":{…},"path":…,"app":…,"time":…,"id":…}`, with `body-raw` in base64 where the body is no JSON, or JSON that the
-/// destination does not take as text. The body is decoded into the envelope itself: it is in memory once.
-fn envelope(event: &Event, app: &str, time: u64, id: &str, takes: impl Fn(&str) -> bool) -> Result<Vec<u8>, NoRecord> {
+/// `{"body-json":…,"http-headers":{…},"path":…,"app":…,"time":…,"id":…}`, with `body-raw` in base64
+/// where the body is no JSON, or JSON that the destination does not take as text. The body is
+/// decoded into the envelope itself: it is in memory once.
+fn envelope(
+    event: &Event,
+    app: &str,
+    time: u64,
+    id: &str,
+    takes: impl Fn(&str) -> bool,
+) -> Result<Vec<u8>, NoRecord> {
     const JSON: &[u8] = b"{\"body-json\":";
     const RAW: &[u8] = b"{\"body-raw\":\"";
-    let headers: usize = event.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+    let headers: usize =
+        event.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
     let body = match &event.body {
         Body::Base64(text) => text.len(),
         Body::Json(text) => text.len(),
@@ -258,7 +322,8 @@ fn message(queue_url: &str, body: Vec<u8>) -> Result<Record, NoRecord> {
     Ok(Record::Message { queue_url: queue_url.into(), body })
 }
 
-/// Source: SendMessage's `MessageBody`: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF`.
+/// Source: SendMessage's `MessageBody`: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+/// #x10000 to #x10FFFF`.
 fn sqs_takes(text: &str) -> bool {
     !text.chars().any(|c| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}'))
 }

@@ -1,8 +1,8 @@
 //! Lambda's Runtime API: takes one event after the other and gives back what came of it.
 //!
-//! A loop of our own over hyper, which the SDK brings anyway, and not the `lambda_runtime` crate: that one makes a tree or a second copy of the event
-//! before it is ours, starts later and is larger (docs/performance.md). One connection, kept; one event at a time, as Lambda has it.
-//! Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+//! A loop of our own over hyper, which the SDK brings anyway, and not the `lambda_runtime` crate:
+//! that one makes a tree or a second copy of the event before it is ours, starts later and is
+//! larger (docs/performance.md). One connection, kept; one event at a time, as Lambda has it. Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 use {
     bytes::Bytes,
@@ -33,14 +33,19 @@ impl Runtime {
         Self { api, connection: None }
     }
 
-    /// Waits for the next event. A sandbox may be frozen here for hours, so there is no limit to it.
+    /// Waits for the next event. A sandbox may be frozen here for hours, so there is no limit to
+    /// it.
     pub async fn next(&mut self) -> Result<(Vec<u8>, Invocation), Fatal> {
         let response = self.send("GET", "invocation/next", Bytes::new(), None).await?;
         if !response.status().is_success() {
             return Err(format!("the Runtime API answered {} to /next", response.status()).into());
         }
         let invocation = invocation(response.headers())?;
-        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let length = response
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
         // as large as it will get, at once: 6 MB by doubling would be 12
         let mut event = Vec::with_capacity(length);
         let mut body = response.into_body();
@@ -57,25 +62,48 @@ impl Runtime {
     }
 
     pub async fn fail(&mut self, id: &str, error: &FunctionError) -> Result<(), Fatal> {
-        self.post(&format!("invocation/{id}/error"), serde_json::to_vec(error)?.into(), Some(error.error_type)).await
+        self.post(
+            &format!("invocation/{id}/error"),
+            serde_json::to_vec(error)?.into(),
+            Some(error.error_type),
+        )
+        .await
     }
 
     pub async fn fail_init(&mut self, error: &FunctionError) -> Result<(), Fatal> {
         self.post("init/error", serde_json::to_vec(error)?.into(), Some(error.error_type)).await
     }
 
-    async fn post(&mut self, path: &str, body: Bytes, error_type: Option<&str>) -> Result<(), Fatal> {
+    async fn post(
+        &mut self,
+        path: &str,
+        body: Bytes,
+        error_type: Option<&str>,
+    ) -> Result<(), Fatal> {
         let response = self.send("POST", path, body, error_type).await?;
         let status = response.status();
         // to its end, or the connection can't take another request
         response.into_body().collect().await?;
-        // 4xx: Lambda gave the invocation up, for its time was over. 5xx: "container error, the runtime should exit promptly".
-        if status.is_server_error() { Err(format!("the Runtime API answered {status} to /{path}").into()) } else { Ok(()) }
+        // 4xx: Lambda gave the invocation up, for its time was over. 5xx: "container error, the
+        // runtime should exit promptly".
+        if status.is_server_error() {
+            Err(format!("the Runtime API answered {status} to /{path}").into())
+        } else {
+            Ok(())
+        }
     }
 
-    /// Sends a request on the kept connection, or on a new one where that was closed in the meantime: before the request, or beside it, where nobody can
-    /// tell whether it was read. Asking twice takes no event twice, and a second answer to one gets a 4xx, which `post` lets pass.
-    async fn send(&mut self, method: &str, path: &str, body: Bytes, error_type: Option<&str>) -> Result<Response<Incoming>, Fatal> {
+    /// Sends a request on the kept connection, or on a new one where that was closed in the
+    /// meantime: before the request, or beside it, where nobody can tell whether it was read.
+    /// Asking twice takes no event twice, and a second answer to one gets a 4xx, which `post` lets
+    /// pass.
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Bytes,
+        error_type: Option<&str>,
+    ) -> Result<Response<Incoming>, Fatal> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/2018-06-01/runtime/{path}"))
@@ -109,10 +137,15 @@ impl Runtime {
 }
 
 fn invocation(headers: &HeaderMap) -> Result<Invocation, Fatal> {
-    let header =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).ok_or_else(|| format!("the Runtime API sent no {name}"));
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| format!("the Runtime API sent no {name}"))
+    };
     Ok(Invocation {
         id: header("lambda-runtime-aws-request-id")?.into(),
-        deadline: UNIX_EPOCH + Duration::from_millis(header("lambda-runtime-deadline-ms")?.parse()?),
+        deadline: UNIX_EPOCH
+            + Duration::from_millis(header("lambda-runtime-deadline-ms")?.parse()?),
     })
 }

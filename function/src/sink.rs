@@ -1,12 +1,16 @@
-//! S3 and SQS: stores a record, tries again while there is time, and says in plain words why it could not. The only module that knows the SDK.
+//! S3 and SQS: stores a record, tries again while there is time, and says in plain words why it
+//! could not. The only module that knows the SDK.
 //!
-//! The SDK's own retries are off. They would hide from us what a 412 means (was it our own PUT that made the key, or somebody else's?) and they know
-//! nothing of the time that this invocation has left; so the loop here does both, and there is only one.
+//! The SDK's own retries are off. They would hide from us what a 412 means (was it our own PUT that
+//! made the key, or somebody else's?) and they know nothing of the time that this invocation has
+//! left; so the loop here does both, and there is only one.
 
 use {
     crate::{hex, record::Record},
     aws_sdk_s3::{
-        config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, SharedHttpClient},
+        config::{
+            BehaviorVersion, Credentials, Region, RequestChecksumCalculation, SharedHttpClient,
+        },
         error::{ProvideErrorMetadata, SdkError},
         primitives::ByteStream,
     },
@@ -32,20 +36,23 @@ use {
 
 /// Kept back from the function's time: to answer, and for a clock that is not quite the gateway's.
 const MARGIN: Duration = Duration::from_millis(300);
-/// The first pause is up to this long, each next one up to twice the one before, at random so that many functions don't come back at one moment.
+/// The first pause is up to this long, each next one up to twice the one before, at random so that
+/// many functions don't come back at one moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// With less than this left another attempt would only be cut off.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(100);
-/// An attempt gets half of what is left, so that a lost packet leaves time for another, but no less than this, if there is as much.
+/// An attempt gets half of what is left, so that a lost packet leaves time for another, but no less
+/// than this, if there is as much.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Within a region a connection takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
-/// Characters of a service's own words in an error. They name principals and resources, and can be long.
+/// Characters of a service's own words in an error. They name principals and resources, and can be
+/// long.
 const MAX_WORDS: usize = 400;
 
-/// Amazon Root CA 1 to 4 and Starfield Services Root CA - G2, from which every endpoint of S3 and SQS has its certificate.
-/// Source: https://www.amazontrust.com/repository/
+/// Amazon Root CA 1 to 4 and Starfield Services Root CA - G2, from which every endpoint of S3 and
+/// SQS has its certificate. Source: https://www.amazontrust.com/repository/
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
 /// Region prefix, partition and DNS suffix. A region with none of these prefixes is in `aws`.
@@ -64,15 +71,23 @@ const PARTITIONS: [(&str, &str, &str); 7] = [
 /// `KMS.ThrottlingException` and `OverLimit` of SQS, `SlowDown` and `BandwidthLimitExceeded` of S3,
 /// and the names that AWS's services share.
 /// Source: `THROTTLING_ERRORS` of the crate aws-runtime; SQS's API reference, "Common errors".
-const THROTTLED: [&str; 7] =
-    ["Throttl", "SlowDown", "OverLimit", "LimitExceeded", "TooManyRequests", "ThroughputExceeded", "PriorRequestNotComplete"];
+const THROTTLED: [&str; 7] = [
+    "Throttl",
+    "SlowDown",
+    "OverLimit",
+    "LimitExceeded",
+    "TooManyRequests",
+    "ThroughputExceeded",
+    "PriorRequestNotComplete",
+];
 
 /// What the clients need to know of where they run.
 #[derive(Clone)]
 pub struct Settings {
     pub region: String,
     pub credentials: Credentials,
-    /// Takes the place of AWS's endpoint; buckets then stand in the path, since names under an emulator's host seldom resolve.
+    /// Takes the place of AWS's endpoint; buckets then stand in the path, since names under an
+    /// emulator's host seldom resolve.
     pub s3_endpoint: Option<String>,
     pub sqs_endpoint: Option<String>,
 }
@@ -85,13 +100,17 @@ impl Error for MissingVariable {}
 
 impl fmt::Display for MissingVariable {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "the environment variable {} is not set; Lambda sets it for a function that has a role", self.0)
+        write!(
+            f,
+            "the environment variable {} is not set; Lambda sets it for a function that has a role",
+            self.0
+        )
     }
 }
 
 impl Settings {
-    /// Reads what Lambda sets: the region and the role's credentials, which hold as long as the process lives, and `AWS_ENDPOINT_URL`,
-    /// `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL_SQS`.
+    /// Reads what Lambda sets: the region and the role's credentials, which hold as long as the
+    /// process lives, and `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL_SQS`.
     ///
     /// # Errors
     /// The first variable that is missing.
@@ -100,7 +119,9 @@ impl Settings {
         let need = |name: &'static str| get(name).ok_or(MissingVariable(name));
         let endpoint = get("AWS_ENDPOINT_URL");
         Ok(Self {
-            region: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).ok_or(MissingVariable("AWS_REGION"))?,
+            region: get("AWS_REGION")
+                .or_else(|| get("AWS_DEFAULT_REGION"))
+                .ok_or(MissingVariable("AWS_REGION"))?,
             credentials: Credentials::new(
                 need("AWS_ACCESS_KEY_ID")?,
                 need("AWS_SECRET_ACCESS_KEY")?,
@@ -113,24 +134,36 @@ impl Settings {
         })
     }
 
-    /// AWS's own endpoints have Amazon's certificates. Others, and a machine that names its certificates, are trusted as the machine says.
+    /// AWS's own endpoints have Amazon's certificates. Others, and a machine that names its
+    /// certificates, are trusted as the machine says.
     fn native_roots(&self, variable: impl Fn(&str) -> Option<String>) -> bool {
-        let https = |endpoint: &Option<String>| endpoint.as_deref().is_some_and(|url| url.starts_with("https"));
+        let https = |endpoint: &Option<String>| {
+            endpoint.as_deref().is_some_and(|url| url.starts_with("https"))
+        };
         https(&self.s3_endpoint)
             || https(&self.sqs_endpoint)
             || ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| variable(name).is_some())
     }
 
-    /// The HTTP client for these endpoints: HTTPS by rustls and ring, its configuration made once, here, for both services.
+    /// The HTTP client for these endpoints: HTTPS by rustls and ring, its configuration made once,
+    /// here, for both services.
     ///
-    /// Made in init and not at the first request: a function with 128 MB has a fourteenth of a processor while it answers, and a whole one during init.
-    /// Amazon's roots alone, because reading a Linux's 144 more than doubles the time to the first event (docs/performance.md).
+    /// Made in init and not at the first request: a function with 128 MB has a fourteenth of a
+    /// processor while it answers, and a whole one during init. Amazon's roots alone, because
+    /// reading a Linux's 144 more than doubles the time to the first event (docs/performance.md).
     #[must_use]
     pub fn http_client(&self, variable: impl Fn(&str) -> Option<String>) -> SharedHttpClient {
-        let trust = TrustStore::empty().with_native_roots(self.native_roots(variable)).with_pem_certificate(AMAZON_ROOTS);
-        let tls = TlsContext::builder().with_trust_store(trust).build().expect("a trust store alone always builds");
+        let trust = TrustStore::empty()
+            .with_native_roots(self.native_roots(variable))
+            .with_pem_certificate(AMAZON_ROOTS);
+        let tls = TlsContext::builder()
+            .with_trust_store(trust)
+            .build()
+            .expect("a trust store alone always builds");
         let connector: SharedHttpConnector = Connector::builder()
-            .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            .connector_settings(
+                HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build(),
+            )
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(tls)
             .build()
@@ -186,8 +219,12 @@ impl Sinks {
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(checksum)
-            .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
-            .stalled_stream_protection(aws_sdk_s3::config::StalledStreamProtectionConfig::disabled());
+            .response_checksum_validation(
+                aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired,
+            )
+            .stalled_stream_protection(
+                aws_sdk_s3::config::StalledStreamProtectionConfig::disabled(),
+            );
         if let Some(endpoint) = &settings.s3_endpoint {
             s3 = s3.endpoint_url(endpoint).force_path_style(true);
         }
@@ -197,7 +234,9 @@ impl Sinks {
             .credentials_provider(settings.credentials.clone())
             .http_client(http)
             .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(aws_sdk_sqs::config::StalledStreamProtectionConfig::disabled());
+            .stalled_stream_protection(
+                aws_sdk_sqs::config::StalledStreamProtectionConfig::disabled(),
+            );
         if let Some(endpoint) = &settings.sqs_endpoint {
             sqs = sqs.endpoint_url(endpoint);
         }
@@ -212,7 +251,8 @@ impl Sinks {
     /// Stores a record, with as many attempts as fit before `deadline`.
     ///
     /// # Errors
-    /// See [`SinkError`]. After one it is not certain that nothing was stored: an answer may have been lost.
+    /// See [`SinkError`]. After one it is not certain that nothing was stored: an answer may have
+    /// been lost.
     pub async fn store(&self, record: &Record, deadline: SystemTime) -> Result<Stored, SinkError> {
         let until = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         let place = match record {
@@ -231,7 +271,11 @@ impl Sinks {
                 Ok(Err(fault)) => fault,
                 Err(_) => {
                     let message = format!("no answer within {} ms", patience.as_millis());
-                    Fault { error: SinkError::Failed { kind: "NoAnswer", message }, again: true, reached: true }
+                    Fault {
+                        error: SinkError::Failed { kind: "NoAnswer", message },
+                        again: true,
+                        reached: true,
+                    }
                 }
             };
             reached |= fault.reached;
@@ -240,9 +284,10 @@ impl Sinks {
             let left = until.duration_since(SystemTime::now()).unwrap_or_default();
             if !fault.again || left < next + SHORTEST_ATTEMPT {
                 return Err(match fault.error {
-                    SinkError::Failed { kind, message } if attempts > 1 => {
-                        SinkError::Failed { kind, message: format!("{message}; given up after {attempts} attempts") }
-                    }
+                    SinkError::Failed { kind, message } if attempts > 1 => SinkError::Failed {
+                        kind,
+                        message: format!("{message}; given up after {attempts} attempts"),
+                    },
                     error => error,
                 });
             }
@@ -255,12 +300,21 @@ impl Sinks {
     async fn attempt(&self, record: &Record, reached: bool) -> Result<(), Fault> {
         match record {
             Record::Object { bucket, key, content_type, body } => {
-                let put = self.s3.put_object().bucket(bucket).key(key).content_type(content_type).if_none_match("*");
+                let put = self
+                    .s3
+                    .put_object()
+                    .bucket(bucket)
+                    .key(key)
+                    .content_type(content_type)
+                    .if_none_match("*");
                 match put.body(ByteStream::from(body.clone())).send().await {
                     Ok(put) => confirmed_by_s3(put.e_tag()),
-                    // the key holds this invocation's id, so what is there is the PUT whose answer never came
+                    // the key holds this invocation's id, so what is there is the PUT whose answer
+                    // never came
                     Err(error) if reached && is_precondition_failed(&error) => Ok(()),
-                    Err(error) => Err(fault(&error, |code, words| self.s3_fault(bucket, key, code, words))),
+                    Err(error) => {
+                        Err(fault(&error, |code, words| self.s3_fault(bucket, key, code, words)))
+                    }
                 }
             }
             Record::Message { queue_url, body } => {
@@ -269,12 +323,19 @@ impl Sinks {
                     None => send.send().await,
                     Some(region) => {
                         let region = aws_sdk_sqs::config::Region::new(region.to_string());
-                        send.customize().config_override(aws_sdk_sqs::Config::builder().region(region)).send().await
+                        send.customize()
+                            .config_override(aws_sdk_sqs::Config::builder().region(region))
+                            .send()
+                            .await
                     }
                 };
                 match answer {
-                    Ok(sent) => confirmed_by_sqs(body, sent.message_id(), sent.md5_of_message_body()),
-                    Err(error) => Err(fault(&error, |code, words| sqs_fault(queue_url, code, words))),
+                    Ok(sent) => {
+                        confirmed_by_sqs(body, sent.message_id(), sent.md5_of_message_body())
+                    }
+                    Err(error) => {
+                        Err(fault(&error, |code, words| sqs_fault(queue_url, code, words)))
+                    }
                 }
             }
         }
@@ -289,14 +350,19 @@ impl Sinks {
     fn s3_fault(&self, bucket: &str, key: &str, code: &str, words: &str) -> Named {
         let (partition, _) = partition(&self.region);
         let prefix = key.rsplit_once('/').map_or("", |(prefix, _)| prefix);
-        let object = if prefix.is_empty() { format!("{bucket}/*") } else { format!("{bucket}/{prefix}/*") };
+        let object =
+            if prefix.is_empty() { format!("{bucket}/*") } else { format!("{bucket}/{prefix}/*") };
         match code {
-            "AccessDenied" | "AllAccessDisabled" | "Forbidden" | "403" if words.contains("kms:") => Named::ours(
-                "KmsAccessDenied",
-                format!(
-                    "the function's role may not use the KMS key of the bucket {bucket}: it needs kms:GenerateDataKey on that key. S3 says: {words}"
-                ),
-            ),
+            "AccessDenied" | "AllAccessDisabled" | "Forbidden" | "403"
+                if words.contains("kms:") =>
+            {
+                Named::ours(
+                    "KmsAccessDenied",
+                    format!(
+                        "the function's role may not use the KMS key of the bucket {bucket}: it needs kms:GenerateDataKey on that key. S3 says: {words}"
+                    ),
+                )
+            }
             "AccessDenied" | "AllAccessDisabled" | "Forbidden" | "403" => Named::ours(
                 "AccessDenied",
                 format!(
@@ -304,15 +370,25 @@ impl Sinks {
                      bucket in this account. S3 says: {words}"
                 ),
             ),
-            "NoSuchBucket" => {
-                Named::ours("NoSuchBucket", format!("there is no bucket {bucket}: it was deleted, or the destination misspells it"))
-            }
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "301" | "307" => {
-                Named::ours("WrongRegion", format!("the bucket {bucket} is not in the function's region {}. S3 says: {words}", self.region))
-            }
-            "PreconditionFailed" => {
-                Named::ours("KeyExists", format!("s3://{bucket}/{key} is there already, and this invocation did not write it"))
-            }
+            "NoSuchBucket" => Named::ours(
+                "NoSuchBucket",
+                format!(
+                    "there is no bucket {bucket}: it was deleted, or the destination misspells it"
+                ),
+            ),
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "301" | "307" => Named::ours(
+                "WrongRegion",
+                format!(
+                    "the bucket {bucket} is not in the function's region {}. S3 says: {words}",
+                    self.region
+                ),
+            ),
+            "PreconditionFailed" => Named::ours(
+                "KeyExists",
+                format!(
+                    "s3://{bucket}/{key} is there already, and this invocation did not write it"
+                ),
+            ),
             // "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with
             // Object Lock parameters"
             "InvalidRequest" => Named::ours(
@@ -324,7 +400,10 @@ impl Sinks {
                 ),
             ),
             "KMS.DisabledException" | "KMS.NotFoundException" | "KMS.KMSInvalidStateException" => {
-                Named::ours("KmsUnusable", format!("the KMS key of the bucket {bucket} can't be used. S3 says: {words}"))
+                Named::ours(
+                    "KmsUnusable",
+                    format!("the KMS key of the bucket {bucket} can't be used. S3 says: {words}"),
+                )
             }
             _ => Named::unforeseen("S3", code, words),
         }
@@ -334,22 +413,36 @@ impl Sinks {
 fn sqs_fault(queue_url: &str, code: &str, words: &str) -> Named {
     let queue = queue_arn(queue_url);
     match code {
-        // "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes." SQS has no code of its own for it.
-        "InvalidParameterValue" | "InvalidParameterValueException" if words.contains("shorter than") => Named::Caller(SinkError::TooLarge),
-        "BatchRequestTooLong" | "AWS.SimpleQueueService.BatchRequestTooLong" => Named::Caller(SinkError::TooLarge),
+        // "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
+        // SQS has no code of its own for it.
+        "InvalidParameterValue" | "InvalidParameterValueException"
+            if words.contains("shorter than") =>
+        {
+            Named::Caller(SinkError::TooLarge)
+        }
+        "BatchRequestTooLong" | "AWS.SimpleQueueService.BatchRequestTooLong" => {
+            Named::Caller(SinkError::TooLarge)
+        }
         "InvalidMessageContents" => Named::Caller(SinkError::Characters),
         "KmsAccessDenied" | "KMS.AccessDeniedException" => kms_denied(&queue, words),
-        "AccessDenied" | "AccessDeniedException" if words.contains("kms:") => kms_denied(&queue, words),
+        "AccessDenied" | "AccessDeniedException" if words.contains("kms:") => {
+            kms_denied(&queue, words)
+        }
         "AccessDenied" | "AccessDeniedException" => Named::ours(
             "AccessDenied",
-            format!("the function's role lacks sqs:SendMessage on {queue}, or the queue's policy denies it. SQS says: {words}"),
+            format!(
+                "the function's role lacks sqs:SendMessage on {queue}, or the queue's policy denies it. SQS says: {words}"
+            ),
         ),
-        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => {
-            Named::ours("NoSuchQueue", format!("there is no queue {queue}: it was deleted, or the destination misspells it"))
-        }
-        "KmsDisabled" | "KmsInvalidState" | "KmsNotFound" | "KmsInvalidKeyUsage" | "KmsOptInRequired" => {
-            Named::ours("KmsUnusable", format!("the KMS key of the queue {queue} can't be used. SQS says: {words}"))
-        }
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => Named::ours(
+            "NoSuchQueue",
+            format!("there is no queue {queue}: it was deleted, or the destination misspells it"),
+        ),
+        "KmsDisabled" | "KmsInvalidState" | "KmsNotFound" | "KmsInvalidKeyUsage"
+        | "KmsOptInRequired" => Named::ours(
+            "KmsUnusable",
+            format!("the KMS key of the queue {queue} can't be used. SQS says: {words}"),
+        ),
         _ => Named::unforeseen("SQS", code, words),
     }
 }
@@ -383,7 +476,10 @@ fn queue(url: &str) -> Option<(&str, &str)> {
 
 /// The partition of a region, and the suffix of its services' host names.
 fn partition(region: &str) -> (&'static str, &'static str) {
-    PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix)).map_or(("aws", "amazonaws.com"), |(_, name, suffix)| (name, suffix))
+    PARTITIONS
+        .iter()
+        .find(|(prefix, ..)| region.starts_with(prefix))
+        .map_or(("aws", "amazonaws.com"), |(_, name, suffix)| (name, suffix))
 }
 
 /// S3 answers a PutObject that it carried out with the object's ETag. A proxy's page, or a server
@@ -446,18 +542,25 @@ impl Fault {
     }
 }
 
-/// Names an SDK error. `name` gets the service's code, or the status where the answer had none, and its words.
+/// Names an SDK error. `name` gets the service's code, or the status where the answer had none, and
+/// its words.
 fn fault<E>(error: &SdkError<E, HttpResponse>, name: impl Fn(&str, &str) -> Named) -> Fault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let Some(status) = status(error) else {
-        let connecting = chain(error).any(|cause| cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect));
+        let connecting = chain(error).any(|cause| {
+            cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect)
+        });
         let kind = if connecting { "NoConnection" } else { "NoAnswer" };
         let message = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
         // a request that could not even be made will be no other the second time
         let again = !matches!(error, SdkError::ConstructionFailure(_));
-        return Fault { error: SinkError::Failed { kind, message: shorten(&message) }, again, reached: again && !connecting };
+        return Fault {
+            error: SinkError::Failed { kind, message: shorten(&message) },
+            again,
+            reached: again && !connecting,
+        };
     };
     if (200..300).contains(&status) {
         return Fault::unconfirmed(&format!("the answer (status {status}) can't be read"));
@@ -470,17 +573,22 @@ where
     let again = status >= 500
         || throttled
         || status == 408
-        || matches!(code.as_str(), "RequestTimeout" | "BadDigest" | "ConditionalRequestConflict" | "OperationAborted");
+        || matches!(
+            code.as_str(),
+            "RequestTimeout" | "BadDigest" | "ConditionalRequestConflict" | "OperationAborted"
+        );
     // "Requests that receive an InternalError response might not have processed" (S3's error best
     // practices), so they may have been carried out. Throttling (503 SlowDown, too) refuses a
-    // request, and so does any answer below 500. If one of them is wrong, the 412 that follows makes
-    // a 503 and the sender sends again: two records, where the opposite mistake would lose one.
+    // request, and so does any answer below 500. If one of them is wrong, the 412 that follows
+    // makes a 503 and the sender sends again: two records, where the opposite mistake would
+    // lose one.
     let reached = status >= 500 && !throttled;
     let error = match name(&code, &shorten(error.message().unwrap_or("nothing more"))) {
         Named::Caller(error) => error,
-        Named::Ours { kind, message } => {
-            SinkError::Failed { kind: if throttled { "Throttled" } else { kind }, message: format!("{message} (status {status})") }
-        }
+        Named::Ours { kind, message } => SinkError::Failed {
+            kind: if throttled { "Throttled" } else { kind },
+            message: format!("{message} (status {status})"),
+        },
     };
     Fault { error, again, reached }
 }

@@ -1,4 +1,5 @@
-//! The token check. Takes the same time whatever the token is, and never shows it: there is no `Debug` and no error that holds one.
+//! The token check. Takes the same time whatever the token is, and never shows it: there is no
+//! `Debug` and no error that holds one.
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -16,13 +17,15 @@ pub enum Verdict {
     Wrong,
 }
 
-/// Compares a request's token with the stage's `validToken`: a comma-separated list of `sha256:<hex>[:<expiry>]`, or a plain token.
+/// Compares a request's token with the stage's `validToken`: a comma-separated list of
+/// `sha256:<hex>[:<expiry>]`, or a plain token.
 ///
-/// `now` and expiry are epoch seconds; an entry counts while `now` is less than its expiry. An entry that starts with `sha256:` is only ever a
-/// hash, so the text of a hash that somebody read in the console opens nothing. An empty `valid` never matches.
+/// `now` and expiry are epoch seconds; an entry counts while `now` is less than its expiry. An
+/// entry that starts with `sha256:` is only ever a hash, so the text of a hash that somebody read
+/// in the console opens nothing. An empty `valid` never matches.
 ///
-/// Digests are compared, not tokens: they have one length, so neither the time of one comparison nor that of the whole list, which always runs to
-/// its end, says anything of the token.
+/// Digests are compared, not tokens: they have one length, so neither the time of one comparison
+/// nor that of the whole list, which always runs to its end, says anything of the token.
 #[must_use]
 pub fn check(token: &[u8], valid: &[u8], now: u64) -> Verdict {
     if token.trim_ascii().is_empty() {
@@ -62,10 +65,13 @@ fn hash_entry(text: &[u8]) -> ([u8; 32], Option<u64>) {
     let mut digest = [0; 32];
     let mut parts = text.split(|b| *b == b':');
     let hex = parts.next().unwrap_or_default();
-    let expiry = parts.next().map(|text| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()));
+    let expiry = parts
+        .next()
+        .map(|text| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()));
     let mut good = hex.len() == 64 && parts.next().is_none();
     for (byte, pair) in digest.iter_mut().zip(hex.chunks(2)) {
-        let digits = (pair.first().copied().and_then(nibble), pair.get(1).copied().and_then(nibble));
+        let digits =
+            (pair.first().copied().and_then(nibble), pair.get(1).copied().and_then(nibble));
         match digits {
             (Some(high), Some(low)) => *byte = high << 4 | low,
             _ => good = false,
@@ -130,7 +136,11 @@ mod tests {
             (" \t\r\n", "token-a".into(), Verdict::Missing),
             ("", String::new(), Verdict::Missing),
         ] {
-            assert_eq!(check(token.as_bytes(), valid.as_bytes(), NOW), verdict, "{token} against {valid}");
+            assert_eq!(
+                check(token.as_bytes(), valid.as_bytes(), NOW),
+                verdict,
+                "{token} against {valid}"
+            );
         }
     }
 

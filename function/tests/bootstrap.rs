@@ -25,13 +25,26 @@ impl Runtime {
     fn start(endpoint: &str, without: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
-        command.env_clear().env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string());
-        for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"] {
+        command
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string());
+        for name in [
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_ENDPOINT_URL",
+        ] {
             if without != Some(name) {
                 command.env(name, environment(endpoint)(name).unwrap());
             }
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         Self { listener, child, stream: None }
     }
 
@@ -75,7 +88,10 @@ impl Runtime {
     /// An event for a function that has so much time left.
     fn event_within(&mut self, time: Duration, id: &str, event: &str) {
         let next = self.asked();
-        assert_eq!((next.method.as_str(), next.target.as_str()), ("GET", "/2018-06-01/runtime/invocation/next"));
+        assert_eq!(
+            (next.method.as_str(), next.target.as_str()),
+            ("GET", "/2018-06-01/runtime/invocation/next")
+        );
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
         self.say(&format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: {id}\r\nLambda-Runtime-Deadline-Ms: {}\r\n\
@@ -110,32 +126,50 @@ fn events_are_stored_answered_and_logged_one_after_the_other() {
     let mut runtime = Runtime::start(&s3.url(), None);
     let body = vec![0xff; 3_000_000];
     for (id, event, answer) in [
-        ("id-1", Event::new("s3://bucket", &body), r#"{"status":200,"answer":{"result":"success","id":"id-1"}}"#),
+        (
+            "id-1",
+            Event::new("s3://bucket", &body),
+            r#"{"status":200,"answer":{"result":"success","id":"id-1"}}"#,
+        ),
         (
             "id-2",
             Event::new("s3://bucket", b"{}").with("token", "wrong"),
             r#"{"status":401,"answer":{"result":"fail","reason":"Invalid token provided"}}"#,
         ),
-        ("id-3", Event::new("s3://bucket", b"{}"), r#"{"status":200,"answer":{"result":"success","id":"id-3"}}"#),
+        (
+            "id-3",
+            Event::new("s3://bucket", b"{}"),
+            r#"{"status":200,"answer":{"result":"success","id":"id-3"}}"#,
+        ),
     ] {
         runtime.event(id, &event.text());
         let said = runtime.asked();
-        assert_eq!((said.method.as_str(), said.target.clone()), ("POST", format!("/2018-06-01/runtime/invocation/{id}/response")));
+        assert_eq!(
+            (said.method.as_str(), said.target.clone()),
+            ("POST", format!("/2018-06-01/runtime/invocation/{id}/response"))
+        );
         assert_eq!(said.text(), answer);
         runtime.accepted();
     }
     let (out, err) = runtime.end();
-    let lines: Vec<_> = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["requestId"].clone()).collect();
+    let lines: Vec<_> = out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["requestId"].clone())
+        .collect();
     assert_eq!((lines, err.as_str()), (vec!["id-1".into(), "id-2".into(), "id-3".into()], ""));
     assert!(!out.contains(TOKEN));
-    let stored: Vec<_> = s3.requests().iter().map(|request| (request.target.clone(), request.body.len())).collect();
+    let stored: Vec<_> =
+        s3.requests().iter().map(|request| (request.target.clone(), request.body.len())).collect();
     let path = |id: &str| format!("/bucket/SendGrid_1700000000000_{id}?x-id=PutObject");
     assert_eq!(stored, [(path("id-1"), 3_000_000), (path("id-3"), 2)]);
 }
 
 #[test]
 fn a_failure_is_a_lambda_error_and_the_next_event_is_served() {
-    let s3 = Server::new([common::s3_error(404, "NoSuchBucket", "The specified bucket does not exist"), ok()]);
+    let s3 = Server::new([
+        common::s3_error(404, "NoSuchBucket", "The specified bucket does not exist"),
+        ok(),
+    ]);
     let mut runtime = Runtime::start(&s3.url(), None);
     runtime.event("id-1", &Event::new("s3://bucket", b"{}").text());
     let said = runtime.asked();
@@ -192,7 +226,10 @@ fn an_environment_that_lacks_something_is_an_init_error() {
     assert_eq!(said.target, "/2018-06-01/runtime/init/error");
     assert_eq!(said.header("lambda-runtime-function-error-type"), Some("Runtime.Environment"));
     let message = "the environment variable AWS_SECRET_ACCESS_KEY is not set; Lambda sets it for a function that has a role";
-    assert_eq!(said.json(), serde_json::json!({"errorType": "Runtime.Environment", "errorMessage": message}));
+    assert_eq!(
+        said.json(),
+        serde_json::json!({"errorType": "Runtime.Environment", "errorMessage": message})
+    );
     runtime.accepted();
     assert_eq!(runtime.finish(), (String::new(), format!("{message}\n")));
 }
@@ -209,7 +246,10 @@ fn it_ends_when_the_runtime_api_says_so() {
 fn by_hand_it_says_what_it_is() {
     let output = Command::new(env!("CARGO_BIN_EXE_bootstrap")).env_clear().output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "AWS_LAMBDA_RUNTIME_API is not set: this is a Lambda function, not a command\n");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "AWS_LAMBDA_RUNTIME_API is not set: this is a Lambda function, not a command\n"
+    );
 }
 
 #[test]

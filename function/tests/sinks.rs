@@ -5,8 +5,8 @@ mod common;
 
 use {
     common::{
-        Aws, Event, ID, Reply, Server, TOKEN, aws_stores, environment, fail, invocation, json, ok, response, run, s3_error, sqs_error,
-        sqs_ok, success,
+        Aws, Event, ID, Reply, Server, TOKEN, aws_stores, environment, fail, invocation, json, ok,
+        response, run, s3_error, sqs_error, sqs_ok, success,
     },
     routeto_function::{FunctionError, Settings, handle},
     std::time::{Duration, Instant, UNIX_EPOCH},
@@ -34,16 +34,30 @@ async fn an_object_is_put_whole_in_one_request_with_its_type_and_only_if_the_key
     let requests = server.requests();
     assert_eq!(requests.len(), 1);
     let put = &requests[0];
-    assert_eq!((put.method.as_str(), put.target.as_str()), ("PUT", format!("/bucket/in/{KEY}?x-id=PutObject").as_str()));
+    assert_eq!(
+        (put.method.as_str(), put.target.as_str()),
+        ("PUT", format!("/bucket/in/{KEY}?x-id=PutObject").as_str())
+    );
     assert_eq!(put.body, bytes);
     assert_eq!(put.header("if-none-match"), Some("*"));
     assert_eq!(put.header("content-type"), Some("image/png; x=\"a  b\""));
     assert_eq!(put.header("x-amz-security-token"), Some("session"));
     // the body's own hash is signed, so nothing can change on its way
-    assert_eq!(put.header("x-amz-content-sha256").unwrap(), "40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880");
-    let mut amz: Vec<_> = put.headers.iter().map(|(name, _)| name.to_lowercase()).filter(|name| name.starts_with("x-amz-")).collect();
+    assert_eq!(
+        put.header("x-amz-content-sha256").unwrap(),
+        "40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880"
+    );
+    let mut amz: Vec<_> = put
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_lowercase())
+        .filter(|name| name.starts_with("x-amz-"))
+        .collect();
     amz.sort();
-    assert_eq!(amz, ["x-amz-content-sha256", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"]);
+    assert_eq!(
+        amz,
+        ["x-amz-content-sha256", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"]
+    );
 }
 
 #[tokio::test]
@@ -72,24 +86,57 @@ async fn one_connection_serves_many_events() {
 async fn what_may_pass_is_tried_again_until_it_works() {
     let slow = || s3_error(503, "SlowDown", "Please reduce your request rate.");
     for (event, replies) in [
-        (s3(), vec![slow(), slow(), s3_error(500, "InternalError", "We encountered an internal error."), ok()]),
+        (
+            s3(),
+            vec![
+                slow(),
+                slow(),
+                s3_error(500, "InternalError", "We encountered an internal error."),
+                ok(),
+            ],
+        ),
         (s3(), vec![s3_error(409, "ConditionalRequestConflict", "conflict"), ok()]),
-        (s3(), vec![s3_error(400, "BadDigest", "The CRC32 you specified did not match the calculated checksum."), ok()]),
+        (
+            s3(),
+            vec![
+                s3_error(
+                    400,
+                    "BadDigest",
+                    "The CRC32 you specified did not match the calculated checksum.",
+                ),
+                ok(),
+            ],
+        ),
         (s3(), vec![s3_error(400, "RequestTimeout", "Your socket connection was not read"), ok()]),
         (s3(), vec![Reply::Status(502, "<html>".into()), ok()]),
         (s3(), vec![Reply::HangUp, ok()]),
-        (sqs(), vec![sqs_error(403, "RequestThrottled", "RequestThrottled", "slow down"), sqs_ok()]),
+        (
+            sqs(),
+            vec![sqs_error(403, "RequestThrottled", "RequestThrottled", "slow down"), sqs_ok()],
+        ),
         (sqs(), vec![sqs_error(400, "OverLimit", "OverLimit", "too many"), sqs_ok()]),
         (sqs(), vec![sqs_error(400, "KmsThrottled", "KMS.ThrottlingException", "rate"), sqs_ok()]),
-        (sqs(), vec![sqs_error(500, "InternalFailure", "InternalFailure", "x"), Reply::HangUp, sqs_ok()]),
+        (
+            sqs(),
+            vec![
+                sqs_error(500, "InternalFailure", "InternalFailure", "x"),
+                Reply::HangUp,
+                sqs_ok(),
+            ],
+        ),
     ] {
         let server = Server::new(replies.clone());
         let handled = run(&server.sinks(), &event).await;
         assert_eq!(json(&handled.answer.unwrap()), success(), "{replies:?}");
         let requests = server.requests();
         assert_eq!(requests.len(), replies.len());
-        assert!(requests.iter().all(|request| request.body == requests[0].body && request.target == requests[0].target));
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&handled.log).unwrap()["attempts"], replies.len());
+        assert!(requests.iter().all(
+            |request| request.body == requests[0].body && request.target == requests[0].target
+        ));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&handled.log).unwrap()["attempts"],
+            replies.len()
+        );
     }
 }
 
@@ -123,7 +170,12 @@ async fn throttling_is_tried_again_and_called_by_its_name() {
         (sqs(), 400, "KmsThrottled", "KmsThrottled"),
         (sqs(), 400, "RequestThrottledException", "RequestThrottledException"),
         (sqs(), 400, "PriorRequestNotComplete", "PriorRequestNotComplete"),
-        (sqs(), 400, "ProvisionedThroughputExceededException", "ProvisionedThroughputExceededException"),
+        (
+            sqs(),
+            400,
+            "ProvisionedThroughputExceededException",
+            "ProvisionedThroughputExceededException",
+        ),
         (sqs(), 429, "TooManyRequestsException", "TooManyRequestsException"),
     ] {
         let reply = match (code, query_code) {
@@ -146,7 +198,13 @@ async fn throttling_is_tried_again_and_called_by_its_name() {
 
 #[tokio::test]
 async fn a_412_counts_as_stored_only_after_a_put_that_may_have_been_carried_out() {
-    let exists = || s3_error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
+    let exists = || {
+        s3_error(
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+        )
+    };
     // the answer was lost or is no answer of S3's, or the server failed after it had stored
     for first in [
         vec![Reply::HangUp],
@@ -174,12 +232,18 @@ async fn a_412_counts_as_stored_only_after_a_put_that_may_have_been_carried_out(
         let attempts = first.len() + 1;
         let server = Server::new(first.into_iter().chain([exists()]));
         let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
-        let more = if attempts == 1 { String::new() } else { format!("; given up after {attempts} attempts") };
+        let more = if attempts == 1 {
+            String::new()
+        } else {
+            format!("; given up after {attempts} attempts")
+        };
         assert_eq!(
             error,
             FunctionError {
                 error_type: "KeyExists",
-                error_message: format!("s3://bucket/in/{KEY} is there already, and this invocation did not write it (status 412){more}"),
+                error_message: format!(
+                    "s3://bucket/in/{KEY} is there already, and this invocation did not write it (status 412){more}"
+                ),
             }
         );
         assert_eq!(server.requests().len(), attempts);
@@ -187,7 +251,10 @@ async fn a_412_counts_as_stored_only_after_a_put_that_may_have_been_carried_out(
     // a proxy's 412 is none of S3's
     let server = Server::new([Reply::HangUp, Reply::Status(412, "<html></html>".into())]);
     let error = run(&server.sinks(), &s3()).await.answer.unwrap_err();
-    assert_eq!(error.error_message, "S3 answered 412: nothing more (status 412); given up after 2 attempts");
+    assert_eq!(
+        error.error_message,
+        "S3 answered 412: nothing more (status 412); given up after 2 attempts"
+    );
 }
 
 /// Each of these was taken for stored, whatever had answered.
@@ -252,7 +319,9 @@ async fn a_message_that_has_an_id_is_not_sent_again_though_its_md5_is_not_right(
         assert_eq!(error.error_type, "NotConfirmed", "{body}");
         assert_eq!(
             error.error_message,
-            format!("{why}, so the record may not be stored. Check whether a proxy or another service answers at the endpoint")
+            format!(
+                "{why}, so the record may not be stored. Check whether a proxy or another service answers at the endpoint"
+            )
         );
         assert_eq!(server.requests().len(), 1, "{body}");
     }
@@ -293,29 +362,47 @@ async fn a_bucket_with_object_lock_takes_the_object_since_aws_gets_a_checksum() 
 async fn a_connection_that_never_came_about_sent_nothing() {
     let started = Instant::now();
     let sinks = common::sinks("http://127.0.0.1:1");
-    let error = handle(s3().as_bytes(), &invocation(Duration::from_millis(900)), &sinks).await.answer.unwrap_err();
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_millis(900)), &sinks)
+        .await
+        .answer
+        .unwrap_err();
     assert_eq!(error.error_type, "NoConnection");
     assert!(
-        error.error_message.contains("Connection refused") && error.error_message.contains("; given up after "),
+        error.error_message.contains("Connection refused")
+            && error.error_message.contains("; given up after "),
         "{}",
         error.error_message
     );
     // as long as there was time, less what is kept back for the answer
-    assert!((Duration::from_millis(150)..Duration::from_secs(5)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(
+        (Duration::from_millis(150)..Duration::from_secs(5)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn attempts_end_before_lambda_would() {
     let server = Server::new([Reply::Silence(Duration::from_secs(20))]);
     let started = Instant::now();
-    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(3)), &server.sinks()).await.answer.unwrap_err();
-    assert!((Duration::from_millis(2400)..Duration::from_secs(12)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(3)), &server.sinks())
+        .await
+        .answer
+        .unwrap_err();
+    assert!(
+        (Duration::from_millis(2400)..Duration::from_secs(12)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(error.error_type, "NoAnswer");
     assert!((1..=2).contains(&server.requests().len()), "{error:?}");
 
     let server = Server::new([s3_error(503, "SlowDown", "Please reduce your request rate.")]);
     let started = Instant::now();
-    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(2)), &server.sinks()).await.answer.unwrap_err();
+    let error = handle(s3().as_bytes(), &invocation(Duration::from_secs(2)), &server.sinks())
+        .await
+        .answer
+        .unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
     let attempts = server.requests().len();
     // The last one may have had too little time.
@@ -323,7 +410,9 @@ async fn attempts_end_before_lambda_would() {
         assert_eq!(error.error_type, "Throttled");
         assert_eq!(
             error.error_message,
-            format!("S3 answered SlowDown: Please reduce your request rate. (status 503); given up after {attempts} attempts")
+            format!(
+                "S3 answered SlowDown: Please reduce your request rate. (status 503); given up after {attempts} attempts"
+            )
         );
     }
     assert!((3..=12).contains(&attempts), "{attempts}");
@@ -343,8 +432,7 @@ async fn with_no_time_left_there_is_one_attempt_and_an_error() {
 #[tokio::test]
 async fn what_can_not_pass_is_said_at_once_and_names_what_is_missing() {
     let denied = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: s3:PutObject";
-    let kms =
-        "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:us-east-1:1:key/k";
+    let kms = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:us-east-1:1:key/k";
     for (event, reply, kind, message) in [
         (
             s3(),
@@ -449,7 +537,12 @@ async fn a_queue_with_its_own_lower_limit_makes_a_413_and_characters_it_refuses_
             fail(413, "The body is larger than the destination takes"),
         ),
         (
-            sqs_error(400, "InvalidMessageContents", "InvalidMessageContents", "Invalid characters"),
+            sqs_error(
+                400,
+                "InvalidMessageContents",
+                "InvalidMessageContents",
+                "Invalid characters",
+            ),
             fail(400, "The body has characters that the queue does not take"),
         ),
     ] {
@@ -475,7 +568,9 @@ fn the_environment_is_lambdas() {
     for variable in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         assert_eq!(
             without(variable).err().unwrap().to_string(),
-            format!("the environment variable {variable} is not set; Lambda sets it for a function that has a role")
+            format!(
+                "the environment variable {variable} is not set; Lambda sets it for a function that has a role"
+            )
         );
     }
     assert!(without("AWS_SESSION_TOKEN").is_ok());
@@ -492,7 +587,8 @@ fn the_environment_is_lambdas() {
     );
 }
 
-/// A queue's region is in its URL. Seen from the signature: the request itself goes to AWS, which this machine can't reach.
+/// A queue's region is in its URL. Seen from the signature: the request itself goes to AWS, which
+/// this machine can't reach.
 #[tokio::test]
 async fn a_queue_elsewhere_is_asked_for_where_it_is() {
     let aws = Aws::new(aws_stores);
@@ -552,8 +648,11 @@ async fn a_queue_elsewhere_is_asked_for_where_it_is() {
 /// What a reader of the log pastes into a policy.
 #[tokio::test]
 async fn an_arn_in_an_error_is_of_its_partition() {
-    let denied = |_: &_| response(403, None, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>");
-    let no_queue = |_: &_| response(400, Some(("x-amzn-query-error", "QueueDoesNotExist;Sender")), "{}");
+    let denied = |_: &_| {
+        response(403, None, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+    };
+    let no_queue =
+        |_: &_| response(400, Some(("x-amzn-query-error", "QueueDoesNotExist;Sender")), "{}");
     for (region, suffix, partition) in [
         ("eu-west-1", "amazonaws.com", "aws"),
         ("us-gov-west-1", "amazonaws.com", "aws-us-gov"),
@@ -567,7 +666,11 @@ async fn an_arn_in_an_error_is_of_its_partition() {
         let queue = format!("https://sqs.{region}.{suffix}/123456789012/name");
         for (sinks, event, arn) in [
             (Aws::new(denied).sinks(region), s3(), format!("arn:{partition}:s3:::bucket/in/*")),
-            (Aws::new(no_queue).sinks(region), Event::new(&queue, b"{}").text(), format!("arn:{partition}:sqs:{region}:123456789012:name")),
+            (
+                Aws::new(no_queue).sinks(region),
+                Event::new(&queue, b"{}").text(),
+                format!("arn:{partition}:sqs:{region}:123456789012:name"),
+            ),
         ] {
             let error = run(&sinks, &event).await.answer.unwrap_err();
             assert!(error.error_message.contains(&format!(" {arn}")), "{}", error.error_message);

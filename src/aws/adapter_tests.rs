@@ -1,12 +1,18 @@
-//! What the adapters send, and what they make of AWS's answers: the SDK's own clients against a server of this test's.
+//! What the adapters send, and what they make of AWS's answers: the SDK's own clients against a
+//! server of this test's.
 
-use super::{Aws, apigateway, call::called, execute::AwsExecutor, iam, lambda, logs, observe::Seen, s3, sqs};
+use super::{
+    Aws, apigateway, call::called, execute::AwsExecutor, iam, lambda, logs, observe::Seen, s3, sqs,
+};
 use crate::{
     apply::{Outcome, Watch, apply},
     error::Failure,
     observed::{Account, Carried, RoleState},
     plan::{Action, BucketPart, Change, Key, Plan, StagePatch, Step, ThrottlePatch, differences},
-    resource::{Api, Bucket, GatewayResponse, Id, Kind, LogGroup, Queue, Resource, Retention, STACK_TAG, Tags},
+    resource::{
+        Api, Bucket, GatewayResponse, Id, Kind, LogGroup, Queue, Resource, Retention, STACK_TAG,
+        Tags,
+    },
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -77,7 +83,8 @@ impl Server {
     /// Answers each call as `answer` says, which gets how many of its name came before.
     async fn new(answer: impl Fn(&Asked, usize) -> Given + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+        let url =
+            format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let (all, answer) = (Arc::clone(&asked), Arc::new(answer));
         let task = tokio::spawn(async move {
@@ -89,7 +96,8 @@ impl Server {
                         let call = asked_of(request).await;
                         let before = {
                             let mut all = all.lock().expect("not poisoned");
-                            let before = all.iter().filter(|other| other.name() == call.name()).count();
+                            let before =
+                                all.iter().filter(|other| other.name() == call.name()).count();
                             all.push(call.clone());
                             before
                         };
@@ -98,7 +106,9 @@ impl Server {
                         if let Some((name, value)) = header {
                             response = response.header(name, value);
                         }
-                        Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).expect("a good answer"))
+                        Ok::<_, Infallible>(
+                            response.body(Full::new(Bytes::from(body))).expect("a good answer"),
+                        )
                     }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -131,7 +141,11 @@ async fn asked_of(request: Request<Incoming>) -> Asked {
         method: parts.method.to_string(),
         path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         target: parts.headers.get("x-amz-target").map(text).unwrap_or_default(),
-        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     }
 }
@@ -149,7 +163,12 @@ fn refused(status: u16, code: &'static str) -> Given {
 }
 
 fn account() -> Account {
-    Account { id: "123456789012".into(), region: "us-east-1".into(), partition: "aws".into(), caller: String::new() }
+    Account {
+        id: "123456789012".into(),
+        region: "us-east-1".into(),
+        partition: "aws".into(),
+        caller: String::new(),
+    }
 }
 
 fn tags() -> Tags {
@@ -164,7 +183,10 @@ fn bucket(expire_after: &[(&str, u32)]) -> Bucket {
         owner_enforced: true,
         encryption: "AES256".into(),
         tls_only: true,
-        expire_after: expire_after.iter().map(|(prefix, days)| ((*prefix).to_owned(), *days)).collect(),
+        expire_after: expire_after
+            .iter()
+            .map(|(prefix, days)| ((*prefix).to_owned(), *days))
+            .collect(),
     }
 }
 
@@ -192,13 +214,17 @@ async fn the_accounts_own_log_retention_is_no_difference() {
         !differences(Some(&seen), Some(&wanted)).is_empty()
     };
     let wanted = [Retention::Days(30), Retention::Forever];
-    let all: Vec<[bool; 2]> = found.iter().map(|seen| wanted.clone().map(|wanted| differs(seen, wanted))).collect();
+    let all: Vec<[bool; 2]> =
+        found.iter().map(|seen| wanted.clone().map(|wanted| differs(seen, wanted))).collect();
     assert_eq!(all, [[false, false], [false, false], [false, true], [true, false]]);
     // Its tags are looked at all the same.
     let mut other = group(Retention::Days(30));
     other.tags.clear();
     let seen = Resource::LogGroup(LogGroup { retention: found[0].clone(), ..other });
-    assert_eq!(differences(Some(&seen), Some(&Resource::LogGroup(group(Retention::Days(30))))).len(), 1);
+    assert_eq!(
+        differences(Some(&seen), Some(&Resource::LogGroup(group(Retention::Days(30))))).len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -209,8 +235,12 @@ async fn every_change_of_a_log_group_waits_for_another_one() {
     })
     .await;
     let (aws, account) = (&server.aws, account());
-    logs::update(aws, &account, &group(Retention::Days(30)), true, true, &|_| ()).await.expect("it is repeated");
-    logs::update(aws, &account, &group(Retention::Forever), true, false, &|_| ()).await.expect("it is repeated");
+    logs::update(aws, &account, &group(Retention::Days(30)), true, true, &|_| ())
+        .await
+        .expect("it is repeated");
+    logs::update(aws, &account, &group(Retention::Forever), true, false, &|_| ())
+        .await
+        .expect("it is repeated");
     logs::delete(aws, "/aws/lambda/hooks-dev", &|_| ()).await.expect("it is repeated");
     let twice = ["PutRetentionPolicy", "TagResource", "DeleteRetentionPolicy", "DeleteLogGroup"];
     assert_eq!(server.names(), twice.map(|name| [name; 2]).concat());
@@ -218,7 +248,8 @@ async fn every_change_of_a_log_group_waits_for_another_one() {
 
 #[tokio::test]
 async fn a_permission_may_compare_the_source_with_any_operator() {
-    let condition = |operator: &str| json!({ operator: {"AWS:SourceArn": format!("arn of {operator}")} });
+    let condition =
+        |operator: &str| json!({ operator: {"AWS:SourceArn": format!("arn of {operator}")} });
     let statement = move |operator: &str, condition: Value| {
         json!({
             "Sid": operator, "Effect": "Allow", "Action": "lambda:InvokeFunction",
@@ -226,7 +257,8 @@ async fn a_permission_may_compare_the_source_with_any_operator() {
         })
     };
     let operators = ["ArnLike", "ArnEquals", "StringLike", "StringEquals"];
-    let mut statements: Vec<Value> = operators.iter().map(|operator| statement(operator, condition(operator))).collect();
+    let mut statements: Vec<Value> =
+        operators.iter().map(|operator| statement(operator, condition(operator))).collect();
     // The account may stand beside it, under an operator of its own.
     let both = json!({"StringEquals": {"AWS:SourceAccount": "1"}, "ArnLike": {"AWS:SourceArn": "arn of both"}});
     statements.push(statement("both", both));
@@ -248,7 +280,8 @@ async fn a_lifecycle_rules_id_fits_and_is_one_rules_alone_and_the_buckets_own_se
     let parts = [BucketPart::Lifecycle];
     s3::update(&server.aws, &account(), &wanted, parts, &tags(), &|_| ()).await.expect("it is set");
     let put = server.last("PUT /hooks-dev/?lifecycle").body;
-    let ids: Vec<&str> = put.split("<ID>").skip(1).filter_map(|rest| rest.split("</ID>").next()).collect();
+    let ids: Vec<&str> =
+        put.split("<ID>").skip(1).filter_map(|rest| rest.split("</ID>").next()).collect();
     assert!(ids.iter().all(|id| id.len() <= 255), "{ids:?}");
     let unique: std::collections::BTreeSet<_> = ids.iter().collect();
     assert_eq!((ids.len(), unique.len()), (5, 5), "{ids:?}");
@@ -260,10 +293,17 @@ async fn a_lifecycle_keeps_the_smallest_size_of_transitions_that_the_bucket_has(
     const HEADER: &str = "x-amz-transition-default-minimum-object-size";
     let empty = || fine("<LifecycleConfiguration></LifecycleConfiguration>");
     for size in [None, Some("varies_by_storage_class")] {
-        let server = Server::new(move |_, _| size.map_or_else(empty, |size| empty().with(HEADER, size))).await;
+        let server =
+            Server::new(move |_, _| size.map_or_else(empty, |size| empty().with(HEADER, size)))
+                .await;
         let wanted = bucket(&[("in/", 3)]);
-        s3::update(&server.aws, &account(), &wanted, [BucketPart::Lifecycle], &tags(), &|_| ()).await.expect("it is set");
-        assert_eq!(server.last("PUT /hooks-dev/?lifecycle").headers.get(HEADER).map(String::as_str), size);
+        s3::update(&server.aws, &account(), &wanted, [BucketPart::Lifecycle], &tags(), &|_| ())
+            .await
+            .expect("it is set");
+        assert_eq!(
+            server.last("PUT /hooks-dev/?lifecycle").headers.get(HEADER).map(String::as_str),
+            size
+        );
     }
 }
 
@@ -271,8 +311,16 @@ async fn a_lifecycle_keeps_the_smallest_size_of_transitions_that_the_bucket_has(
 async fn a_new_buckets_encryption_is_s3s_own_default_and_isnt_sent() {
     let server = Server::new(|_, _| fine("")).await;
     s3::create(&server.aws, &account(), &bucket(&[]), &|_| ()).await.expect("it is made");
-    assert!(!server.names().iter().any(|name| name.contains("?encryption")), "{:?}", server.names());
-    assert!(server.names().iter().any(|name| name.contains("?publicAccessBlock")), "{:?}", server.names());
+    assert!(
+        !server.names().iter().any(|name| name.contains("?encryption")),
+        "{:?}",
+        server.names()
+    );
+    assert!(
+        server.names().iter().any(|name| name.contains("?publicAccessBlock")),
+        "{:?}",
+        server.names()
+    );
 }
 
 fn queue() -> Queue {
@@ -314,7 +362,8 @@ impl Watch for Silent {
 
 #[tokio::test]
 async fn a_dead_letter_queue_is_kept_where_its_source_turns_out_to_hold_messages() {
-    let server = Server::new(|_, _| fine(json!({"Attributes": {"ApproximateNumberOfMessages": "3"}}))).await;
+    let server =
+        Server::new(|_, _| fine(json!({"Attributes": {"ApproximateNumberOfMessages": "3"}}))).await;
     let [mail, dead] = ["mail", "dead"].map(|name| Id::new(Kind::Queue, name));
     let key = |id: &Id| Key { id: id.clone(), step: Step::Main };
     let delete = |id: &Id, purge, source: Option<&Id>| Change {
@@ -323,9 +372,19 @@ async fn a_dead_letter_queue_is_kept_where_its_source_turns_out_to_hold_messages
         differences: vec![],
         after: source.map(key).into_iter().collect(),
     };
-    let plan = Plan { changes: vec![delete(&dead, true, Some(&mail)), delete(&mail, false, None)], ..Plan::default() };
+    let plan = Plan {
+        changes: vec![delete(&dead, true, Some(&mail)), delete(&mail, false, None)],
+        ..Plan::default()
+    };
     let account = account();
-    let executor = AwsExecutor { aws: &server.aws, account: &account, stack: "hooks", zip: &[], tokens: &BTreeMap::new(), lock: None };
+    let executor = AwsExecutor {
+        aws: &server.aws,
+        account: &account,
+        stack: "hooks",
+        zip: &[],
+        tokens: &BTreeMap::new(),
+        lock: None,
+    };
     let applied = apply(&plan, &executor, &Silent).await;
     let why = applied.kept.get(&key(&dead)).map(String::as_str);
     assert_eq!(why, Some("queue mail is kept, and its dead letters come here"), "{applied:?}");
@@ -334,14 +393,17 @@ async fn a_dead_letter_queue_is_kept_where_its_source_turns_out_to_hold_messages
 
 /// What is slept for our own quota counts: the SDK's own limit, in other words, would come first.
 #[tokio::test]
-async fn a_throttled_call_that_also_waits_for_our_quota_ends_in_time_and_says_that_it_was_throttled() {
+async fn a_throttled_call_that_also_waits_for_our_quota_ends_in_time_and_says_that_it_was_throttled()
+ {
     let server = Server::new(|_, _| refused(429, "TooManyRequestsException")).await;
     // The quota is one in 30 s, and twenty others come first.
     for _ in 0..20 {
         server.aws.pace.take("DeleteRestApi");
     }
     let request = server.aws.apigateway.delete_rest_api().rest_api_id("x");
-    let error = called("apigateway:DeleteRestApi", request.send()).await.expect_err("it never ends otherwise");
+    let error = called("apigateway:DeleteRestApi", request.send())
+        .await
+        .expect_err("it never ends otherwise");
     // All three minutes are one wait for the quota.
     assert_eq!(server.names().len(), 2);
     let text = error.about("api x").now.unwrap_or_default();
@@ -368,11 +430,14 @@ async fn a_call_that_is_throttled_more_often_than_faults_are_forgiven_gets_throu
     logs::delete(&server.aws, "x", &|_| ()).await.expect("CloudWatch Logs");
     let server = throttled(refused(429, "TooManyRequestsException")).await;
     lambda::delete(&server.aws, "x", &|_| ()).await.expect("Lambda");
-    let server = throttled(given(503, "<Error><Code>SlowDown</Code><Message>slower</Message></Error>")).await;
+    let server =
+        throttled(given(503, "<Error><Code>SlowDown</Code><Message>slower</Message></Error>"))
+            .await;
     s3::delete(&server.aws, "x", false, &|_| ()).await.expect("S3");
     let server = throttled(given(503, "")).await;
     s3::head(&server.aws, "x", None).await.expect("the answer to a HEAD has no body");
-    let error = "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error></ErrorResponse>";
+    let error =
+        "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error></ErrorResponse>";
     let server = Server::new(move |_, before| match before {
         0..TIMES => given(400, error),
         _ => given(404, error.replace("Throttling", "NoSuchEntity")),
@@ -383,8 +448,11 @@ async fn a_call_that_is_throttled_more_often_than_faults_are_forgiven_gets_throu
 
 #[tokio::test]
 async fn a_call_that_stays_throttled_ends_and_says_for_how_long() {
-    let server = Server::new(|_, _| refused(429, "TooManyRequestsException").with("retry-after", "50")).await;
-    let error = lambda::delete(&server.aws, "x", &|_| ()).await.expect_err("it never ends otherwise");
+    let server =
+        Server::new(|_, _| refused(429, "TooManyRequestsException").with("retry-after", "50"))
+            .await;
+    let error =
+        lambda::delete(&server.aws, "x", &|_| ()).await.expect_err("it never ends otherwise");
     // The fourth wait of 50 s is more than the three minutes.
     assert_eq!(server.names().len(), 4);
     assert!(error.throttled());
@@ -411,7 +479,10 @@ async fn a_call_that_isnt_idempotent_is_repeated_where_it_was_throttled_and_nowh
         _ => fine("{}"),
     })
     .await;
-    assert_eq!(apigateway::create(&server.aws, &api(), "hooks", &|_| ()).await.expect("it is made"), "abc");
+    assert_eq!(
+        apigateway::create(&server.aws, &api(), "hooks", &|_| ()).await.expect("it is made"),
+        "abc"
+    );
     assert_eq!(server.all().iter().filter(|asked| create(asked)).count(), 4);
     let server = Server::new(move |_, _| refused(400, "BadRequestException")).await;
     apigateway::create(&server.aws, &api(), "hooks", &|_| ()).await.expect_err("it is refused");
@@ -431,16 +502,23 @@ async fn other_faults_get_no_more_tries_than_they_had_and_a_reached_quota_neithe
 
 #[tokio::test]
 async fn credentials_that_a_region_doesnt_know_may_be_right_elsewhere() {
-    let error =
-        "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token is invalid</Message></Error></ErrorResponse>";
+    let error = "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token is invalid</Message></Error></ErrorResponse>";
     let server = Server::new(move |_, _| given(403, error)).await;
     let failure = server.aws.account().await.expect_err("it is refused").about("AWS");
     let hint = failure.now.unwrap_or_default();
-    assert!(hint.contains("AWS_ACCESS_KEY_ID") && hint.contains("the region isn't enabled for the account"), "{hint}");
+    assert!(
+        hint.contains("AWS_ACCESS_KEY_ID")
+            && hint.contains("the region isn't enabled for the account"),
+        "{hint}"
+    );
 }
 
 fn api() -> Api {
-    let response = GatewayResponse { status: "503".into(), parameters: BTreeMap::new(), templates: BTreeMap::new() };
+    let response = GatewayResponse {
+        status: "503".into(),
+        parameters: BTreeMap::new(),
+        templates: BTreeMap::new(),
+    };
     Api {
         name: "hooks".into(),
         tags: tags(),
@@ -464,9 +542,18 @@ async fn a_gateway_response_that_outlives_the_overwrite_is_deleted() {
         _ => fine("{}"),
     })
     .await;
-    apigateway::write(&server.aws, &api, "abc", &Carried::default(), &|_| ()).await.expect("it is written");
-    let changes: Vec<String> = server.names().into_iter().filter(|name| !name.starts_with("GET ")).collect();
-    assert_eq!(changes, ["PUT /restapis/abc?mode=overwrite&failonwarnings=true", "DELETE /restapis/abc/gatewayresponses/DEFAULT_5XX"]);
+    apigateway::write(&server.aws, &api, "abc", &Carried::default(), &|_| ())
+        .await
+        .expect("it is written");
+    let changes: Vec<String> =
+        server.names().into_iter().filter(|name| !name.starts_with("GET ")).collect();
+    assert_eq!(
+        changes,
+        [
+            "PUT /restapis/abc?mode=overwrite&failonwarnings=true",
+            "DELETE /restapis/abc/gatewayresponses/DEFAULT_5XX"
+        ]
+    );
 }
 
 /// What GetRestApis and PutRestApi say of an API whose endpoint a person configured.
@@ -503,16 +590,22 @@ async fn put_back(overwritten: Value) -> Vec<(String, String, String)> {
 async fn what_an_overwrite_resets_of_the_endpoint_is_put_back() {
     let mut without = configured();
     without["endpointConfiguration"] = json!({"types": ["PRIVATE"], "vpcEndpointIds": ["vpce-2"]});
-    let replaced = |path: &str, value: &str| ("replace".to_owned(), path.to_owned(), value.to_owned());
+    let replaced =
+        |path: &str, value: &str| ("replace".to_owned(), path.to_owned(), value.to_owned());
     let dualstack = || replaced("/endpointConfiguration/ipAddressType", "dualstack");
-    let added = |id: &str| ("add".to_owned(), "/endpointConfiguration/vpcEndpointIds".to_owned(), id.to_owned());
+    let added = |id: &str| {
+        ("add".to_owned(), "/endpointConfiguration/vpcEndpointIds".to_owned(), id.to_owned())
+    };
     assert_eq!(put_back(without.clone()).await, [dualstack(), added("vpce-1")]);
     without["endpointConfiguration"] = json!({"types": ["PRIVATE"], "ipAddressType": "ipv4"});
     without["securityPolicy"] = json!("TLS_1_0");
     without["endpointAccessMode"] = json!("BASIC");
     let policy = replaced("/securityPolicy", "SecurityPolicy_TLS13_1_3_2025_09");
     let mode = replaced("/endpointAccessMode", "STRICT");
-    assert_eq!(put_back(without).await, [dualstack(), policy, mode, added("vpce-1"), added("vpce-2")]);
+    assert_eq!(
+        put_back(without).await,
+        [dualstack(), policy, mode, added("vpce-1"), added("vpce-2")]
+    );
     assert_eq!(put_back(configured()).await, []);
 }
 
@@ -543,7 +636,9 @@ async fn observed_setting(account: Given, setting: Value) -> (Option<(f64, i32)>
 
 #[tokio::test]
 async fn a_stage_that_shows_the_accounts_throttle_has_none_of_its_own() {
-    let account = |rate: f64, burst: i32| fine(json!({"throttleSettings": {"rateLimit": rate, "burstLimit": burst}}));
+    let account = |rate: f64, burst: i32| {
+        fine(json!({"throttleSettings": {"rateLimit": rate, "burstLimit": burst}}))
+    };
     let (most, small) = (account(10_000.0, 5_000), account(2_500.0, 1_250));
     let refused = refused(403, "AccessDeniedException");
     for (account, rate, burst, has) in [
@@ -559,7 +654,12 @@ async fn a_stage_that_shows_the_accounts_throttle_has_none_of_its_own() {
         (&refused, 5.0, 10, true),
     ] {
         let (throttle, _) = observed_setting(account.clone(), setting(rate, burst)).await;
-        assert_eq!(throttle, has.then_some((rate, burst)), "where the account has {}", account.body);
+        assert_eq!(
+            throttle,
+            has.then_some((rate, burst)),
+            "where the account has {}",
+            account.body
+        );
     }
 }
 
@@ -599,15 +699,24 @@ async fn moved(throttle: ThrottlePatch) -> Vec<Vec<String>> {
     let patch = StagePatch { throttle: Some(throttle), ..StagePatch::default() };
     let to = apigateway::Move { to: Some(("d2", "2")), patch: &patch };
     apigateway::move_stage(&server.aws, "abc", "prod", to, &|_| ()).await.expect("it is moved");
-    let text = |patch: &Value| ["op", "path", "value"].map(|key| patch[key].as_str().unwrap_or_default()).join(" ").trim_end().to_owned();
-    let patches = |asked: Asked| asked.json()["patchOperations"].as_array().into_iter().flatten().map(text).collect();
+    let text = |patch: &Value| {
+        ["op", "path", "value"]
+            .map(|key| patch[key].as_str().unwrap_or_default())
+            .join(" ")
+            .trim_end()
+            .to_owned()
+    };
+    let patches = |asked: Asked| {
+        asked.json()["patchOperations"].as_array().into_iter().flatten().map(text).collect()
+    };
     server.all().into_iter().map(patches).collect()
 }
 
 #[tokio::test]
 async fn a_throttle_is_taken_away_alone_and_may_be_gone_already() {
     let stage = ["replace /variables/functionVersion 2", "replace /deploymentId d2"];
-    let unlimited = ["replace /*/*/throttling/rateLimit -1", "replace /*/*/throttling/burstLimit -1"];
+    let unlimited =
+        ["replace /*/*/throttling/rateLimit -1", "replace /*/*/throttling/burstLimit -1"];
     assert_eq!(moved(ThrottlePatch::Unlimited).await, [[stage, unlimited].concat()]);
     let first = [&stage[..], &["remove /*/*"]].concat();
     assert_eq!(moved(ThrottlePatch::Remove).await, [first, stage.to_vec()]);
@@ -615,14 +724,19 @@ async fn a_throttle_is_taken_away_alone_and_may_be_gone_already() {
 
 /// IAM's answers about a role of ours, the lists of its policies in two pages each.
 fn about_role(asked: &Asked) -> Given {
-    let action = asked.body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+    let action =
+        asked.body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
     let second = asked.body.contains("Marker=next");
     let page = |first: &str, other: &str| match second {
         false => format!("{first}<IsTruncated>true</IsTruncated><Marker>next</Marker>"),
         true => format!("{other}<IsTruncated>false</IsTruncated>"),
     };
     let names = |name: &str| format!("<PolicyNames><member>{name}</member></PolicyNames>");
-    let policies = |name: &str| format!("<AttachedPolicies><member><PolicyName>{name}</PolicyName></member></AttachedPolicies>");
+    let policies = |name: &str| {
+        format!(
+            "<AttachedPolicies><member><PolicyName>{name}</PolicyName></member></AttachedPolicies>"
+        )
+    };
     let result = match action {
         "GetRole" => format!(
             "<Role><Path>/</Path><RoleName>x</RoleName><RoleId>AROA</RoleId><Arn>arn:aws:iam::1:role/x</Arn>\
@@ -639,8 +753,15 @@ fn about_role(asked: &Asked) -> Given {
 async fn a_roles_other_policies_are_all_read_and_a_deploy_that_may_not_list_them_goes_on() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let server = Server::new(|asked, _| about_role(asked)).await;
-    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read") else { panic!("it is ours") };
-    let whole = RoleState { inline: names(&["by-hand"]), attached: names(&["AdministratorAccess", "ReadOnlyAccess"]), unread: false };
+    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read")
+    else {
+        panic!("it is ours")
+    };
+    let whole = RoleState {
+        inline: names(&["by-hand"]),
+        attached: names(&["AdministratorAccess", "ReadOnlyAccess"]),
+        unread: false,
+    };
     assert_eq!(state, whole);
 
     let refused = |asked: &Asked| {
@@ -648,15 +769,19 @@ async fn a_roles_other_policies_are_all_read_and_a_deploy_that_may_not_list_them
         if asked.body.contains("Action=List") { given(403, refusal) } else { about_role(asked) }
     };
     let server = Server::new(move |asked, _| refused(asked)).await;
-    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read") else { panic!("it is ours") };
+    let Seen::Ours((_, state)) = iam::observe(&server.aws, "hooks", "x").await.expect("it is read")
+    else {
+        panic!("it is ours")
+    };
     assert_eq!(state, RoleState { unread: true, ..RoleState::default() });
 }
 
 /// Rules as S3 gives them: which of them delete records of a bucket's user.
 #[tokio::test]
 async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_are_seen() {
-    let rule =
-        |id: &str, status: &str, filter: &str, action: &str| format!("<Rule><ID>{id}</ID><Status>{status}</Status>{filter}{action}</Rule>");
+    let rule = |id: &str, status: &str, filter: &str, action: &str| {
+        format!("<Rule><ID>{id}</ID><Status>{status}</Status>{filter}{action}</Rule>")
+    };
     let day = "<Expiration><Days>1</Days></Expiration>";
     let old = "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>";
     let prefix = "<Filter><Prefix>in/</Prefix></Filter>";
@@ -664,17 +789,39 @@ async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_a
     let rules = [
         rule("routeto-expire-in/", "Enabled", prefix, day),
         rule("days", "Enabled", prefix, day),
-        rule("date", "Enabled", "<Filter/>", "<Expiration><Date>2026-01-01T00:00:00Z</Date></Expiration>"),
+        rule(
+            "date",
+            "Enabled",
+            "<Filter/>",
+            "<Expiration><Date>2026-01-01T00:00:00Z</Date></Expiration>",
+        ),
         rule("outside", "Enabled", "<Prefix>old/</Prefix>", day),
-        rule("size", "Enabled", "<Filter><And><Prefix>in/</Prefix><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan></And></Filter>", day),
+        rule(
+            "size",
+            "Enabled",
+            "<Filter><And><Prefix>in/</Prefix><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan></And></Filter>",
+            day,
+        ),
         rule("off", "Disabled", prefix, day),
         rule("tagged", "Enabled", &format!("<Filter>{tag}</Filter>"), day),
-        rule("tagged-too", "Enabled", &format!("<Filter><And><Prefix>in/</Prefix>{tag}</And></Filter>"), day),
+        rule(
+            "tagged-too",
+            "Enabled",
+            &format!("<Filter><And><Prefix>in/</Prefix>{tag}</And></Filter>"),
+            day,
+        ),
         rule("versions", "Enabled", prefix, old),
-        rule("markers", "Enabled", prefix, "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>"),
+        rule(
+            "markers",
+            "Enabled",
+            prefix,
+            "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>",
+        ),
     ];
     let lifecycle = format!("<LifecycleConfiguration>{}</LifecycleConfiguration>", rules.concat());
-    let tags = format!("<Tagging><TagSet><Tag><Key>{STACK_TAG}</Key><Value>hooks</Value></Tag></TagSet></Tagging>");
+    let tags = format!(
+        "<Tagging><TagSet><Tag><Key>{STACK_TAG}</Key><Value>hooks</Value></Tag></TagSet></Tagging>"
+    );
     let server = Server::new(move |asked, _| match asked.path.split_once('?').map_or("", |(_, query)| query) {
         query if query.starts_with("lifecycle") => fine(&lifecycle),
         query if query.starts_with("tagging") => fine(&tags),
@@ -689,10 +836,19 @@ async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_a
         _ => fine(""),
     })
     .await;
-    let seen = s3::observe(&server.aws, &account(), "hooks", "hooks-prod", None).await.expect("it is read");
+    let seen = s3::observe(&server.aws, &account(), "hooks", "hooks-prod", None)
+        .await
+        .expect("it is read");
     let Seen::Ours((_, _, state)) = seen else { panic!("it is ours") };
-    let seen: Vec<String> = state.expiries.iter().map(|expiry| format!("{} {} {:?}", expiry.rule, expiry.prefix, expiry.days)).collect();
-    assert_eq!(seen, ["days in/ Some(1)", "date  None", "outside old/ Some(1)", "size in/ Some(1)"]);
+    let seen: Vec<String> = state
+        .expiries
+        .iter()
+        .map(|expiry| format!("{} {} {:?}", expiry.rule, expiry.prefix, expiry.days))
+        .collect();
+    assert_eq!(
+        seen,
+        ["days in/ Some(1)", "date  None", "outside old/ Some(1)", "size in/ Some(1)"]
+    );
     assert_eq!(state.openings.len(), 1);
 }
 
@@ -701,7 +857,10 @@ async fn of_a_buckets_lifecycle_the_rules_that_are_not_ours_and_delete_records_a
 async fn the_settings_of_a_stages_methods_come_in_order_and_by_the_methods_names() {
     let setting = |rate: f64, more: Value| {
         let mut setting = json!({"throttlingRateLimit": rate, "throttlingBurstLimit": 7});
-        setting.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        setting
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().cloned().unwrap_or_default());
         setting
     };
     let settings = json!({
@@ -720,7 +879,11 @@ async fn the_settings_of_a_stages_methods_come_in_order_and_by_the_methods_names
     let api = aws_sdk_apigateway::types::RestApi::builder().id("api1").build();
     let found = apigateway::observe(&server.aws, &api).await.expect("it is read");
     let state = &found.stages[0].state;
-    let seen: Vec<_> = state.settings.iter().map(|s| (s.method.as_deref(), s.rate, s.burst, s.data_trace, s.cached)).collect();
+    let seen: Vec<_> = state
+        .settings
+        .iter()
+        .map(|s| (s.method.as_deref(), s.rate, s.burst, s.data_trace, s.cached))
+        .collect();
     let wanted = [
         (None, 0.0, 7, false, false),
         (Some("POST /input"), 1.5, 7, false, false),

@@ -1,4 +1,5 @@
-//! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a person.
+//! One call to AWS and how it failed: the typed code where AWS gives one, and the words for a
+//! person.
 
 use super::{lock::Unsure, throttle};
 use crate::{
@@ -21,7 +22,8 @@ pub const FAILED: &str = "Failed";
 /// Why a call brought no answer.
 #[derive(Clone, Debug)]
 pub struct CallError {
-    /// `service:Operation`, as IAM names it; of API Gateway the operation, which IAM knows only as `apigateway:POST` and the like.
+    /// `service:Operation`, as IAM names it; of API Gateway the operation, which IAM knows only as
+    /// `apigateway:POST` and the like.
     pub call: &'static str,
     /// AWS's error code, where it answered.
     pub code: Option<String>,
@@ -30,7 +32,10 @@ pub struct CallError {
 }
 
 /// Sends a request and names the call in its error.
-pub async fn called<T, E>(call: &'static str, request: impl Future<Output = Result<T, SdkError<E, Response>>>) -> Result<T, CallError>
+pub async fn called<T, E>(
+    call: &'static str,
+    request: impl Future<Output = Result<T, SdkError<E, Response>>>,
+) -> Result<T, CallError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -38,9 +43,11 @@ where
 }
 
 impl CallError {
-    /// What a creating call met, and whose it seems to be: AWS's error may only have said that there is one.
+    /// What a creating call met, and whose it seems to be: AWS's error may only have said that
+    /// there is one.
     pub fn foreign(call: &'static str, code: &str, kind: Kind, whose: &str) -> Self {
-        let message = format!("a {kind} of this name is there already and isn't this stack's ({whose})");
+        let message =
+            format!("a {kind} of this name is there already and isn't this stack's ({whose})");
         CallError { call, code: Some(code.into()), status: None, message }
     }
 
@@ -51,9 +58,10 @@ impl CallError {
         let response = error.raw_response();
         let status = response.map(|response| response.status().as_u16());
         let (code, message) = match &error {
-            SdkError::ServiceError(service) => {
-                (service.err().code().map(str::to_owned), service.err().message().unwrap_or_default().to_owned())
-            }
+            SdkError::ServiceError(service) => (
+                service.err().code().map(str::to_owned),
+                service.err().message().unwrap_or_default().to_owned(),
+            ),
             other => match cause::<Unsure>(other) {
                 Some(unsure) => {
                     let code = if unsure.tried { NOT_SENT_AGAIN } else { NOT_SENT };
@@ -113,7 +121,9 @@ impl CallError {
 
     /// It never left this machine: there was nothing to sign it with.
     fn without_credentials(&self) -> bool {
-        self.code.is_none() && self.status.is_none() && self.message.to_ascii_lowercase().contains("credentials")
+        self.code.is_none()
+            && self.status.is_none()
+            && self.message.to_ascii_lowercase().contains("credentials")
     }
 
     /// The failure as a person is told it, for the resource that the call was about.
@@ -124,20 +134,36 @@ impl CallError {
                 format!("{} wasn't sent any more: {}", self.call, self.message)
             }
             // Our own words of what AWS answered again and again, or of a state.
-            Some(code) if [WAITED_TOO_LONG, FAILED].contains(&code.as_str()) => format!("{}: {}", self.call, first_line(&self.message)),
+            Some(code) if [WAITED_TOO_LONG, FAILED].contains(&code.as_str()) => {
+                format!("{}: {}", self.call, first_line(&self.message))
+            }
             Some(code) if self.message.is_empty() => format!("{} answered {code}", self.call),
             Some(code) => format!("{} answered {code}: {}", self.call, first_line(&self.message)),
             None => match self.status {
-                Some(_) if self.cut_off() => format!("{}'s answer was cut off: {}", self.call, first_line(&self.message)),
+                Some(_) if self.cut_off() => {
+                    format!("{}'s answer was cut off: {}", self.call, first_line(&self.message))
+                }
                 Some(status) => {
-                    let more = if self.message.is_empty() { String::new() } else { format!(": {}", first_line(&self.message)) };
-                    format!("{} answered HTTP {status}, and it is no answer of AWS's{more}", self.call)
+                    let more = if self.message.is_empty() {
+                        String::new()
+                    } else {
+                        format!(": {}", first_line(&self.message))
+                    };
+                    format!(
+                        "{} answered HTTP {status}, and it is no answer of AWS's{more}",
+                        self.call
+                    )
                 }
                 // The SDK asks for credentials while it sends.
                 None if self.without_credentials() => {
                     let line = first_line(&self.message);
-                    let why = line.trim_start_matches("dispatch failure: ").trim_start_matches("other: ");
-                    format!("{} couldn't be signed: {}", self.call, why.trim_end_matches(" Attempted:"))
+                    let why =
+                        line.trim_start_matches("dispatch failure: ").trim_start_matches("other: ");
+                    format!(
+                        "{} couldn't be signed: {}",
+                        self.call,
+                        why.trim_end_matches(" Attempted:")
+                    )
                 }
                 None => {
                     let from = ENDPOINT.get().map_or(String::new(), |url| format!(" from {url}"));
@@ -222,7 +248,11 @@ const EXPORT: &str = "run eval \"$(aws configure export-credentials --profile NA
 
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() > 400 { line.chars().take(400).chain(['…']).collect() } else { line.to_owned() }
+    if line.chars().count() > 400 {
+        line.chars().take(400).chain(['…']).collect()
+    } else {
+        line.to_owned()
+    }
 }
 
 /// The causes of an error, outermost first, without the SDK's struct dumps.
@@ -240,8 +270,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The first cause of this type.
-fn cause<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
-    std::iter::successors(error.source(), |error| error.source()).find_map(|error| error.downcast_ref())
+fn cause<'a, T: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a T> {
+    std::iter::successors(error.source(), |error| error.source())
+        .find_map(|error| error.downcast_ref())
 }
 
 /// Where calls go instead of AWS's own endpoints: told with an error that brought no answer.
@@ -282,7 +315,14 @@ mod tests {
             (true, error(Some("InternalFailure"), Some(500), "")),
             (true, error(Some(NOT_SENT_AGAIN), None, "the stack's lock is lost")),
             (false, error(Some(NOT_SENT), None, "the stack's lock is lost")),
-            (false, error(None, None, "dispatch failure: other: no providers in chain provided credentials")),
+            (
+                false,
+                error(
+                    None,
+                    None,
+                    "dispatch failure: other: no providers in chain provided credentials",
+                ),
+            ),
             (false, error(Some("BadRequestException"), Some(400), "")),
             (false, error(Some(WAITED_TOO_LONG), None, "after 300 s still: busy")),
         ] {

@@ -55,14 +55,23 @@ impl Executor for AwsExecutor<'_> {
 }
 
 impl AwsExecutor<'_> {
-    /// What is polled at the end of a deep stack is the one call that is made, not room for all that there are.
-    fn carry_out<'a>(&'a self, change: &'a Change, outputs: &'a Outputs, tell: Tell<'a>) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    /// What is polled at the end of a deep stack is the one call that is made, not room for all
+    /// that there are.
+    fn carry_out<'a>(
+        &'a self,
+        change: &'a Change,
+        outputs: &'a Outputs,
+        tell: Tell<'a>,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         let AwsExecutor { aws, account, stack, zip, tokens, .. } = *self;
         let name = &change.key.id.name;
         let late = |late: &Late| {
             outputs.get(late).ok_or_else(|| {
-                Failure::new(change.key.id.to_string(), "an earlier change didn't bring what this one needs")
-                    .now("run the same command again")
+                Failure::new(
+                    change.key.id.to_string(),
+                    "an earlier change didn't bring what this one needs",
+                )
+                .now("run the same command again")
             })
         };
         let about = |error: CallError| error.about(&change.key.id);

@@ -1,5 +1,6 @@
-//! Requests to a stage's own URLs, for the probe that ends a deploy and for samples, and to a running `routeto dev`.
-//! They go through the proxy that the environment names, as the SDK's calls do.
+//! Requests to a stage's own URLs, for the probe that ends a deploy and for samples, and to a
+//! running `routeto dev`. They go through the proxy that the environment names, as the SDK's calls
+//! do.
 
 use super::wait::real;
 use anyhow::{Context, Result, anyhow};
@@ -103,13 +104,29 @@ impl Http {
         let exchange = async {
             let response = self.exchange(request).await?;
             let status = response.status().as_u16();
-            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            let error_type = response.headers().get("x-amzn-errortype").and_then(|value| Some(value.to_str().ok()?.to_owned()));
-            let body = Limited::new(response.into_body(), longest).collect().await.map_err(|error| anyhow!(error))?;
-            Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), error_type, body: body.to_bytes().to_vec() })
+            let retry_after = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let error_type = response
+                .headers()
+                .get("x-amzn-errortype")
+                .and_then(|value| Some(value.to_str().ok()?.to_owned()));
+            let body = Limited::new(response.into_body(), longest)
+                .collect()
+                .await
+                .map_err(|error| anyhow!(error))?;
+            Ok(Answer {
+                status,
+                retry_after: retry_after.map(Duration::from_secs),
+                error_type,
+                body: body.to_bytes().to_vec(),
+            })
         };
         // As for calls: a test's emulator takes its time.
-        tokio::time::timeout(real(PATIENCE).max(Duration::from_secs(5)), exchange).await.context("no answer in 30 s")?
+        tokio::time::timeout(real(PATIENCE).max(Duration::from_secs(5)), exchange)
+            .await
+            .context("no answer in 30 s")?
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
@@ -124,8 +141,13 @@ impl Http {
         answer.with_context(|| format!("through the proxy {}", proxy.uri()))
     }
 
-    /// HTTPS through a proxy, which may be HTTPS itself. A probe is a handful of requests: each may have a connection of its own.
-    async fn tunnel(&self, proxy: &Intercept, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    /// HTTPS through a proxy, which may be HTTPS itself. A probe is a handful of requests: each may
+    /// have a connection of its own.
+    async fn tunnel(
+        &self,
+        proxy: &Intercept,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>> {
         let mut tunnel = Tunnel::new(proxy.uri().clone(), connector(&self.tls));
         if let Some(auth) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(auth.clone());
@@ -142,20 +164,33 @@ fn connector(tls: &ClientConfig) -> Direct {
 
 /// No proxy reaches this machine's own ports, so none is asked, whatever `NO_PROXY` says.
 fn is_this_machine(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Plain HTTP through a proxy: it gets the whole URL. Source: RFC 9112, section 3.2.2, absolute-form.
+/// Plain HTTP through a proxy: it gets the whole URL. Source: RFC 9112, section 3.2.2,
+/// absolute-form.
 ///
 /// To a proxy of another kind (`https://`, `socks5://`) it would be clear text at the wrong port, and no
 /// answer would come.
-async fn forward(proxy: &Intercept, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+async fn forward(
+    proxy: &Intercept,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>> {
     if proxy.uri().scheme_str() != Some("http") {
         return Err(WrongProxy.into());
     }
     let host = proxy.uri().host().context("it has no host")?;
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80))).await?;
+    let stream =
+        TcpStream::connect((host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80)))
+            .await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the answer's body.
     tokio::spawn(connection);
@@ -207,10 +242,17 @@ mod tests {
         let (address, asked) = server("HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
         let proxies = Matcher::builder().https(format!("http://me:secret@{address}")).build();
         let url = "https://abc123.execute-api.us-east-1.amazonaws.com/prod/input";
-        let error = Http::through(proxies).expect("it builds").post(url, &[], b"{}").await.expect_err("a proxy that refuses");
+        let error = Http::through(proxies)
+            .expect("it builds")
+            .post(url, &[], b"{}")
+            .await
+            .expect_err("a proxy that refuses");
         let asked = heard(asked).await;
         let mut lines = asked.lines();
-        assert_eq!(lines.next(), Some("CONNECT abc123.execute-api.us-east-1.amazonaws.com:443 HTTP/1.1"));
+        assert_eq!(
+            lines.next(),
+            Some("CONNECT abc123.execute-api.us-east-1.amazonaws.com:443 HTTP/1.1")
+        );
         assert!(lines.any(|line| line == "Proxy-Authorization: Basic bWU6c2VjcmV0"), "{asked}");
         let error = format!("{error:#}");
         assert!(error.contains(&format!("through the proxy http://{address}/")), "{error}");
@@ -222,11 +264,16 @@ mod tests {
         let (address, asked) = server(FINE).await;
         let proxies = Matcher::builder().all(format!("http://{address}")).build();
         let http = Http::through(proxies).expect("it builds");
-        let answer = http.post("http://emulator.test:4566/prod/input", &[("x-routeto-probe", "1")], b"{}").await;
+        let answer = http
+            .post("http://emulator.test:4566/prod/input", &[("x-routeto-probe", "1")], b"{}")
+            .await;
         assert_eq!(answer.expect("an answer").body, b"fine");
         let asked = heard(asked).await;
         let asked = asked.to_ascii_lowercase();
-        assert!(asked.starts_with("post http://emulator.test:4566/prod/input http/1.1\r\n"), "{asked}");
+        assert!(
+            asked.starts_with("post http://emulator.test:4566/prod/input http/1.1\r\n"),
+            "{asked}"
+        );
         assert!(asked.contains("\r\nhost: emulator.test:4566\r\n"), "{asked}");
     }
 
@@ -237,9 +284,15 @@ mod tests {
             let (address, asked) = server(FINE).await;
             let proxies = Matcher::builder().all(format!("{scheme}://{address}")).build();
             let http = Http::through(proxies).expect("it builds");
-            let error = http.post("http://emulator.test:4566/x", &[], b"{}").await.expect_err("the wrong kind");
+            let error = http
+                .post("http://emulator.test:4566/x", &[], b"{}")
+                .await
+                .expect_err("the wrong kind");
             assert!(error.downcast_ref::<WrongProxy>().is_some(), "{error:#}");
-            assert!(format!("{error:#}").contains("only sent through an http:// proxy"), "{error:#}");
+            assert!(
+                format!("{error:#}").contains("only sent through an http:// proxy"),
+                "{error:#}"
+            );
             asked.abort();
         }
     }
@@ -247,11 +300,22 @@ mod tests {
     #[tokio::test]
     async fn this_machine_is_reached_without_the_proxy() {
         let (address, asked) = server(FINE).await;
-        let (proxy, _refuses) = server("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").await;
-        let http = Http::through(Matcher::builder().all(format!("http://{proxy}")).build()).expect("it builds");
-        assert_eq!(http.get(&format!("http://{address}/x"), &[], 100).await.expect("an answer").status, 200);
+        let (proxy, _refuses) =
+            server("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").await;
+        let http = Http::through(Matcher::builder().all(format!("http://{proxy}")).build())
+            .expect("it builds");
+        assert_eq!(
+            http.get(&format!("http://{address}/x"), &[], 100).await.expect("an answer").status,
+            200
+        );
         assert!(heard(asked).await.starts_with("GET /x "));
-        let all = ["http://localhost:3000/", "http://x.localhost/", "http://127.8.0.1/", "http://[::1]:3000/", "https://LOCALHOST/"];
+        let all = [
+            "http://localhost:3000/",
+            "http://x.localhost/",
+            "http://127.8.0.1/",
+            "http://[::1]:3000/",
+            "https://LOCALHOST/",
+        ];
         for url in all {
             assert!(is_this_machine(&Uri::from_static(url)), "{url}");
         }

@@ -61,9 +61,12 @@ impl Lent {
         {
             return Ok(sinks.clone());
         }
-        let failed = |what: String| Failure::new("credentials", what).now("log in, or set AWS_PROFILE");
-        let provider = self.aws.credentials.as_ref().ok_or_else(|| failed("there are none".into()))?;
-        let credentials = provider.provide_credentials().await.map_err(|error| failed(error.to_string()))?;
+        let failed =
+            |what: String| Failure::new("credentials", what).now("log in, or set AWS_PROFILE");
+        let provider =
+            self.aws.credentials.as_ref().ok_or_else(|| failed("there are none".into()))?;
+        let credentials =
+            provider.provide_credentials().await.map_err(|error| failed(error.to_string()))?;
         let until = credentials.expiry();
         let settings = Settings {
             region: self.aws.region.clone(),
@@ -103,6 +106,10 @@ mod tests {
         let stored = sinks.store(&record, SystemTime::now() + Duration::from_secs(20)).await;
         assert_eq!(stored.map(|stored| stored.place), Ok("s3://hooks/in/1".into()));
         let asked = asked.lock().expect("not poisoned").clone();
-        assert!(asked.iter().all(|url| url.starts_with("http://emulator.test:4566/hooks/in/1")) && asked.len() == 1, "{asked:?}");
+        assert!(
+            asked.iter().all(|url| url.starts_with("http://emulator.test:4566/hooks/in/1"))
+                && asked.len() == 1,
+            "{asked:?}"
+        );
     }
 }

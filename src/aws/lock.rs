@@ -1,11 +1,15 @@
-//! The lock that keeps two deploys of a stack apart: log streams of `/routeto/<stack>`, made atomically by CloudWatch Logs. Its holder signs
-//! it and gives signs of life; one that gives none is taken over. The lock stands nowhere else.
+//! The lock that keeps two deploys of a stack apart: log streams of `/routeto/<stack>`, made
+//! atomically by CloudWatch Logs. Its holder signs it and gives signs of life; one that gives none
+//! is taken over. The lock stands nowhere else.
 //!
-//! `lock-<n>` is made by whoever takes the lock, also from one who left it behind, `free-<n>` when it is given back; the highest number has
-//! it. The streams stay for longer than a look at them is good for, so whoever saw `free-<n>` and then makes `lock-<n+1>` knows that nobody
-//! had the lock in between: what was read since is still so. Where there is no group, making it is taking the lock.
+//! `lock-<n>` is made by whoever takes the lock, also from one who left it behind, `free-<n>` when
+//! it is given back; the highest number has it. The streams stay for longer than a look at them is
+//! good for, so whoever saw `free-<n>` and then makes `lock-<n+1>` knows that nobody had the lock
+//! in between: what was read since is still so. Where there is no group, making it is taking the
+//! lock.
 //!
-//! A holder that couldn't sign for [`SILENT`] stops by itself, well before anybody may take the lock for left behind.
+//! A holder that couldn't sign for [`SILENT`] stops by itself, well before anybody may take the
+//! lock for left behind.
 
 use super::{
     Aws,
@@ -51,17 +55,20 @@ const SIGN: Duration = Duration::from_secs(5);
 /// A sign that takes longer has failed, and the next one may come through.
 const SIGN_ANSWER: Duration = Duration::from_secs(5);
 
-/// A lock without a new sign for this long, as seen by whoever wants it (no two machines' clocks are compared), was left behind.
+/// A lock without a new sign for this long, as seen by whoever wants it (no two machines' clocks
+/// are compared), was left behind.
 const LEASE: Duration = Duration::from_secs(90);
 
 /// The first sign comes with the lock: one that never had any was left behind sooner.
 const UNSIGNED: Duration = Duration::from_secs(30);
 
-/// A holder whose last sign is this old stops, or the lock itself where it was never signed: others may soon take it.
+/// A holder whose last sign is this old stops, or the lock itself where it was never signed: others
+/// may soon take it.
 const SILENT: Duration = Duration::from_secs(45);
 const SILENT_UNSIGNED: Duration = Duration::from_secs(15);
 
-/// A holder whose last sign is this old signs before it changes anything: the machine may have slept.
+/// A holder whose last sign is this old signs before it changes anything: the machine may have
+/// slept.
 const DOUBTFUL: Duration = Duration::from_secs(15);
 
 /// How soon a sign that failed is tried again by who waits for it.
@@ -72,10 +79,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// within this time.
 const UNAWARE: Duration = Duration::from_secs(SILENT.as_secs() + SIGN_ANSWER.as_secs());
 
-/// How long another deploy that is alive is waited for; longer than [`LEASE`], so that one that is dead is never in the way.
+/// How long another deploy that is alive is waited for; longer than [`LEASE`], so that one that is
+/// dead is never in the way.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For how long what was seen of the lock is good for taking it at once: by then no stream of it can have gone.
+/// For how long what was seen of the lock is good for taking it at once: by then no stream of it
+/// can have gone.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Nothing comes unseen in so short a time but what keeps the lock; a build may take longer.
@@ -160,7 +169,9 @@ pub async fn look(aws: &Aws, group: &str) -> Result<Seen, CallError> {
         let request = aws.signing.describe_log_streams().log_group_name(group).set_next_token(next);
         let page = match called("logs:DescribeLogStreams", request.send()).await {
             Ok(page) => page,
-            Err(error) if error.not_found() => return Ok(Seen { state: State::NoGroup, streams, history, at }),
+            Err(error) if error.not_found() => {
+                return Ok(Seen { state: State::NoGroup, streams, history, at });
+            }
             Err(error) => return Err(error),
         };
         for stream in page.log_streams.unwrap_or_default() {
@@ -176,7 +187,8 @@ pub async fn look(aws: &Aws, group: &str) -> Result<Seen, CallError> {
         }
     }
     let last = streams.iter().filter_map(|(name, _)| number(name)).max();
-    let freed = |last| streams.iter().any(|(name, _)| name.starts_with(FREE) && number(name) == Some(last));
+    let freed =
+        |last| streams.iter().any(|(name, _)| name.starts_with(FREE) && number(name) == Some(last));
     let state = match last {
         None => State::New,
         Some(last) if freed(last) => State::Free(last),
@@ -209,12 +221,16 @@ pub struct Lock {
     lost: Arc<Notify>,
 }
 
-/// A clock that goes on while the machine sleeps. Linux has one that nobody sets; elsewhere it is the date's.
+/// A clock that goes on while the machine sleeps. Linux has one that nobody sets; elsewhere it is
+/// the date's.
 fn wakeful() -> Duration {
     #[cfg(target_os = "linux")]
     {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
     }
     #[cfg(not(target_os = "linux"))]
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
@@ -242,7 +258,8 @@ struct Held {
     known: Moment,
     /// Whether it was ever signed.
     signed: bool,
-    /// When CloudWatch Logs made its stream (milliseconds since the epoch), once that was seen: another one with its number is another's.
+    /// When CloudWatch Logs made its stream (milliseconds since the epoch), once that was seen:
+    /// another one with its number is another's.
     created: Option<i64>,
     /// Why it isn't ours any more.
     lost: Option<String>,
@@ -253,9 +270,11 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Stays,
-    /// It is being deleted by who holds the lock: the lock's end is no loss, and nothing to be given back.
+    /// It is being deleted by who holds the lock: the lock's end is no loss, and nothing to be
+    /// given back.
     Goes,
-    /// It is known to be gone, and with it all that could be signed: what is left to do is done without it.
+    /// It is known to be gone, and with it all that could be signed: what is left to do is done
+    /// without it.
     Gone,
 }
 
@@ -266,9 +285,9 @@ impl Held {
     }
 }
 
-/// Sends nothing while a lock is held that may be somebody else's by now, not even what was about to be tried once more when the machine
-/// fell asleep. In every client but the one that signs the lock. It can't wait for a sign, so who slept for so long fails, and goes on when run
-/// again.
+/// Sends nothing while a lock is held that may be somebody else's by now, not even what was about
+/// to be tried once more when the machine fell asleep. In every client but the one that signs the
+/// lock. It can't wait for a sign, so who slept for so long fails, and goes on when run again.
 #[derive(Clone, Debug, Default)]
 pub struct Guard(Arc<Mutex<Weak<Mutex<Held>>>>);
 
@@ -307,14 +326,21 @@ impl Intercept for Guard {
     ) -> Result<(), BoxError> {
         let tried = config.load::<RequestAttempts>().is_some_and(|tries| tries.attempts() > 1);
         let unsure = |why| Err(Unsure { why, tried }.into());
-        let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade() else { return Ok(()) };
+        let Some(held) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).upgrade()
+        else {
+            return Ok(());
+        };
         let held = held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &held.lost {
-            Some(why) if held.group == Group::Stays => unsure(format!("the stack's lock is lost: {why}")),
+            Some(why) if held.group == Group::Stays => {
+                unsure(format!("the stack's lock is lost: {why}"))
+            }
             _ if held.is_silent() && held.group != Group::Gone => {
                 let seconds = held.known.age().as_secs();
                 let why = "the machine slept, or CloudWatch Logs can't be reached";
-                unsure(format!("the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it"))
+                unsure(format!(
+                    "the stack's lock wasn't signed for {seconds} s ({why}), and another deploy may have taken it"
+                ))
             }
             _ => Ok(()),
         }
@@ -361,8 +387,8 @@ impl Ties {
         drop(self.taking.lock().await);
     }
 
-    /// A call that takes the lock, in a task of its own: it may be carried out when nobody waits for its answer any more, after Ctrl-C say, and
-    /// then what it took is given back.
+    /// A call that takes the lock, in a task of its own: it may be carried out when nobody waits
+    /// for its answer any more, after Ctrl-C say, and then what it took is given back.
     async fn took(
         &self,
         aws: &Aws,
@@ -385,7 +411,8 @@ impl Ties {
             }
             drop(taking);
         });
-        // The task says something before it ends. From here to where the lock is kept nothing waits.
+        // The task says something before it ends. From here to where the lock is kept nothing
+        // waits.
         let Ok((answer, heard)) = hear.await else { return Ok(false) };
         if matches!(answer, Ok(false)) {
             // Somebody was quicker: still nothing of ours.
@@ -411,7 +438,13 @@ impl Ties {
     /// Takes the first lock, by making its group.
     async fn group(&self, aws: &Aws, group: &LogGroup) -> Result<bool, CallError> {
         let (client, new) = (aws.clone(), group.clone());
-        self.took(aws, group, 1, async move { logs::create_new(&client, &new, &*client.tell).await }).await
+        self.took(
+            aws,
+            group,
+            1,
+            async move { logs::create_new(&client, &new, &*client.tell).await },
+        )
+        .await
     }
 }
 
@@ -434,8 +467,8 @@ pub struct Taken {
     pub undisturbed: bool,
     /// From whom it was taken, as far as is known.
     pub from: Option<String>,
-    /// It was taken by force: the holder may not know yet, and still change something. Nothing is to be
-    /// looked at or changed before [`Unaware::over`].
+    /// It was taken by force: the holder may not know yet, and still change something. Nothing is
+    /// to be looked at or changed before [`Unaware::over`].
     pub unaware: Option<Unaware>,
 }
 
@@ -452,22 +485,37 @@ impl Unaware {
     }
 }
 
-/// Takes the lock at once, where a look just found it free: nobody had it since. `None` where somebody was quicker, or it isn't free.
-async fn take_at_once(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, ties: &Ties) -> Result<Option<Lock>, CallError> {
+/// Takes the lock at once, where a look just found it free: nobody had it since. `None` where
+/// somebody was quicker, or it isn't free.
+async fn take_at_once(
+    aws: &Aws,
+    wanted: &Wanted<'_>,
+    seen: &Seen,
+    ties: &Ties,
+) -> Result<Option<Lock>, CallError> {
     let lock = |number, made| Lock::new(aws, wanted, seen, number, made, false, &ties.lost);
     Ok(match seen.state {
         _ if seen.is_stale() => None,
         State::NoGroup => ties.group(aws, wanted.group).await?.then(|| lock(1, false)),
-        State::Free(last) => ties.stream(aws, wanted.group, last + 1).await?.then(|| lock(last + 1, true)),
+        State::Free(last) => {
+            ties.stream(aws, wanted.group, last + 1).await?.then(|| lock(last + 1, true))
+        }
         State::New | State::Held(_) => None,
     })
 }
 
-/// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't. `ties` tell when it isn't ours any more.
+/// Takes the stack's lock; waits for a holder that is alive, and takes over from one that isn't.
+/// `ties` tell when it isn't ours any more.
 ///
 /// # Errors
 /// When another command holds it and goes on: which, whose, and for how long.
-pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ties, tell: Tell<'_>) -> Result<Taken> {
+pub async fn take(
+    aws: &Aws,
+    wanted: &Wanted<'_>,
+    seen: Option<&Seen>,
+    ties: &Ties,
+    tell: Tell<'_>,
+) -> Result<Taken> {
     let group = wanted.group;
     let place = format!("lock of {}", group.name);
     let about = |error: CallError| error.about(&place);
@@ -490,11 +538,14 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
                 // A process that is gone changes nothing any more.
                 let dead = holder.as_ref().is_some_and(Holder::died_here);
                 unaware = (!dead).then_some(Unaware(UNAWARE));
-                from = holder.filter(|_| seen.state != State::New).map(|holder| holder.describe((wanted.clock)()));
+                from = holder
+                    .filter(|_| seen.state != State::New)
+                    .map(|holder| holder.describe((wanted.clock)()));
             } else {
                 // Who can't read its signs can't know whether it is alive.
                 let holder = holder.await.map_err(about)?;
-                // A lost sign is told by what we see ourselves: the same stream with the same newest sign, for the whole lease.
+                // A lost sign is told by what we see ourselves: the same stream with the same
+                // newest sign, for the whole lease.
                 let since = match &known {
                     Some((known, since)) if *known == holder => *since,
                     _ => Instant::now(),
@@ -520,7 +571,8 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
                     let why = if dead { "its process is gone" } else { "it gives no sign of life" };
                     from = Some(format!("{} ({why})", holder.describe((wanted.clock)())));
                 }
-                // CloudWatch Logs may not list a stream that was just made, but it makes none twice.
+                // CloudWatch Logs may not list a stream that was just made, but it makes none
+                // twice.
                 if let State::Held(last) = seen.state
                     && give_back(aws, &group.name, last).await.map_err(about)? == GivenBack::Before
                 {
@@ -534,7 +586,9 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
             _ => 1,
         };
         let taken = match seen.state {
-            State::NoGroup | State::Free(_) => take_at_once(aws, wanted, &seen, ties).await.map_err(about)?,
+            State::NoGroup | State::Free(_) => {
+                take_at_once(aws, wanted, &seen, ties).await.map_err(about)?
+            }
             // Whoever it is taken from finds a later one, and stops.
             State::New | State::Held(_) => {
                 let taken = ties.stream(aws, group, last + 1).await.map_err(about)?;
@@ -548,13 +602,16 @@ pub async fn take(aws: &Aws, wanted: &Wanted<'_>, seen: Option<&Seen>, ties: &Ti
         }
         // Somebody was quicker: look again.
         if impatient() {
-            return Err(Failure::new(place, "other commands took the lock first").now("try again later").into());
+            return Err(Failure::new(place, "other commands took the lock first")
+                .now("try again later")
+                .into());
         }
         pause(Duration::from_millis(50)).await;
     }
 }
 
-/// Who has it, or is about to: of that nothing is known but since when it is waited for (`began`, milliseconds since the epoch).
+/// Who has it, or is about to: of that nothing is known but since when it is waited for (`began`,
+/// milliseconds since the epoch).
 async fn holder(aws: &Aws, group: &str, seen: &Seen, began: i64) -> Result<Holder, CallError> {
     let last = seen.number();
     match seen.streams.iter().find(|(name, _)| number(name) == last) {
@@ -578,7 +635,8 @@ pub async fn held(aws: &Aws, group: &str, now: i64) -> Result<Option<String>, Ca
     }
 }
 
-/// This machine since it was booted, and the process namespace: only there a process's number says who it is.
+/// This machine since it was booted, and the process namespace: only there a process's number says
+/// who it is.
 fn machine() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
@@ -593,7 +651,10 @@ impl Holder {
     /// The holder was a process of this very machine, and is no more.
     fn died_here(&self) -> bool {
         let value = self.value();
-        let (Some(theirs), Some(process)) = (value["machine"].as_str(), value["process"].as_u64()) else { return false };
+        let (Some(theirs), Some(process)) = (value["machine"].as_str(), value["process"].as_u64())
+        else {
+            return false;
+        };
         machine().is_some_and(|ours| ours == theirs) && !is_process(process)
     }
 
@@ -610,7 +671,8 @@ impl Holder {
         format!("{by}{on}")
     }
 
-    /// `deploy by <caller> on <host>, begun 70 s ago, last sign of life 3 s ago`. Whether it is alive still, its next signs tell.
+    /// `deploy by <caller> on <host>, begun 70 s ago, last sign of life 3 s ago`. Whether it is
+    /// alive still, its next signs tell.
     fn describe(&self, now: i64) -> String {
         let ago = |time: i64| (now - time).max(0) / 1000;
         let sign = match self.value()["at"].as_i64() {
@@ -621,10 +683,13 @@ impl Holder {
     }
 }
 
-/// Whether there is such a process here, whosever it is: `/proc` may hide those of others (`hidepid`).
+/// Whether there is such a process here, whosever it is: `/proc` may hide those of others
+/// (`hidepid`).
 #[cfg(unix)]
 fn is_process(number: u64) -> bool {
-    let Some(process) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    let Some(process) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
     rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
 }
 
@@ -642,7 +707,12 @@ fn held_by(holder: &Holder, now: i64, place: &str) -> Failure {
 
 /// Makes a stream; false where it is there already.
 async fn create(aws: &Aws, group: &str, stream: &str) -> Result<bool, CallError> {
-    match called("logs:CreateLogStream", aws.signing.create_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
+    match called(
+        "logs:CreateLogStream",
+        aws.signing.create_log_stream().log_group_name(group).log_stream_name(stream).send(),
+    )
+    .await
+    {
         Ok(_) => Ok(true),
         Err(error) if error.is(&["ResourceAlreadyExistsException"]) => Ok(false),
         Err(error) => Err(error),
@@ -669,7 +739,12 @@ async fn give_back(aws: &Aws, group: &str, number: u64) -> Result<GivenBack, Cal
 }
 
 async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
-    match called("logs:DeleteLogStream", aws.signing.delete_log_stream().log_group_name(group).log_stream_name(stream).send()).await {
+    match called(
+        "logs:DeleteLogStream",
+        aws.signing.delete_log_stream().log_group_name(group).log_stream_name(stream).send(),
+    )
+    .await
+    {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         Err(error) => Err(error),
@@ -678,8 +753,22 @@ async fn delete(aws: &Aws, group: &str, stream: &str) -> Result<(), CallError> {
 
 impl Lock {
     /// `over`: it is taken from a holder that is gone.
-    fn new(aws: &Aws, wanted: &Wanted<'_>, seen: &Seen, number: u64, made: bool, over: bool, lost: &Arc<Notify>) -> Self {
-        let held = Held { known: Moment::now(), signed: false, created: None, lost: None, group: Group::Stays };
+    fn new(
+        aws: &Aws,
+        wanted: &Wanted<'_>,
+        seen: &Seen,
+        number: u64,
+        made: bool,
+        over: bool,
+        lost: &Arc<Notify>,
+    ) -> Self {
+        let held = Held {
+            known: Moment::now(),
+            signed: false,
+            created: None,
+            lost: None,
+            group: Group::Stays,
+        };
         let held = Arc::new(Mutex::new(held));
         aws.guard.watch(&held);
         Lock {
@@ -696,8 +785,8 @@ impl Lock {
         }
     }
 
-    /// No command came to its end under the lock since it was seen: it was free and stayed so, or its
-    /// holder left it behind.
+    /// No command came to its end under the lock since it was seen: it was free and stayed so, or
+    /// its holder left it behind.
     pub fn nobody_ended_since(&self, seen: &Seen) -> bool {
         seen.number().is_some_and(|last| last + 1 == self.number) && (seen.is_free() || self.over)
     }
@@ -708,24 +797,45 @@ impl Lock {
 
     /// Signs the lock, and looks whether anybody took a later one.
     async fn sign(&self, who: &str, now: i64) -> Signed {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|host| host.trim().to_owned());
         let sign = json!({"what": self.what, "who": who, "host": host, "machine": machine(), "process": std::process::id(), "at": now})
             .to_string();
-        let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else { return Signed::Yes };
-        let request = self.aws.signing.put_log_events().log_group_name(&self.group).log_stream_name(self.stream()).log_events(event);
-        // A stream that was just made, or is about to be by who made the group, may not be found yet.
+        let Ok(event) = InputLogEvent::builder().timestamp(now).message(sign).build() else {
+            return Signed::Yes;
+        };
+        let request = self
+            .aws
+            .signing
+            .put_log_events()
+            .log_group_name(&self.group)
+            .log_stream_name(self.stream())
+            .log_events(event);
+        // A stream that was just made, or is about to be by who made the group, may not be found
+        // yet.
         let new = !self.held().signed;
         // From before the calls: by then the sign is no older.
         let known = Moment::now();
-        let calls = futures_util::future::join(called("logs:PutLogEvents", request.send()), look(&self.aws, &self.group));
+        let calls = futures_util::future::join(
+            called("logs:PutLogEvents", request.send()),
+            look(&self.aws, &self.group),
+        );
         match timeout(SIGN_ANSWER, calls).await {
             Ok((Ok(_), Ok(seen))) => {
                 let stream = self.stream();
-                let created = seen.streams.iter().find(|(name, _)| *name == stream).map(|(_, created)| *created);
-                let newer = |name: &str| name.starts_with(TAKEN) && number(name) > Some(self.number);
-                let freed = |name: &str| name.starts_with(FREE) && number(name) == Some(self.number);
+                let created = seen
+                    .streams
+                    .iter()
+                    .find(|(name, _)| *name == stream)
+                    .map(|(_, created)| *created);
+                let newer =
+                    |name: &str| name.starts_with(TAKEN) && number(name) > Some(self.number);
+                let freed =
+                    |name: &str| name.starts_with(FREE) && number(name) == Some(self.number);
                 let mut held = self.held();
-                let anothers = held.created.is_some() && created.is_some() && held.created != created;
+                let anothers =
+                    held.created.is_some() && created.is_some() && held.created != created;
                 if anothers || seen.streams.iter().any(|(name, _)| newer(name) || freed(name)) {
                     return Signed::Gone;
                 }
@@ -733,10 +843,15 @@ impl Lock {
                 held.created = held.created.or(created);
                 Signed::Yes
             }
-            Ok((Err(error), _)) if error.not_found() && new => Signed::Failed("its stream isn't there yet".into()),
+            Ok((Err(error), _)) if error.not_found() && new => {
+                Signed::Failed("its stream isn't there yet".into())
+            }
             Ok((Err(error), _)) if error.not_found() => Signed::Gone,
             Ok((Err(error), _) | (_, Err(error))) => Signed::Failed(error.about("lock").what),
-            Err(_) => Signed::Failed(format!("CloudWatch Logs gave no answer within {} s", SIGN_ANSWER.as_secs())),
+            Err(_) => Signed::Failed(format!(
+                "CloudWatch Logs gave no answer within {} s",
+                SIGN_ANSWER.as_secs()
+            )),
         }
     }
 
@@ -758,8 +873,8 @@ impl Lock {
         self.held().group = group;
     }
 
-    /// Before a change: it is surely ours, or is signed first, as often as that takes; false where it is
-    /// lost, and that is told. `now` is milliseconds since the epoch.
+    /// Before a change: it is surely ours, or is signed first, as often as that takes; false where
+    /// it is lost, and that is told. `now` is milliseconds since the epoch.
     pub async fn is_ours(&self, who: &str, now: i64) -> bool {
         let begun = Instant::now();
         loop {
@@ -793,7 +908,9 @@ impl Lock {
         let why = match signed {
             _ if held.group != Group::Stays => return false,
             Signed::Yes => return false,
-            Signed::Gone => "another deploy took it while this one was at work, so this one stopped".to_owned(),
+            Signed::Gone => {
+                "another deploy took it while this one was at work, so this one stopped".to_owned()
+            }
             Signed::Failed(why) if held.is_silent() => {
                 format!(
                     "it couldn't be signed for {} s ({why}), and another deploy may take it, so this one stopped",
@@ -807,18 +924,24 @@ impl Lock {
         true
     }
 
-    /// Makes the stream of a lock that making the group took. Only who made the group takes this number: one that is there is ours, by a
-    /// reply that was lost. Where it can't be made the first sign tells.
+    /// Makes the stream of a lock that making the group took. Only who made the group takes this
+    /// number: one that is there is ours, by a reply that was lost. Where it can't be made the
+    /// first sign tells.
     async fn make(&self) {
         if !self.made && !self.held().signed {
             let _ = timeout(SIGN_ANSWER, create(&self.aws, &self.group, &self.stream())).await;
         }
     }
 
-    /// What is left of locks long past goes: nobody waits for that, and nothing is lost where it fails. All times are CloudWatch's own.
+    /// What is left of locks long past goes: nobody waits for that, and nothing is lost where it
+    /// fails. All times are CloudWatch's own.
     async fn tidy(&self) {
         let newest = self.old.iter().map(|(_, created)| *created).max().unwrap_or(0);
-        for (old, _) in self.old.iter().filter(|(_, created)| *created < newest - STAY / i64::from(stay_speed())) {
+        for (old, _) in self
+            .old
+            .iter()
+            .filter(|(_, created)| *created < newest - STAY / i64::from(stay_speed()))
+        {
             let _ = delete(&self.aws, &self.group, old).await;
         }
     }
@@ -830,7 +953,8 @@ impl Lock {
         }
     }
 
-    /// Signs the lock now and again until it is dropped, or until it is lost. `clock` gives milliseconds since the epoch.
+    /// Signs the lock now and again until it is dropped, or until it is lost. `clock` gives
+    /// milliseconds since the epoch.
     pub fn keep(&self, who: String, clock: fn() -> i64) -> impl Future<Output = ()> + use<> {
         let lock = self.clone();
         async move {
@@ -876,7 +1000,13 @@ mod tests {
     /// A holder that was signed so long ago.
     fn signed(age: Duration) -> Arc<Mutex<Held>> {
         let known = Moment(Instant::now(), wakeful().saturating_sub(age));
-        Arc::new(Mutex::new(Held { known, signed: true, created: None, lost: None, group: Group::Stays }))
+        Arc::new(Mutex::new(Held {
+            known,
+            signed: true,
+            created: None,
+            lost: None,
+            group: Group::Stays,
+        }))
     }
 
     /// Clients of a server that answers each operation so.
@@ -885,7 +1015,8 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let handler = move |headers: HeaderMap| async move {
             let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-            let (status, body) = answer(target.and_then(|name| name.rsplit('.').next()).unwrap_or_default());
+            let (status, body) =
+                answer(target.and_then(|name| name.rsplit('.').next()).unwrap_or_default());
             (axum::http::StatusCode::from_u16(status).expect("a status"), body)
         };
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
@@ -897,20 +1028,31 @@ mod tests {
         // Its last call by then is answered, too.
         let last = UNAWARE.saturating_sub(SIGN_ANSWER) + Duration::from_millis(1);
         assert!(signed(last).lock().expect("not poisoned").is_silent());
-        let page = include_str!("../../docs/deploys.md").split_whitespace().collect::<Vec<_>>().join(" ");
-        let waits = format!("the old holder stops, and {} s pass until it surely has", UNAWARE.as_secs());
+        let page =
+            include_str!("../../docs/deploys.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let waits =
+            format!("the old holder stops, and {} s pass until it surely has", UNAWARE.as_secs());
         assert!(page.contains(&waits), "docs/deploys.md says: {waits}");
     }
 
     #[tokio::test]
     async fn a_holder_that_is_alive_when_its_lock_is_broken_may_have_come_to_its_end() {
         let dead = json!({"machine": machine(), "process": i32::MAX}).to_string();
-        let group = LogGroup { name: "/routeto/hooks".into(), tags: Default::default(), retention: Retention::Forever };
-        for (sign, ended) in [(json!({"what": "deploy"}).to_string(), false), (dead, machine().is_some())] {
+        let group = LogGroup {
+            name: "/routeto/hooks".into(),
+            tags: Default::default(),
+            retention: Retention::Forever,
+        };
+        for (sign, ended) in
+            [(json!({"what": "deploy"}).to_string(), false), (dead, machine().is_some())]
+        {
             let events = json!({"events": [{"timestamp": 1, "message": sign}]}).to_string();
             let aws = aws(move |operation| {
                 let body = match operation {
-                    "DescribeLogStreams" => json!({"logStreams": [{"logStreamName": "lock-3", "creationTime": 1}]}).to_string(),
+                    "DescribeLogStreams" => {
+                        json!({"logStreams": [{"logStreamName": "lock-3", "creationTime": 1}]})
+                            .to_string()
+                    }
                     "GetLogEvents" => events.clone(),
                     _ => "{}".to_owned(),
                 };
@@ -919,9 +1061,14 @@ mod tests {
             .await;
             let seen = look(&aws, &group.name).await.expect("a look");
             let wanted = Wanted { group: &group, what: "deploy", by_force: true, clock: || 1000 };
-            let taken = take(&aws, &wanted, None, &Ties::default(), &|_| ()).await.expect("the lock");
+            let taken =
+                take(&aws, &wanted, None, &Ties::default(), &|_| ()).await.expect("the lock");
             let left_behind = taken.unaware.is_none();
-            assert_eq!((left_behind, taken.lock.nobody_ended_since(&seen)), (ended, ended), "{sign}");
+            assert_eq!(
+                (left_behind, taken.lock.nobody_ended_since(&seen)),
+                (ended, ended),
+                "{sign}"
+            );
         }
     }
 
@@ -937,12 +1084,20 @@ mod tests {
         })
         .await;
         aws.guard.watch(&held);
-        // The first time its lock is lost after the first try, whose answer says nothing of what became of it.
+        // The first time its lock is lost after the first try, whose answer says nothing of what
+        // became of it.
         for (tries, may_have_arrived) in [(1, true), (1, false)] {
             let request = aws.logs.delete_log_group().log_group_name("x");
-            let error = called("logs:DeleteLogGroup", request.send()).await.expect_err("it is lost");
-            assert_eq!((asked.load(Ordering::Relaxed), error.may_have_arrived()), (tries, may_have_arrived), "{error:?}");
-            assert!(error.about("x").what.starts_with("logs:DeleteLogGroup wasn't sent any more: "));
+            let error =
+                called("logs:DeleteLogGroup", request.send()).await.expect_err("it is lost");
+            assert_eq!(
+                (asked.load(Ordering::Relaxed), error.may_have_arrived()),
+                (tries, may_have_arrived),
+                "{error:?}"
+            );
+            assert!(
+                error.about("x").what.starts_with("logs:DeleteLogGroup wasn't sent any more: ")
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! All of the command that talks to AWS: clients, adapters per service, waiting and pacing. Makes no decisions about what ought to be.
+//! All of the command that talks to AWS: clients, adapters per service, waiting and pacing. Makes
+//! no decisions about what ought to be.
 
 pub mod apigateway;
 pub mod call;
@@ -21,8 +22,9 @@ use crate::{
     observed::Account,
 };
 use aws_config::{
-    BehaviorVersion, Region, default_provider::region::DefaultRegionChain, profile::ProfileFileCredentialsProvider,
-    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Region, default_provider::region::DefaultRegionChain,
+    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -49,13 +51,22 @@ fn check_endpoint(place: &str, url: &str) -> Result<()> {
     if rest.is_some_and(|rest| !rest.is_empty()) && url.parse::<::http::Uri>().is_ok() {
         return Ok(());
     }
-    Err(Error::Usage(Failure::new(place, format!("`{url}` is no URL")).now("begin it with http:// or https://")))
+    Err(Error::Usage(
+        Failure::new(place, format!("`{url}` is no URL")).now("begin it with http:// or https://"),
+    ))
 }
 
 /// A profile that neither file has would only be missed at the first call, as missing credentials.
 async fn profile_exists(name: &str) -> Result<()> {
     // Files that can't be read are the SDK's to complain of.
-    let Ok(profiles) = aws_config::profile::load(&Default::default(), &Default::default(), &Default::default(), None).await else {
+    let Ok(profiles) = aws_config::profile::load(
+        &Default::default(),
+        &Default::default(),
+        &Default::default(),
+        None,
+    )
+    .await
+    else {
         return Ok(());
     };
     if profiles.get_profile(name).is_some() {
@@ -64,10 +75,17 @@ async fn profile_exists(name: &str) -> Result<()> {
     let mut known: Vec<&str> = profiles.profiles().collect();
     known.sort_unstable();
     let now = match known.as_slice() {
-        [] => "`aws configure` makes one; or give --profile and AWS_PROFILE another name, or none".to_owned(),
+        [] => "`aws configure` makes one; or give --profile and AWS_PROFILE another name, or none"
+            .to_owned(),
         known => format!("those there are: {}", known.join(", ")),
     };
-    Err(Error::Usage(Failure::new("profile", format!("there is no profile `{name}` in AWS's config and credentials files")).now(now)))
+    Err(Error::Usage(
+        Failure::new(
+            "profile",
+            format!("there is no profile `{name}` in AWS's config and credentials files"),
+        )
+        .now(now),
+    ))
 }
 
 /// Which account, region and endpoint a command works with: the global options.
@@ -121,7 +139,11 @@ impl Intercept for Clock {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let date = context
+            .response()
+            .headers()
+            .get("date")
+            .and_then(|date| httpdate::parse_http_date(date).ok());
         if let Some(date) = date {
             self.0.store(millis(date) - millis(SystemTime::now()), Ordering::Relaxed);
         }
@@ -131,7 +153,8 @@ impl Intercept for Clock {
 
 /// Since the epoch.
 pub fn millis(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How long a call may take, and all its tries together, where sending it takes so long.
@@ -139,9 +162,14 @@ fn timeouts(sending: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         // A test's emulator takes its time, and no clock of ours hurries it.
-        .operation_attempt_timeout(real(Duration::from_secs(30) + sending).max(Duration::from_secs(5)))
+        .operation_attempt_timeout(
+            real(Duration::from_secs(30) + sending).max(Duration::from_secs(5)),
+        )
         // Waiting for AWS to throttle no more comes on top.
-        .operation_timeout(real(Duration::from_secs(90) + 2 * sending).max(Duration::from_secs(20)) + real(PATIENCE))
+        .operation_timeout(
+            real(Duration::from_secs(90) + 2 * sending).max(Duration::from_secs(20))
+                + real(PATIENCE),
+        )
         .build()
 }
 
@@ -149,31 +177,52 @@ impl Aws {
     /// # Errors
     /// When no region is to be found.
     pub async fn connect(connection: &Connection) -> Result<Aws> {
-        if let Some(name) = connection.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())) {
+        if let Some(name) = connection
+            .profile
+            .clone()
+            .or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()))
+        {
             profile_exists(&name).await?;
         }
-        let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(real(Duration::from_secs(1)));
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(timeouts(Duration::ZERO));
+        let retry = RetryConfig::standard()
+            .with_max_attempts(4)
+            .with_initial_backoff(real(Duration::from_secs(1)));
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(retry)
+            .timeout_config(timeouts(Duration::ZERO));
         if let Some(region) = &connection.region {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &connection.profile {
-            // A role that the profile names is assumed through STS, which needs a region: the command's, else the profile's.
+            // A role that the profile names is assumed through STS, which needs a region: the
+            // command's, else the profile's.
             let region = match &connection.region {
                 Some(region) => Some(Region::new(region.clone())),
                 None => DefaultRegionChain::builder().profile_name(profile).build().region().await,
             };
             let config = ProviderConfig::without_region().with_region(region);
-            // Asked for by name, it comes before keys in the environment, as with the AWS CLI: they may be another account's.
-            let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
+            // Asked for by name, it comes before keys in the environment, as with the AWS CLI: they
+            // may be another account's.
+            let provider = ProfileFileCredentialsProvider::builder()
+                .configure(&config)
+                .profile_name(profile)
+                .build();
             loader = loader.profile_name(profile).credentials_provider(provider);
         }
         // Before the SDK looks at them: what is no URL makes it panic.
         // `vars` itself would panic at any variable that isn't UTF-8.
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        for (name, url) in std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")) {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        for (name, url) in std::env::vars_os()
+            .filter_map(text)
+            .filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"))
+        {
             if url.is_empty() {
-                let failure = Failure::new(name, "it is set to nothing, which no SDK of AWS's takes for unset");
+                let failure = Failure::new(
+                    name,
+                    "it is set to nothing, which no SDK of AWS's takes for unset",
+                );
                 return Err(Error::Usage(failure.now("unset it, or set it to a URL")));
             }
             check_endpoint(&name, &url)?;
@@ -187,9 +236,14 @@ impl Aws {
 
     async fn load(loader: aws_config::ConfigLoader) -> Result<Aws> {
         let config = loader.load().await;
-        let Some(region) = config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty()) else {
+        let Some(region) = config
+            .region()
+            .map(|region| region.as_ref().to_owned())
+            .filter(|region| !region.is_empty())
+        else {
             return Err(Error::Usage(
-                Failure::new("region", "no AWS region is set").now("write `region:` into the stack file, give --region, or set AWS_REGION"),
+                Failure::new("region", "no AWS region is set")
+                    .now("write `region:` into the stack file, give --region, or set AWS_REGION"),
             ));
         };
         if !crate::spec::is_region(&region) {
@@ -209,13 +263,17 @@ impl Aws {
         /// What every client has: a service's SDK has a builder of its own.
         macro_rules! builder {
             ($sdk:ident) => {
-                $sdk::config::Builder::from(&config).interceptor(throttle.clone()).retry_classifier(throttle.clone())
+                $sdk::config::Builder::from(&config)
+                    .interceptor(throttle.clone())
+                    .retry_classifier(throttle.clone())
             };
         }
         // Other endpoints than AWS's have no host name per bucket.
         let s3 = builder!(aws_sdk_s3)
             .force_path_style(endpoint_url.is_some())
-            .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+            .request_checksum_calculation(
+                aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired,
+            )
             .interceptor(guard.clone())
             .build();
         let sqs = builder!(aws_sdk_sqs).interceptor(guard.clone()).build();
@@ -248,8 +306,10 @@ impl Aws {
 
     /// The S3 and SQS of a `routeto dev` on this machine, which take any credentials.
     pub async fn local(endpoint_url: &str, region: &str) -> Result<Aws> {
-        let credentials = aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
-        let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
+        let credentials =
+            aws_sdk_s3::config::Credentials::new("routeto", "routeto", None, None, "routeto dev");
+        let loader =
+            aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
         // The SDK's own client would go through HTTP_PROXY, which can't reach this machine.
         let loader = loader.http_client(aws_smithy_http_client::Builder::new().build_http());
         Aws::load(loader.region(Region::new(region.to_owned())).endpoint_url(endpoint_url)).await
@@ -261,7 +321,8 @@ impl Aws {
         self.tell = tell;
     }
 
-    /// Seconds since the epoch by AWS's clock, once the account is known: this machine's may be off. To a second or so.
+    /// Seconds since the epoch by AWS's clock, once the account is known: this machine's may be
+    /// off. To a second or so.
     pub fn seconds(&self) -> u64 {
         let behind = self.behind.load(Ordering::Relaxed);
         // What an answer takes to come isn't a clock's fault.
@@ -271,12 +332,18 @@ impl Aws {
 
     /// Whose credentials these are.
     pub async fn account(&self) -> Result<Account, CallError> {
-        let identity = called("sts:GetCallerIdentity", self.sts.get_caller_identity().send()).await?;
+        let identity =
+            called("sts:GetCallerIdentity", self.sts.get_caller_identity().send()).await?;
         let caller = identity.arn().unwrap_or_default().to_owned();
         Ok(Account {
             id: identity.account().unwrap_or_default().to_owned(),
             region: self.region.clone(),
-            partition: caller.split(':').nth(1).filter(|partition| !partition.is_empty()).unwrap_or("aws").to_owned(),
+            partition: caller
+                .split(':')
+                .nth(1)
+                .filter(|partition| !partition.is_empty())
+                .unwrap_or("aws")
+                .to_owned(),
             caller,
         })
     }

@@ -1,12 +1,16 @@
-//! What stands in AWS, read in two waves of parallel calls: first what needs neither the account nor the API's id, then the rest.
-//! Only what nobody wants any more takes a third. What of the second needs the account and the API's id alone doesn't wait for the end of the first,
+//! What stands in AWS, read in two waves of parallel calls: first what needs neither the account
+//! nor the API's id, then the rest. Only what nobody wants any more takes a third. What of the
+//! second needs the account and the API's id alone doesn't wait for the end of the first,
 //! where nobody has the lock.
 
 use super::{Aws, apigateway, call::CallError, iam, lambda, lock, logs, s3, sqs};
 use crate::{
     desired::{self, name},
     error::{Failure, Result},
-    observed::{Account, BucketState, Double, Existing, FunctionState, Observed, QueueState, RoleState, StageState},
+    observed::{
+        Account, BucketState, Double, Existing, FunctionState, Observed, QueueState, RoleState,
+        StageState,
+    },
     plan::{destination_id, destinations_of},
     previous::Previous,
     resource::*,
@@ -24,8 +28,8 @@ use std::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
-/// Versions of a function whose policy is read. The one in use is among the newest, unless so many deploys since gave wrong answers and went
-/// back: only a deploy that is proven prunes.
+/// Versions of a function whose policy is read. The one in use is among the newest, unless so many
+/// deploys since gave wrong answers and went back: only a deploy that is proven prunes.
 const NEWEST: usize = 50;
 
 /// A resource of a name of ours.
@@ -33,7 +37,8 @@ const NEWEST: usize = 50;
 pub enum Seen<T> {
     Absent,
     Ours(T),
-    /// Empty and without any tag: what a deploy leaves that dies between making a bucket and tagging it, or somebody's new bucket.
+    /// Empty and without any tag: what a deploy leaves that dies between making a bucket and
+    /// tagging it, or somebody's new bucket.
     Untagged(T),
     /// It doesn't carry our tag: whose it seems to be.
     Foreign(String),
@@ -68,12 +73,14 @@ struct First {
 struct History {
     /// Buckets and queues that earlier deploys kept, and what a teardown was about to take away.
     kept: BTreeSet<Id>,
-    /// Deployment, version and digest ([`Stage::digest`]) with which a stage was last known to give right answers.
+    /// Deployment, version and digest ([`Stage::digest`]) with which a stage was last known to
+    /// give right answers.
     proven: BTreeMap<String, [String; 3]>,
 }
 
-/// Lines of the history that are looked through for what was kept. Each whole deploy's line names it anew; those of one stage and rollbacks
-/// don't, and there may be many in a row. One call all the same: GetLogEvents answers with as many as 10,000, or 1 MB.
+/// Lines of the history that are looked through for what was kept. Each whole deploy's line names
+/// it anew; those of one stage and rollbacks don't, and there may be many in a row. One call all
+/// the same: GetLogEvents answers with as many as 10,000, or 1 MB.
 const HISTORY: i32 = 1000;
 
 /// The account, and all that stands of the stack in it.
@@ -82,8 +89,11 @@ const HISTORY: i32 = 1000;
 /// The first call that failed, with what to do.
 pub async fn observe(aws: &Aws, look: &Look<'_>) -> Result<(Account, Observed)> {
     let api = apigateway::find_all(aws, &look.stack.name);
-    let (account, first) = try_join(aws.account(), first(aws, look, api)).await.map_err(|error| about(look, error))?;
-    let observed = second(aws, look, &account, first, (&Heads::new(), false), Begin::new()).await.map_err(|error| about(look, error))?;
+    let (account, first) =
+        try_join(aws.account(), first(aws, look, api)).await.map_err(|error| about(look, error))?;
+    let observed = second(aws, look, &account, first, (&Heads::new(), false), Begin::new())
+        .await
+        .map_err(|error| about(look, error))?;
     Ok((account, observed))
 }
 
@@ -103,7 +113,8 @@ pub struct Begun<'a> {
     ahead: Mutex<Begin>,
 }
 
-/// The part of the second wave that waits for the account, the API and the lock's look, not for the slowest call of the first: IAM may take its time.
+/// The part of the second wave that waits for the account, the API and the lock's look, not for the
+/// slowest call of the first: IAM may take its time.
 struct Ahead {
     api: Option<apigateway::Found>,
     buckets: SeenBuckets,
@@ -112,9 +123,17 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// `heads` are what was asked of the buckets already, and whether to wait for that before anything else is asked of them.
-    async fn read(aws: &Aws, look: &Look<'_>, account: &Account, api: Option<&RestApi>, heads: (&Heads, bool)) -> Result<Self, CallError> {
-        let (buckets, queues) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
+    /// `heads` are what was asked of the buckets already, and whether to wait for that before
+    /// anything else is asked of them.
+    async fn read(
+        aws: &Aws,
+        look: &Look<'_>,
+        account: &Account,
+        api: Option<&RestApi>,
+        heads: (&Heads, bool),
+    ) -> Result<Self, CallError> {
+        let (buckets, queues) =
+            desired::made(look.stack, account, |stage| look.stages.contains(stage));
         let existing = desired::existing(&in_scope(look), account);
         let api = async {
             match api {
@@ -134,7 +153,8 @@ impl Ahead {
     /// Reads it whether or not anybody waits for it; it ends with the answer's owner.
     fn begin(aws: &Aws, look: &Look<'_>, account: &Account, api: RestApi, heads: &Heads) -> Begin {
         let (aws, account, heads) = (aws.clone(), account.clone(), heads.clone());
-        let (stack, stages, whole, contents) = (look.stack.clone(), look.stages.clone(), look.whole, look.contents);
+        let (stack, stages, whole, contents) =
+            (look.stack.clone(), look.stages.clone(), look.whole, look.contents);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let look = Look { stack: &stack, stages, whole, contents };
@@ -156,8 +176,10 @@ impl<'a> Begun<'a> {
         let group = name::history(&look.stack.name);
         let account = async {
             let account = aws.account().await?;
-            let (buckets, _) = desired::made(look.stack, &account, |stage| look.stages.contains(stage));
-            let heads: Heads = buckets.into_iter().map(|name| (name.clone(), s3::early(aws, name))).collect();
+            let (buckets, _) =
+                desired::made(look.stack, &account, |stage| look.stages.contains(stage));
+            let heads: Heads =
+                buckets.into_iter().map(|name| (name.clone(), s3::early(aws, name))).collect();
             Ok((account, heads))
         };
         let (found, api) = oneshot::channel();
@@ -168,11 +190,13 @@ impl<'a> Begun<'a> {
             Ok(all)
         };
         let account_and_lock = async {
-            // Nothing of the second wave before the lock was seen: that it was free by then is what lets a deploy trust what it saw. Only the buckets'
-            // heads come earlier; they aren't believed against their tags.
+            // Nothing of the second wave before the lock was seen: that it was free by then is what
+            // lets a deploy trust what it saw. Only the buckets' heads come earlier;
+            // they aren't believed against their tags.
             let ((account, heads), lock) = try_join(account, lock::look(aws, &group)).await?;
             let api = api.await.ok().flatten().filter(|_| lock.is_free() && lock.is_recent());
-            let ahead = api.map(|api| Ahead::begin(aws, &look, &account, api, &heads)).unwrap_or_default();
+            let ahead =
+                api.map(|api| Ahead::begin(aws, &look, &account, api, &heads)).unwrap_or_default();
             Ok((account, heads, lock, ahead))
         };
         let waves = try_join(account_and_lock, first(aws, &look, api_found)).await;
@@ -180,7 +204,8 @@ impl<'a> Begun<'a> {
         Ok(Self { look, account, lock, first, heads, ahead: Mutex::new(ahead) })
     }
 
-    /// The API's description says of which document it is, so that this much is known before the second wave.
+    /// The API's description says of which document it is, so that this much is known before the
+    /// second wave.
     pub fn api_description(&self) -> Option<&str> {
         self.first.api.as_ref()?.description()
     }
@@ -188,8 +213,14 @@ impl<'a> Begun<'a> {
     /// Nothing that a deploy makes stands but, it may be, data that an earlier one left.
     pub fn saw_nothing(&self) -> bool {
         let First { api, doubles, log_groups, roles, functions, history } = &self.first;
-        let absent = roles.values().all(|role| *role == Seen::Absent) && functions.values().all(|function| *function == Seen::Absent);
-        self.lock.is_new() && api.is_none() && doubles.is_empty() && log_groups.is_empty() && absent && *history == History::default()
+        let absent = roles.values().all(|role| *role == Seen::Absent)
+            && functions.values().all(|function| *function == Seen::Absent);
+        self.lock.is_new()
+            && api.is_none()
+            && doubles.is_empty()
+            && log_groups.is_empty()
+            && absent
+            && *history == History::default()
     }
 
     /// Something of ours stands that a teardown takes away.
@@ -198,7 +229,8 @@ impl<'a> Begun<'a> {
         self.first.api.is_some() || self.first.roles.values().any(ours)
     }
 
-    /// Deployment and version with which the history last saw a deploy of this stage come to its end.
+    /// Deployment and version with which the history last saw a deploy of this stage come to its
+    /// end.
     pub fn last_deployed(&self, stage: &str) -> Option<(&str, &str)> {
         let [deployment, version, _] = self.first.history.proven.get(stage)?;
         Some((deployment, version))
@@ -207,7 +239,8 @@ impl<'a> Begun<'a> {
     /// The history says that this stage gave right answers as it is.
     pub fn is_proven(&self, stage: &Stage, state: &StageState) -> bool {
         let version = state.version.clone().unwrap_or_default();
-        self.first.history.proven.get(&stage.name) == Some(&[state.deployment.clone(), version, stage.digest()])
+        self.first.history.proven.get(&stage.name)
+            == Some(&[state.deployment.clone(), version, stage.digest()])
     }
 
     /// The code of the functions that stand; `None` where one doesn't, or isn't ours.
@@ -222,26 +255,37 @@ impl<'a> Begun<'a> {
             .collect()
     }
 
-    /// The second wave. What was begun of it is used once; whoever asks again gets a new one, but for the buckets' heads.
+    /// The second wave. What was begun of it is used once; whoever asks again gets a new one, but
+    /// for the buckets' heads.
     ///
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn rest(&self, aws: &Aws) -> Result<Observed> {
-        // A stack that never was has no buckets either: one call tells, where looking at one takes seven.
+        // A stack that never was has no buckets either: one call tells, where looking at one takes
+        // seven.
         let heads = (&self.heads, self.saw_nothing());
         let begun = std::mem::take(&mut *self.ahead.lock().unwrap_or_else(PoisonError::into_inner));
         let ahead = if self.lock.is_recent() { begun } else { Begin::new() };
-        second(aws, &self.look, &self.account, self.first.clone(), heads, ahead).await.map_err(|error| about(&self.look, error).into())
+        second(aws, &self.look, &self.account, self.first.clone(), heads, ahead)
+            .await
+            .map_err(|error| about(&self.look, error).into())
     }
 
-    /// The first wave once more: whether it finds what it found. The lock's own group may have come meanwhile.
+    /// The first wave once more: whether it finds what it found. The lock's own group may have come
+    /// meanwhile.
     ///
     /// # Errors
     /// The first call that failed, with what to do.
     pub async fn still(&self, aws: &Aws) -> Result<bool> {
         let api = apigateway::find_all(aws, &self.look.stack.name);
-        let mut found = first(aws, &self.look, api).await.map_err(|error| about(&self.look, error))?;
-        if !self.first.log_groups.iter().any(|(group, _)| *group == name::history(&self.look.stack.name)) {
+        let mut found =
+            first(aws, &self.look, api).await.map_err(|error| about(&self.look, error))?;
+        if !self
+            .first
+            .log_groups
+            .iter()
+            .any(|(group, _)| *group == name::history(&self.look.stack.name))
+        {
             found.log_groups.retain(|(group, _)| *group != name::history(&self.look.stack.name));
         }
         Ok(found == self.first)
@@ -255,16 +299,27 @@ impl<'a> Begun<'a> {
         let Begun { look, account, first: known, .. } = self;
         let heads = (&Heads::new(), false);
         let api = apigateway::find_all(aws, &look.stack.name);
-        let (found, observed) = futures_util::join!(first(aws, look, api), second(aws, look, account, known.clone(), heads, Begin::new()));
+        let (found, observed) = futures_util::join!(
+            first(aws, look, api),
+            second(aws, look, account, known.clone(), heads, Begin::new())
+        );
         let found = found.map_err(|error| about(look, error))?;
-        let observed = if found == *known { observed } else { second(aws, look, account, found, heads, Begin::new()).await };
+        let observed = if found == *known {
+            observed
+        } else {
+            second(aws, look, account, found, heads, Begin::new()).await
+        };
         observed.map_err(|error| about(look, error).into())
     }
 }
 
 type FoundApis = (Option<RestApi>, Vec<Double>);
 
-async fn first(aws: &Aws, look: &Look<'_>, api: impl Future<Output = Result<FoundApis, CallError>>) -> Result<First, CallError> {
+async fn first(
+    aws: &Aws,
+    look: &Look<'_>,
+    api: impl Future<Output = Result<FoundApis, CallError>>,
+) -> Result<First, CallError> {
     let stack = &look.stack.name;
     let stages: Vec<&str> = look.stages.iter().map(String::as_str).collect();
     let (of_functions, of_stack) = (name::log_group(stack, ""), name::history(stack));
@@ -281,20 +336,31 @@ async fn first(aws: &Aws, look: &Look<'_>, api: impl Future<Output = Result<Foun
     Ok(First { api, doubles, log_groups, roles, functions, history })
 }
 
-/// Whether the stage is what a deploy made of it that never came to its end: it moved from the very state in which the command before is known
-/// to have left it, and that isn't the state in which it is. Where the history doesn't tell, it is nobody's.
+/// Whether the stage is what a deploy made of it that never came to its end: it moved from the very
+/// state in which the command before is known to have left it, and that isn't the state in which it
+/// is. Where the history doesn't tell, it is nobody's.
 ///
 /// # Errors
 /// The call's.
-pub async fn was_cut_off(aws: &Aws, stack: &str, stage: &Stage, state: &StageState) -> Result<bool, CallError> {
+pub async fn was_cut_off(
+    aws: &Aws,
+    stack: &str,
+    stage: &Stage,
+    state: &StageState,
+) -> Result<bool, CallError> {
     let lines = lines(aws, &name::history(stack)).await?;
-    let Some(last) = lines.iter().rev().find_map(|line| line["serving"].get(&stage.name)) else { return Ok(false) };
+    let Some(last) = lines.iter().rev().find_map(|line| line["serving"].get(&stage.name)) else {
+        return Ok(false);
+    };
     let text = |name: &str| last[name].as_str().unwrap_or_default();
     let left = (text("deployment_id"), text("function_version"));
     let here = (state.deployment.as_str(), state.version.as_deref().unwrap_or_default());
-    // A deploy that changes nothing but variables stays with deployment and version; a rollback's line doesn't tell those.
+    // A deploy that changes nothing but variables stays with deployment and version; a rollback's
+    // line doesn't tell those.
     let moved = left != here || !["", &stage.digest()].contains(&text("stage"));
-    Ok(moved && Previous::read(&state.variables).is_some_and(|previous| left == (&previous.deployment, &previous.version)))
+    Ok(moved
+        && Previous::read(&state.variables)
+            .is_some_and(|previous| left == (&previous.deployment, &previous.version)))
 }
 
 async fn lines(aws: &Aws, group: &str) -> Result<Vec<serde_json::Value>, CallError> {
@@ -305,8 +371,12 @@ async fn lines(aws: &Aws, group: &str) -> Result<Vec<serde_json::Value>, CallErr
 async fn history(aws: &Aws, group: &str) -> Result<History, CallError> {
     let lines = lines(aws, group).await?;
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-    let kept = lines.iter().flat_map(|line| list(&line["changes"]["kept"])).filter_map(|kept| named_id(&kept["resource"]));
-    let going = lines.iter().flat_map(|line| list(&line["going"])).filter_map(|going| named_id(&going));
+    let kept = lines
+        .iter()
+        .flat_map(|line| list(&line["changes"]["kept"]))
+        .filter_map(|kept| named_id(&kept["resource"]));
+    let going =
+        lines.iter().flat_map(|line| list(&line["going"])).filter_map(|going| named_id(&going));
     let mut proven = BTreeMap::new();
     for line in lines.iter().filter(|line| line["what"] == "deployed") {
         for (stage, serving) in line["serving"].as_object().into_iter().flatten() {
@@ -327,18 +397,32 @@ fn named_id(name: &serde_json::Value) -> Option<Id> {
     }
 }
 
-async fn roles(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<(Role, RoleState)>>, CallError> {
+async fn roles(
+    aws: &Aws,
+    stack: &str,
+    stages: &[&str],
+) -> Result<BTreeMap<String, Seen<(Role, RoleState)>>, CallError> {
     let names = stages.iter().map(|stage| name::role(stack, stage, &aws.region));
-    try_join_all(names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) }))
-        .await
-        .map(|all| all.into_iter().collect())
+    try_join_all(
+        names.map(|name| async move { Ok((name.clone(), iam::observe(aws, stack, &name).await?)) }),
+    )
+    .await
+    .map(|all| all.into_iter().collect())
 }
 
-async fn functions(aws: &Aws, stack: &str, stages: &[&str]) -> Result<BTreeMap<String, Seen<(Function, FunctionState)>>, CallError> {
+async fn functions(
+    aws: &Aws,
+    stack: &str,
+    stages: &[&str],
+) -> Result<BTreeMap<String, Seen<(Function, FunctionState)>>, CallError> {
     let names = stages.iter().map(|stage| name::function(stack, stage));
-    try_join_all(names.map(|name| async move { Ok((name.clone(), lambda::observe(aws, stack, &name).await?)) }))
-        .await
-        .map(|all| all.into_iter().collect())
+    try_join_all(
+        names.map(
+            |name| async move { Ok((name.clone(), lambda::observe(aws, stack, &name).await?)) },
+        ),
+    )
+    .await
+    .map(|all| all.into_iter().collect())
 }
 
 /// `ahead` is what of it is on its way already; `heads` as in [`Ahead::read`].
@@ -358,33 +442,56 @@ async fn second(
             _ => Ahead::read(aws, look, account, first.api.as_ref(), heads).await,
         }
     };
-    let (groups, permissions, Ahead { api, buckets: found_buckets, queues: found_queues, existing }) =
-        futures_util::try_join!(log_groups(aws, account, stack, &first.log_groups), all_permissions(aws, &first.functions), ahead)?;
+    let (
+        groups,
+        permissions,
+        Ahead { api, buckets: found_buckets, queues: found_queues, existing },
+    ) = futures_util::try_join!(
+        log_groups(aws, account, stack, &first.log_groups),
+        all_permissions(aws, &first.functions),
+        ahead
+    )?;
     observed.existing = existing;
     place_all(&mut observed, first.roles, Kind::Role, insert_role);
     for (name, seen) in first.functions {
-        place(&mut observed, Id::new(Kind::Function, &name), seen, |observed, (function, mut state)| {
-            for version in &mut state.versions {
-                version.permissions = permissions.get(&(name.clone(), version.number)).cloned().unwrap_or_default();
-            }
-            observed.functions.insert(name.clone(), state);
-            insert(observed, Resource::Function(function));
-        });
+        place(
+            &mut observed,
+            Id::new(Kind::Function, &name),
+            seen,
+            |observed, (function, mut state)| {
+                for version in &mut state.versions {
+                    version.permissions = permissions
+                        .get(&(name.clone(), version.number))
+                        .cloned()
+                        .unwrap_or_default();
+                }
+                observed.functions.insert(name.clone(), state);
+                insert(observed, Resource::Function(function));
+            },
+        );
     }
-    // What earlier deploys kept is named by neither a stage nor a role any more. Where all stages of the file go, and there is no other, the
-    // history goes with them, and all that only it names.
+    // What earlier deploys kept is named by neither a stage nor a role any more. Where all stages
+    // of the file go, and there is no other, the history goes with them, and all that only it
+    // names.
     let all = look.contents && look.stages.len() == look.stack.stages.len();
-    let others = api.iter().flat_map(|found| &found.stages).any(|stage| !look.stages.contains(&stage.name));
+    let others =
+        api.iter().flat_map(|found| &found.stages).any(|stage| !look.stages.contains(&stage.name));
     let kept = if look.whole || (all && !others) { first.history.kept } else { BTreeSet::new() };
-    // A teardown that didn't end may have left a stage's role or function without anything else that tells of the stage.
+    // A teardown that didn't end may have left a stage's role or function without anything else
+    // that tells of the stage.
     let known = |id: &Id| look.stack.stages.iter().any(|known| known.name == id.name);
-    let mut other_stages: BTreeSet<String> =
-        kept.iter().filter(|id| id.kind == Kind::Stage && !known(id)).map(|id| id.name.clone()).collect();
+    let mut other_stages: BTreeSet<String> = kept
+        .iter()
+        .filter(|id| id.kind == Kind::Stage && !known(id))
+        .map(|id| id.name.clone())
+        .collect();
     for (name, seen) in groups {
         let stage = name.strip_prefix(&name::log_group(stack, "")).map(str::to_owned);
         let ours = stage.as_ref().is_none_or(|stage| look.stages.contains(stage));
         if ours {
-            place(&mut observed, Id::new(Kind::LogGroup, &name), seen, |observed, group| insert(observed, Resource::LogGroup(group)));
+            place(&mut observed, Id::new(Kind::LogGroup, &name), seen, |observed, group| {
+                insert(observed, Resource::LogGroup(group))
+            });
         } else if let (Seen::Ours(group), Some(stage)) = (seen, stage)
             && look.whole
             && !look.stack.stages.iter().any(|known| known.name == stage)
@@ -393,7 +500,8 @@ async fn second(
             other_stages.insert(stage);
         }
     }
-    // A deploy takes the lock before it makes anything: where there is no history of this stack, no crash of ours left that bucket.
+    // A deploy takes the lock before it makes anything: where there is no history of this stack, no
+    // crash of ours left that bucket.
     let history = Id::new(Kind::LogGroup, name::history(stack));
     let found_buckets = match observed.resources.contains_key(&history) {
         true => found_buckets.into_iter().map(adopted).collect(),
@@ -418,7 +526,8 @@ fn in_scope(look: &Look<'_>) -> Stack {
     stack
 }
 
-/// The API's stages: those in question as resources, the others as what still uses buckets and queues.
+/// The API's stages: those in question as resources, the others as what still uses buckets and
+/// queues.
 fn stages(
     observed: &mut Observed,
     look: &Look<'_>,
@@ -455,10 +564,15 @@ fn stages(
             .find(|deployment| deployment.id == stage.state.deployment)
             .and_then(|deployment| deployment.digest.clone())
             .unwrap_or_default();
-        let function_name = stage.state.variables.get(variable::FUNCTION_NAME).cloned().unwrap_or_default();
+        let function_name =
+            stage.state.variables.get(variable::FUNCTION_NAME).cloned().unwrap_or_default();
         let function = observed.functions.get(&function_name).and_then(|state| {
             let number = stage.state.version.as_deref()?;
-            state.versions.iter().find(|version| version.number.to_string() == number).map(|version| version.config.clone())
+            state
+                .versions
+                .iter()
+                .find(|version| version.number.to_string() == number)
+                .map(|version| version.config.clone())
         });
         let (destinations, variables) = split(&stage.state.variables);
         insert(
@@ -481,19 +595,28 @@ fn stages(
 }
 
 /// Destinations and free variables.
-fn split(variables: &BTreeMap<String, String>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+fn split(
+    variables: &BTreeMap<String, String>,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     variables
         .iter()
-        .filter(|(key, _)| !variable::RESERVED.contains(&key.as_str()) && !key.starts_with(variable::PREVIOUS_PREFIX))
+        .filter(|(key, _)| {
+            !variable::RESERVED.contains(&key.as_str())
+                && !key.starts_with(variable::PREVIOUS_PREFIX)
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .partition(|(key, _)| key.starts_with(variable::DESTINATION_PREFIX))
 }
 
 /// Buckets and queues that a role may use.
 fn policy_ids(policy: &Policy) -> BTreeSet<Id> {
-    let buckets =
-        policy.put_objects.iter().filter_map(|arn| arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name)));
-    let queues = policy.send_messages.iter().filter_map(|arn| arn.rsplit(':').next().map(|name| Id::new(Kind::Queue, name)));
+    let buckets = policy.put_objects.iter().filter_map(|arn| {
+        arn.split(":::").nth(1)?.split('/').next().map(|name| Id::new(Kind::Bucket, name))
+    });
+    let queues = policy
+        .send_messages
+        .iter()
+        .filter_map(|arn| arn.rsplit(':').next().map(|name| Id::new(Kind::Queue, name)));
     buckets.chain(queues).collect()
 }
 
@@ -527,8 +650,11 @@ async fn buckets(
         }
         // Whoever may not look into it, or whose it isn't, is told elsewhere.
         let empty = async { if look.contents { s3::is_empty(aws, name).await.ok() } else { None } };
-        let (seen, empty) = futures_util::join!(s3::observe(aws, account, &look.stack.name, name, head), empty);
-        let hides = |error: &CallError| refused == Refused::Hides && error.refused() && s3::WHOSE.contains(&error.call);
+        let (seen, empty) =
+            futures_util::join!(s3::observe(aws, account, &look.stack.name, name, head), empty);
+        let hides = |error: &CallError| {
+            refused == Refused::Hides && error.refused() && s3::WHOSE.contains(&error.call)
+        };
         let seen = match seen {
             Err(error) if hides(&error) => Seen::Foreign(s3::UNREAD.into()),
             seen => seen?,
@@ -544,10 +670,18 @@ async fn buckets(
     .await
 }
 
-async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<String>, refused: Refused) -> Result<SeenQueues, CallError> {
+async fn queues(
+    aws: &Aws,
+    account: &Account,
+    stack: &str,
+    names: &BTreeSet<String>,
+    refused: Refused,
+) -> Result<SeenQueues, CallError> {
     try_join_all(names.iter().map(|name| async move {
         let seen = match sqs::observe(aws, account, stack, name).await {
-            Err(error) if refused == Refused::Hides && error.refused() => Seen::Foreign(sqs::UNREAD.into()),
+            Err(error) if refused == Refused::Hides && error.refused() => {
+                Seen::Foreign(sqs::UNREAD.into())
+            }
             seen => seen?,
         };
         Ok((name.clone(), seen))
@@ -555,7 +689,11 @@ async fn queues(aws: &Aws, account: &Account, stack: &str, names: &BTreeSet<Stri
     .await
 }
 
-async fn existing(aws: &Aws, account: &Account, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Existing>, CallError> {
+async fn existing(
+    aws: &Aws,
+    account: &Account,
+    ids: &BTreeSet<Id>,
+) -> Result<BTreeMap<Id, Existing>, CallError> {
     let found = try_join_all(ids.iter().map(|id| async move {
         let existing = match id.kind {
             Kind::Bucket => s3::existing(aws, account, &id.name).await?,
@@ -573,18 +711,20 @@ async fn log_groups(
     stack: &str,
     groups: &[(String, Retention)],
 ) -> Result<Vec<(String, Seen<LogGroup>)>, CallError> {
-    try_join_all(
-        groups
-            .iter()
-            .map(|(name, retention)| async move { Ok((name.clone(), logs::observe(aws, account, stack, name, retention.clone()).await?)) }),
-    )
+    try_join_all(groups.iter().map(|(name, retention)| async move {
+        Ok((name.clone(), logs::observe(aws, account, stack, name, retention.clone()).await?))
+    }))
     .await
 }
 
 type Permissions = BTreeMap<(String, u64), BTreeMap<String, String>>;
 
-/// The policies of the newest versions: the one in use is among them, and asking for it by name would take another wave.
-async fn all_permissions(aws: &Aws, functions: &BTreeMap<String, Seen<(Function, FunctionState)>>) -> Result<Permissions, CallError> {
+/// The policies of the newest versions: the one in use is among them, and asking for it by name
+/// would take another wave.
+async fn all_permissions(
+    aws: &Aws,
+    functions: &BTreeMap<String, Seen<(Function, FunctionState)>>,
+) -> Result<Permissions, CallError> {
     let versions = functions.iter().flat_map(|(name, seen)| {
         let versions = match seen {
             Seen::Ours((_, state)) => state.versions.as_slice(),
@@ -622,7 +762,12 @@ fn place<T>(observed: &mut Observed, id: Id, seen: Seen<T>, put: impl FnOnce(&mu
     }
 }
 
-fn place_all<T>(observed: &mut Observed, all: BTreeMap<String, Seen<T>>, kind: Kind, put: impl Fn(&mut Observed, T)) {
+fn place_all<T>(
+    observed: &mut Observed,
+    all: BTreeMap<String, Seen<T>>,
+    kind: Kind,
+    put: impl Fn(&mut Observed, T),
+) {
     for (name, seen) in all {
         place(observed, Id::new(kind, name), seen, &put);
     }
@@ -657,7 +802,8 @@ fn place_queues(observed: &mut Observed, queues: SeenQueues) {
     }
 }
 
-/// What left the file: stages that aren't in it, and buckets and queues that the observed stages and roles still name.
+/// What left the file: stages that aren't in it, and buckets and queues that the observed stages
+/// and roles still name.
 async fn third(
     aws: &Aws,
     look: &Look<'_>,
@@ -670,7 +816,8 @@ async fn third(
     let stack = &look.stack.name;
     if !other_stages.is_empty() {
         let names: Vec<&str> = other_stages.iter().map(String::as_str).collect();
-        let (roles, functions) = try_join(roles(aws, stack, &names), functions(aws, stack, &names)).await?;
+        let (roles, functions) =
+            try_join(roles(aws, stack, &names), functions(aws, stack, &names)).await?;
         place_all(observed, roles, Kind::Role, insert_role);
         place_all(observed, functions, Kind::Function, |observed, (function, state)| {
             observed.functions.insert(function.name.clone(), state);
@@ -678,8 +825,9 @@ async fn third(
         });
         forget_others(&mut observed.foreign, stack, &other_stages, &aws.region);
     }
-    // What any stage of the file names stays, whatever the command is about. What the file says exists already is never ours to remove, and is
-    // not asked for more than deploying needs of it.
+    // What any stage of the file names stays, whatever the command is about. What the file says
+    // exists already is never ours to remove, and is not asked for more than deploying needs of
+    // it.
     in_use.extend(desired::existing(look.stack, account));
     let (buckets, queues) = desired::made(look.stack, account, |_| true);
     in_use.extend(buckets.into_iter().map(|name| Id::new(Kind::Bucket, name)));
@@ -687,31 +835,51 @@ async fn third(
     let mut candidates = kept;
     for resource in observed.resources.values() {
         match resource {
-            Resource::Stage(stage) => candidates.extend(stage.destinations.values().filter_map(|value| destination_id(value))),
+            Resource::Stage(stage) => candidates
+                .extend(stage.destinations.values().filter_map(|value| destination_id(value))),
             Resource::Role(role) => candidates.extend(role.policy.iter().flat_map(policy_ids)),
-            Resource::Queue(queue) => candidates.extend(queue.redrive.iter().map(|dead| Id::new(Kind::Queue, &dead.dead_letter_queue))),
+            Resource::Queue(queue) => candidates.extend(
+                queue.redrive.iter().map(|dead| Id::new(Kind::Queue, &dead.dead_letter_queue)),
+            ),
             _ => {}
         }
     }
     // What a stage could go back to, too: whether it is still there.
-    let before = observed.resources.keys().filter(|id| id.kind == Kind::Stage).filter_map(|id| observed.stages.get(&id.name));
+    let before = observed
+        .resources
+        .keys()
+        .filter(|id| id.kind == Kind::Stage)
+        .filter_map(|id| observed.stages.get(&id.name));
     let before = before.filter_map(|state| Previous::read(&state.variables)?.values);
-    candidates
-        .extend(before.flat_map(|values| destinations_of(&values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())));
+    candidates.extend(before.flat_map(|values| {
+        destinations_of(
+            &values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+        )
+    }));
     candidates.retain(|id| !in_use.contains(id) && !observed.resources.contains_key(id));
     let names = |kind: Kind, from: &BTreeSet<Id>| -> BTreeSet<String> {
         from.iter().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
     };
     let (old_buckets, old_queues) = try_join(
-        self::buckets(aws, look, account, &names(Kind::Bucket, &candidates), (&Heads::new(), false), Refused::Hides),
+        self::buckets(
+            aws,
+            look,
+            account,
+            &names(Kind::Bucket, &candidates),
+            (&Heads::new(), false),
+            Refused::Hides,
+        ),
         self::queues(aws, account, stack, &names(Kind::Queue, &candidates), Refused::Hides),
     )
     .await?;
-    // Buckets and queues of others' that a role may use (`allow`, `existing`) are not ours and not in the way.
+    // Buckets and queues of others' that a role may use (`allow`, `existing`) are not ours and not
+    // in the way.
     let dead: BTreeSet<String> = old_queues
         .iter()
         .filter_map(|(_, seen)| match seen {
-            Seen::Ours((queue, ..)) => queue.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.clone()),
+            Seen::Ours((queue, ..)) => {
+                queue.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.clone())
+            }
             _ => None,
         })
         .filter(|name| !in_use.contains(&Id::new(Kind::Queue, name)))
@@ -723,8 +891,14 @@ async fn third(
     contents(aws, look, account, observed).await
 }
 
-/// A function or role of a stage that left the file, and that hasn't our tag, is in nobody's way. Things of another kind may have its name.
-fn forget_others(foreign: &mut BTreeMap<Id, String>, stack: &str, stages: &BTreeSet<String>, region: &str) {
+/// A function or role of a stage that left the file, and that hasn't our tag, is in nobody's way.
+/// Things of another kind may have its name.
+fn forget_others(
+    foreign: &mut BTreeMap<Id, String>,
+    stack: &str,
+    stages: &BTreeSet<String>,
+    region: &str,
+) {
     for stage in stages {
         foreign.remove(&Id::new(Kind::Function, name::function(stack, stage)));
         foreign.remove(&Id::new(Kind::Role, name::role(stack, stage, region)));
@@ -743,8 +917,8 @@ pub fn is_hidden(why: &str) -> bool {
     [s3::HIDDEN, s3::UNREAD, sqs::UNREAD].contains(&why)
 }
 
-/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without any tag among them. That one may not be looked
-/// at is for a teardown to tell.
+/// Only what carries our tag, or is gone: a role may use other people's buckets, new ones without
+/// any tag among them. That one may not be looked at is for a teardown to tell.
 fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
     let ours = |seen: &Seen<T>| match seen {
         Seen::Ours(_) | Seen::Absent => true,
@@ -754,28 +928,42 @@ fn not_foreign<T>(all: Vec<(String, Seen<T>)>) -> Vec<(String, Seen<T>)> {
     all.into_iter().filter(|(_, seen)| ours(seen)).collect()
 }
 
-/// Whether the buckets that the file doesn't name any more hold anything: that decides whether they may go.
-async fn contents(aws: &Aws, look: &Look<'_>, account: &Account, observed: &mut Observed) -> Result<(), CallError> {
+/// Whether the buckets that the file doesn't name any more hold anything: that decides whether they
+/// may go.
+async fn contents(
+    aws: &Aws,
+    look: &Look<'_>,
+    account: &Account,
+    observed: &mut Observed,
+) -> Result<(), CallError> {
     let (wanted, _) = desired::made(look.stack, account, |stage| look.stages.contains(stage));
-    let old: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket && !wanted.contains(&id.name)).cloned().collect();
+    let old: Vec<Id> = observed
+        .resources
+        .keys()
+        .filter(|id| id.kind == Kind::Bucket && !wanted.contains(&id.name))
+        .cloned()
+        .collect();
     fill(aws, observed, old).await
 }
 
 /// Looks into every bucket that was found: for a teardown.
 pub async fn all_contents(aws: &Aws, observed: &mut Observed) -> Result<()> {
-    let all: Vec<Id> = observed.resources.keys().filter(|id| id.kind == Kind::Bucket).cloned().collect();
+    let all: Vec<Id> =
+        observed.resources.keys().filter(|id| id.kind == Kind::Bucket).cloned().collect();
     fill(aws, observed, all).await.map_err(|error| Failure::from(error).into())
 }
 
 async fn fill(aws: &Aws, observed: &mut Observed, buckets: Vec<Id>) -> Result<(), CallError> {
-    let empty = try_join_all(buckets.into_iter().filter(|id| !observed.contents.contains_key(id)).map(|id| async move {
-        let empty = match s3::is_empty(aws, &id.name).await {
-            // It went meanwhile: nothing is lost with it.
-            Err(error) if error.not_found() => true,
-            empty => empty?,
-        };
-        Ok::<_, CallError>((id, empty))
-    }))
+    let empty = try_join_all(
+        buckets.into_iter().filter(|id| !observed.contents.contains_key(id)).map(|id| async move {
+            let empty = match s3::is_empty(aws, &id.name).await {
+                // It went meanwhile: nothing is lost with it.
+                Err(error) if error.not_found() => true,
+                empty => empty?,
+            };
+            Ok::<_, CallError>((id, empty))
+        }),
+    )
     .await?;
     observed.contents.extend(empty.into_iter().map(|(id, empty)| (id, u64::from(!empty))));
     Ok(())
@@ -790,7 +978,8 @@ mod tests {
         let id = |kind| Id::new(kind, "hooks-old");
         let role = Id::new(Kind::Role, "hooks-old-eu-west-1");
         let kinds = [Kind::Bucket, Kind::Queue, Kind::Function];
-        let mut foreign: BTreeMap<Id, String> = kinds.map(|kind| (id(kind), "another's".to_owned())).into();
+        let mut foreign: BTreeMap<Id, String> =
+            kinds.map(|kind| (id(kind), "another's".to_owned())).into();
         foreign.insert(role, "another's".into());
         forget_others(&mut foreign, "hooks", &["old".to_owned()].into(), "eu-west-1");
         assert_eq!(foreign.into_keys().collect::<Vec<_>>(), [id(Kind::Bucket), id(Kind::Queue)]);

@@ -1,6 +1,8 @@
-//! API Gateway's published quotas, kept on our side, so that nothing is ever answered 429 by our own doing.
+//! API Gateway's published quotas, kept on our side, so that nothing is ever answered 429 by our
+//! own doing.
 //!
-//! Source: API Gateway developer guide, "Quotas for creating, deploying and managing an API": fixed, per account.
+//! Source: API Gateway developer guide, "Quotas for creating, deploying and managing an API":
+//! fixed, per account.
 
 use super::wait::speed;
 use std::{collections::HashMap, sync::Mutex, time::Duration};
@@ -24,11 +26,16 @@ impl Bucket {
     /// Takes a token, which may be one of the future's: how long to wait for it.
     fn take(&mut self, now: Instant) -> Duration {
         if let Some(since) = self.since {
-            self.tokens = (self.tokens + now.duration_since(since).as_secs_f64() * self.rate).min(self.burst);
+            self.tokens =
+                (self.tokens + now.duration_since(since).as_secs_f64() * self.rate).min(self.burst);
         }
         self.since = Some(now);
         self.tokens -= 1.0;
-        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.rate) }
+        if self.tokens >= 0.0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs_f64(-self.tokens / self.rate)
+        }
     }
 }
 
@@ -69,7 +76,8 @@ impl Pace {
         wait
     }
 
-    /// Waits for this operation's turn; `told` gets the reason where the wait is one that a person notices.
+    /// Waits for this operation's turn; `told` gets the reason where the wait is one that a person
+    /// notices.
     pub async fn turn(&self, operation: &'static str, told: &(dyn Fn(String) + Send + Sync)) {
         let wait = self.take(operation);
         if wait > Duration::from_secs(1) {
@@ -89,7 +97,8 @@ mod tests {
     fn the_second_delete_waits_thirty_seconds_and_the_third_a_minute() {
         let mut bucket = Bucket::new(1.0, 1.0 / 30.0);
         let now = Instant::now();
-        let waits: Vec<u64> = (0..3).map(|_| bucket.take(now).as_secs_f64().round() as u64).collect();
+        let waits: Vec<u64> =
+            (0..3).map(|_| bucket.take(now).as_secs_f64().round() as u64).collect();
         assert_eq!(waits, [0, 30, 60]);
         // A minute and a half later all three have had their turn.
         assert_eq!(bucket.take(now + Duration::from_secs(90)), Duration::ZERO);
@@ -108,7 +117,9 @@ mod tests {
     async fn the_first_call_of_each_operation_waits_for_nothing_and_says_nothing() {
         let pace = Pace::aws();
         let told = Mutex::new(0);
-        for operation in ["CreateRestApi", "PutRestApi", "CreateDeployment", "DeleteRestApi", "GetStages"] {
+        for operation in
+            ["CreateRestApi", "PutRestApi", "CreateDeployment", "DeleteRestApi", "GetStages"]
+        {
             pace.turn(operation, &|_| *told.lock().expect("not poisoned") += 1).await;
         }
         assert_eq!(*told.lock().expect("not poisoned"), 0);

@@ -1,8 +1,8 @@
-//! A throttled call is tried again for minutes, whatever its service calls that. The SDK's own few tries are for
-//! faults; AWS throttles an account for as long as others in it are busy.
+//! A throttled call is tried again for minutes, whatever its service calls that. The SDK's own few
+//! tries are for faults; AWS throttles an account for as long as others in it are busy.
 //!
-//! A throttled call wasn't carried out, so it is safe to repeat even where it isn't idempotent. It is repeated inside
-//! the SDK: each try is signed again, and the lock's guard sees each.
+//! A throttled call wasn't carried out, so it is safe to repeat even where it isn't idempotent. It
+//! is repeated inside the SDK: each try is signed again, and the lock's guard sees each.
 
 use super::{
     pace::Pace,
@@ -14,7 +14,10 @@ use aws_smithy_runtime_api::{
     client::{
         interceptors::{
             Intercept,
-            context::{BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextMut, InterceptorContext},
+            context::{
+                BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextMut,
+                InterceptorContext,
+            },
         },
         orchestrator::{HttpResponse, Metadata},
         retries::{
@@ -37,8 +40,8 @@ use std::{
 
 /// How long a call waits in all while AWS throttles it.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-/// The first pause is up to this long, each next one up to twice the one before, at random, so that many callers
-/// don't come back at one moment.
+/// The first pause is up to this long, each next one up to twice the one before, at random, so that
+/// many callers don't come back at one moment.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A wait that is shorter isn't worth a line.
@@ -46,8 +49,9 @@ const UNTOLD: Duration = Duration::from_secs(3);
 /// Added to the answer to a throttled call, for the classifier: milliseconds to wait for.
 const PAUSE: &str = "x-routeto-pause";
 
-/// The services' words for "slower". Sources: botocore's retry tables (`_retry.json`), each API reference's "Common
-/// errors", S3's error responses (503 SlowDown), SQS's model (403 RequestThrottled, OverLimit).
+/// The services' words for "slower". Sources: botocore's retry tables (`_retry.json`), each API
+/// reference's "Common errors", S3's error responses (503 SlowDown), SQS's model (403
+/// RequestThrottled, OverLimit).
 const CODES: [&str; 15] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -66,9 +70,9 @@ const CODES: [&str; 15] = [
     "TooManyRequestsException",
 ];
 
-/// A quota of the account is reached, and waiting doesn't help. API Gateway has one name, and 429, for that and for
-/// "slower"; the words differ ("Maximum number of … reached"). Sources: botocore's models, LimitExceededException of
-/// apigateway and of logs.
+/// A quota of the account is reached, and waiting doesn't help. API Gateway has one name, and 429,
+/// for that and for "slower"; the words differ ("Maximum number of … reached"). Sources: botocore's
+/// models, LimitExceededException of apigateway and of logs.
 pub fn is_quota(code: &str, message: &str, of_logs: bool) -> bool {
     let too_many = message.to_ascii_lowercase().contains("maximum number");
     code == "LimitExceededException" && (too_many || of_logs)
@@ -95,20 +99,32 @@ struct Refusal {
     text: String,
 }
 
-/// The error's code as each protocol has it: in a header, in JSON's `__type` or `code`, in XML's `Code`.
+/// The error's code as each protocol has it: in a header, in JSON's `__type` or `code`, in XML's
+/// `Code`.
 fn refusal(response: &HttpResponse) -> Refusal {
-    let text = response.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    let text = response
+        .body()
+        .bytes()
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let xml = || text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code.to_owned());
+    let xml =
+        || text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code.to_owned());
     // `Code:http://…`, `namespace#Code`, `Code;Sender`
-    let bare = |code: &str| code.split([':', ';']).next().and_then(|code| code.rsplit('#').next()).map(str::to_owned);
+    let bare = |code: &str| {
+        code.split([':', ';']).next().and_then(|code| code.rsplit('#').next()).map(str::to_owned)
+    };
     let header = |name| response.headers().get(name).and_then(bare);
     let body = || json["__type"].as_str().or_else(|| json["code"].as_str()).and_then(bare);
-    let code = header("x-amzn-query-error").or_else(|| header("x-amzn-errortype")).or_else(body).or_else(xml);
+    let code = header("x-amzn-query-error")
+        .or_else(|| header("x-amzn-errortype"))
+        .or_else(body)
+        .or_else(xml);
     Refusal { code, text }
 }
 
-/// Whether it is a throttled call's answer. A HEAD's has no body to say so: S3 answers it a bare 503.
+/// Whether it is a throttled call's answer. A HEAD's has no body to say so: S3 answers it a bare
+/// 503.
 fn throttles(response: &HttpResponse, service: &str, operation: &str) -> bool {
     let status = response.status().as_u16();
     if status < 400 {
@@ -121,13 +137,15 @@ fn throttles(response: &HttpResponse, service: &str, operation: &str) -> bool {
     is_throttling(code.as_deref(), Some(status)) || operation.starts_with("Head") && status == 503
 }
 
-/// What the service asks to wait for. Source: API Gateway's TooManyRequestsException has `Retry-After`, in seconds.
+/// What the service asks to wait for. Source: API Gateway's TooManyRequestsException has
+/// `Retry-After`, in seconds.
 fn asked(response: &HttpResponse) -> Duration {
     let seconds = response.headers().get("retry-after").and_then(|value| value.parse().ok());
     seconds.map_or(Duration::ZERO, Duration::from_secs)
 }
 
-/// The pause before the next try, where `before` tries were throttled already; `chance` is from 0 to 1.
+/// The pause before the next try, where `before` tries were throttled already; `chance` is from 0
+/// to 1.
 fn pause(before: u32, chance: f64) -> Duration {
     let window = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(before)).min(LONGEST_PAUSE);
     window / 2 + (window / 2).mul_f64(chance)
@@ -198,8 +216,15 @@ impl Intercept for Throttle {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let ordinary = config.load::<RetryConfig>().cloned().unwrap_or_else(RetryConfig::disabled);
-        let tries = Tries { begun: Instant::now(), ordinary, throttled: 0, waited: Duration::ZERO, told: false };
-        // The SDK's bucket holds for a hundred tries of a whole command: a throttled account takes more.
+        let tries = Tries {
+            begun: Instant::now(),
+            ordinary,
+            throttled: 0,
+            waited: Duration::ZERO,
+            told: false,
+        };
+        // The SDK's bucket holds for a hundred tries of a whole command: a throttled account takes
+        // more.
         config.interceptor_state().store_put(tries).store_put(TokenBucket::unlimited());
         Ok(())
     }
@@ -216,14 +241,21 @@ impl Intercept for Throttle {
             Some(call) => (call.service().to_owned(), call.name().to_owned()),
             None => Default::default(),
         };
-        let throttled = context.response().filter(|response| throttles(response, &service, &operation)).map(asked);
+        let throttled = context
+            .response()
+            .filter(|response| throttles(response, &service, &operation))
+            .map(asked);
         let retries = match throttled {
             Some(asked) => {
                 let pause = by_clock(pause(tries.throttled, chance()).max(asked));
                 // Each try counts against the quotas that are kept here.
-                let quota = if service == "API Gateway" { self.pace.take(&operation) } else { Duration::ZERO };
-                // The SDK's limit for all tries has room for so much: what takes longer would end in its
-                // words, which say nothing of throttling.
+                let quota = if service == "API Gateway" {
+                    self.pace.take(&operation)
+                } else {
+                    Duration::ZERO
+                };
+                // The SDK's limit for all tries has room for so much: what takes longer would end
+                // in its words, which say nothing of throttling.
                 let left = by_clock(PATIENCE).saturating_sub(tries.waited);
                 let next = pause.max(quota.min(left));
                 tries.throttled += 1;
@@ -233,8 +265,12 @@ impl Intercept for Throttle {
                 } else {
                     if tries.waited > by_clock(UNTOLD) && !tries.told {
                         tries.told = true;
-                        let tell: Tell<'_> = &**self.tell.lock().unwrap_or_else(PoisonError::into_inner);
-                        tell(format!("{service} throttles {operation}: trying again for up to {} s", PATIENCE.as_secs()));
+                        let tell: Tell<'_> =
+                            &**self.tell.lock().unwrap_or_else(PoisonError::into_inner);
+                        tell(format!(
+                            "{service} throttles {operation}: trying again for up to {} s",
+                            PATIENCE.as_secs()
+                        ));
                     }
                     if let Some(response) = context.response_mut() {
                         response.headers_mut().insert(PAUSE, next.as_millis().to_string());
@@ -243,11 +279,16 @@ impl Intercept for Throttle {
                 }
             }
             None => {
-                // The time for all tries together has room for the waits of a throttled one; other faults get no more of it.
-                let time = config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
-                let over =
-                    time.is_some_and(|time| tries.begun.elapsed().saturating_sub(tries.waited) >= time.saturating_sub(real(PATIENCE)));
-                let most = if over { this } else { tries.ordinary.max_attempts() + tries.throttled };
+                // The time for all tries together has room for the waits of a throttled one; other
+                // faults get no more of it.
+                let time =
+                    config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
+                let over = time.is_some_and(|time| {
+                    tries.begun.elapsed().saturating_sub(tries.waited)
+                        >= time.saturating_sub(real(PATIENCE))
+                });
+                let most =
+                    if over { this } else { tries.ordinary.max_attempts() + tries.throttled };
                 tries.ordinary.clone().with_max_attempts(most)
             }
         };
@@ -258,10 +299,14 @@ impl Intercept for Throttle {
 
 impl ClassifyRetry for Throttle {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let pause = context.response().and_then(|response| response.headers().get(PAUSE)?.parse().ok());
+        let pause =
+            context.response().and_then(|response| response.headers().get(PAUSE)?.parse().ok());
         match pause.map(Duration::from_millis) {
             None => RetryAction::NoActionIndicated,
-            pause => RetryAction::RetryIndicated(RetryReason::RetryableError { kind: ErrorKind::ThrottlingError, retry_after: pause }),
+            pause => RetryAction::RetryIndicated(RetryReason::RetryableError {
+                kind: ErrorKind::ThrottlingError,
+                retry_after: pause,
+            }),
         }
     }
 

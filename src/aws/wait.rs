@@ -1,4 +1,5 @@
-//! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a clear error.
+//! Waiting for what AWS needs time for: again and again, with the reason shown, and a limit with a
+//! clear error.
 
 use super::call::{CallError, WAITED_TOO_LONG};
 use std::{
@@ -8,8 +9,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How many times faster than the world's routeto's clock goes. A test of a debug build sets it, so that 90 seconds pass in a few; a
-/// release knows no clock but the world's.
+/// How many times faster than the world's routeto's clock goes. A test of a debug build sets it, so
+/// that 90 seconds pass in a few; a release knows no clock but the world's.
 pub fn speed() -> u32 {
     static SPEED: OnceLock<u32> = OnceLock::new();
     *SPEED.get_or_init(|| from_environment("ROUTETO_TEST_CLOCK"))
@@ -26,7 +27,8 @@ pub fn stay_speed() -> u32 {
     from_environment("ROUTETO_TEST_STAY_CLOCK")
 }
 
-/// The same for waits of a plan, which are only time: tests have many of them, and need none of the hurry elsewhere.
+/// The same for waits of a plan, which are only time: tests have many of them, and need none of the
+/// hurry elsewhere.
 fn settle_speed() -> u32 {
     match std::env::var_os("ROUTETO_TEST_SETTLE_CLOCK") {
         Some(_) => from_environment("ROUTETO_TEST_SETTLE_CLOCK"),
@@ -36,7 +38,9 @@ fn settle_speed() -> u32 {
 
 fn from_environment(name: &str) -> u32 {
     match std::env::var(name) {
-        Ok(speed) if cfg!(debug_assertions) => speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1),
+        Ok(speed) if cfg!(debug_assertions) => {
+            speed.parse().ok().filter(|speed| *speed > 0).unwrap_or(1)
+        }
         _ => 1,
     }
 }
@@ -56,19 +60,26 @@ pub enum Try<T> {
     Again(String),
 }
 
-/// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5 minutes and a half, rarely more.
+/// Minutes that a role may take to be assumable, an update to end. Reports of AWS's users go to 5
+/// minutes and a half, rarely more.
 pub const LONG: Duration = Duration::from_secs(300);
 
 /// Tries until it is done or `limit` is over; then the last reason.
 ///
 /// # Errors
-/// [`Waited::Failed`] with the try's own error, or [`Waited::TooLong`] with the last reason when the limit is over.
-pub async fn until<T, F, E>(limit: Duration, tell: Tell<'_>, mut attempt: impl FnMut() -> F) -> Result<T, Waited<E>>
+/// [`Waited::Failed`] with the try's own error, or [`Waited::TooLong`] with the last reason when
+/// the limit is over.
+pub async fn until<T, F, E>(
+    limit: Duration,
+    tell: Tell<'_>,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Waited<E>>
 where
     F: Future<Output = Result<Try<T>, E>>,
 {
     let start = Instant::now();
-    // Most waits are over within a second, many at once; the long ones don't need a call each second.
+    // Most waits are over within a second, many at once; the long ones don't need a call each
+    // second.
     let mut pause = Duration::from_millis(40);
     let mut told = String::new();
     loop {
@@ -101,14 +112,18 @@ impl Waited<CallError> {
     pub fn of(self, call: &'static str) -> CallError {
         match self {
             Waited::Failed(error) => error,
-            Waited::TooLong { reason, seconds } => {
-                CallError { call, code: Some(WAITED_TOO_LONG.into()), status: None, message: format!("after {seconds} s still: {reason}") }
-            }
+            Waited::TooLong { reason, seconds } => CallError {
+                call,
+                code: Some(WAITED_TOO_LONG.into()),
+                status: None,
+                message: format!("after {seconds} s still: {reason}"),
+            },
         }
     }
 }
 
-/// Repeats a call while it answers that something else is going on. Where `attempt` makes several, the error names the one that it was.
+/// Repeats a call while it answers that something else is going on. Where `attempt` makes several,
+/// the error names the one that it was.
 pub async fn while_busy<T, F>(
     call: &'static str,
     limit: Duration,
@@ -157,10 +172,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_with_its_last_reason_when_the_limit_is_over() {
-        let waited: Result<(), Waited<()>> =
-            until(Duration::from_millis(300), &|_| (), || async { Ok(Try::Again("the role can't be assumed yet".into())) }).await;
+        let waited: Result<(), Waited<()>> = until(Duration::from_millis(300), &|_| (), || async {
+            Ok(Try::Again("the role can't be assumed yet".into()))
+        })
+        .await;
         match waited {
-            Err(Waited::TooLong { reason, seconds }) => assert_eq!((reason.as_str(), seconds), ("the role can't be assumed yet", 0)),
+            Err(Waited::TooLong { reason, seconds }) => {
+                assert_eq!((reason.as_str(), seconds), ("the role can't be assumed yet", 0))
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -178,7 +197,12 @@ mod tests {
                 let calls = calls.get();
                 async move {
                     if calls < 5 {
-                        Err(CallError { call: "x", code: Some("Busy".into()), status: None, message: String::new() })
+                        Err(CallError {
+                            call: "x",
+                            code: Some("Busy".into()),
+                            status: None,
+                            message: String::new(),
+                        })
                     } else {
                         Ok(calls)
                     }

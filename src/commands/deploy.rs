@@ -41,7 +41,10 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     let whole = args.stages.stages.is_empty();
     let look = observe::Look { stack: &stack, stages: stages.clone(), whole, contents: false };
     // Looking at AWS needs no zip: both at once.
-    let (artifact, mut begun) = futures_util::try_join!(context.artifact(&stack, &args.zip), Begun::new(&aws, look.clone()))?;
+    let (artifact, mut begun) = futures_util::try_join!(
+        context.artifact(&stack, &args.zip),
+        Begun::new(&aws, look.clone())
+    )?;
     if begun.lock.is_stale() {
         begun = Begun::new(&aws, look).await?;
     }
@@ -49,28 +52,46 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     let first = if work.has_something_to_do(&begun) {
         None
     } else {
-        let planned = async { Context::planned(&stack, &stages, &artifact, begun.account.clone(), begun.rest(&aws).await?) };
+        let planned = async {
+            Context::planned(
+                &stack,
+                &stages,
+                &artifact,
+                begun.account.clone(),
+                begun.rest(&aws).await?,
+            )
+        };
         match planned.await {
             Ok(first) => Some(first),
-            // What is in the way, or went meanwhile, may be another command's half-made work, which began after our first wave: it is waited for.
-            Err(error) => match begun.lock.has_changed(&aws, &desired::name::history(&stack.name)).await {
-                Ok(true) => None,
-                _ => return Err(error),
-            },
+            // What is in the way, or went meanwhile, may be another command's half-made work, which
+            // began after our first wave: it is waited for.
+            Err(error) => {
+                match begun.lock.has_changed(&aws, &desired::name::history(&stack.name)).await {
+                    Ok(true) => None,
+                    _ => return Err(error),
+                }
+            }
         }
     };
     let done = match first {
         Some(first) if first.plan.is_empty() => {
             first.plan.risks.iter().for_each(|risk| context.report.warning(&risk.to_string()));
             let (tokens, given, back) = Default::default();
-            let mut done = Deployed { planned: first, applied: Applied::default(), tokens, given, back };
+            let mut done =
+                Deployed { planned: first, applied: Applied::default(), tokens, given, back };
             work.prove_what_stands(&begun, &mut done, &args).await?;
             done
         }
-        first => context.under_lock(work.under_lock(&begun, first, &args, tokens).boxed_local()).await?,
+        first => {
+            context.under_lock(work.under_lock(&begun, first, &args, tokens).boxed_local()).await?
+        }
     };
     report(context, &stack, &stages, &aws, &done, &args, start)?;
-    for stage in stack.in_order(&stages).into_iter().filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage)) {
+    for stage in stack
+        .in_order(&stages)
+        .into_iter()
+        .filter(|stage| needs_token(&stack) && may_be_unknown(&begun, &done, stage))
+    {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         context
             .report
@@ -79,7 +100,8 @@ pub async fn run(context: &Context, args: cli::Deploy) -> Result<()> {
     Ok(())
 }
 
-/// Whoever made the stage was killed, it may be before its token was shown: it never moved since, and no deploy of it is known to have ended.
+/// Whoever made the stage was killed, it may be before its token was shown: it never moved since,
+/// and no deploy of it is known to have ended.
 fn may_be_unknown(begun: &Begun<'_>, done: &Deployed, stage: &str) -> bool {
     let Some(state) = done.planned.observed.stages.get(stage) else { return false };
     let serves = (state.deployment.as_str(), state.version.as_deref().unwrap_or_default());
@@ -110,28 +132,46 @@ struct Deployed {
 }
 
 impl Work<'_> {
-    /// What the first wave tells already: the API is of another document, or a function of other code. Then the lock can be taken while the
-    /// second wave is on its way; everything else, and a stack that never was, has to be seen first.
+    /// What the first wave tells already: the API is of another document, or a function of other
+    /// code. Then the lock can be taken while the second wave is on its way; everything else,
+    /// and a stack that never was, has to be seen first.
     fn has_something_to_do(&self, begun: &Begun<'_>) -> bool {
         let Some(codes) = begun.codes() else { return false };
         let api = desired::api(self.stack, &begun.account, &desired::tags(self.stack));
-        let written = begun.api_description().is_some_and(|description| description == openapi::description(&api));
+        let written = begun
+            .api_description()
+            .is_some_and(|description| description == openapi::description(&api));
         begun.lock.is_free()
             && begun.api_description().is_some()
             && (!written || codes.iter().any(|code| *code != self.artifact.code_sha256))
     }
 
-    async fn under_lock(&self, begun: &Begun<'_>, first: Option<Planned>, args: &cli::Deploy, tokens: Tokens) -> Result<Deployed> {
+    async fn under_lock(
+        &self,
+        begun: &Begun<'_>,
+        first: Option<Planned>,
+        args: &cli::Deploy,
+        tokens: Tokens,
+    ) -> Result<Deployed> {
         let Work { context, stack, stages, aws, artifact, .. } = *self;
-        // Another deploy may have ended between our look and the lock: the lock's number tells. If none has, what was seen still is so,
-        // but for the first wave, which another deploy's end may have met; where it saw nothing at all, there is nothing to end.
+        // Another deploy may have ended between our look and the lock: the lock's number tells. If
+        // none has, what was seen still is so, but for the first wave, which another
+        // deploy's end may have met; where it saw nothing at all, there is nothing to end.
         let (taken, still, rest) = futures_util::join!(
-            context.take_lock(aws, stack, &begun.account, "deploy", args.break_lock, Some(&begun.lock)),
+            context.take_lock(
+                aws,
+                stack,
+                &begun.account,
+                "deploy",
+                args.break_lock,
+                Some(&begun.lock)
+            ),
             async { if begun.saw_nothing() { Ok(true) } else { begun.still(aws).await } },
             async { if first.is_some() { None } else { Some(begun.rest(aws).await) } },
         );
         let undisturbed = taken? && still?;
-        let planned = |observed| Context::planned(stack, stages, artifact, begun.account.clone(), observed);
+        let planned =
+            |observed| Context::planned(stack, stages, artifact, begun.account.clone(), observed);
         let planned = match (undisturbed, first, rest) {
             (true, Some(first), _) if begun.lock.is_free() => first,
             // The lock was taken by making its group.
@@ -153,23 +193,42 @@ impl Work<'_> {
         let (clear, given) = tokens.of(&new, shows)?;
         if shows {
             // Whoever gave one has it.
-            let shown = clear.iter().filter(|(stage, _)| args.show_token || !given.contains_key(*stage));
-            *context.unshown() = shown.map(|(stage, token)| (stage.clone(), token.clone())).collect();
+            let shown =
+                clear.iter().filter(|(stage, _)| args.show_token || !given.contains_key(*stage));
+            *context.unshown() =
+                shown.map(|(stage, token)| (stage.clone(), token.clone())).collect();
         }
-        let valid: BTreeMap<String, Secret> = clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
+        let valid: BTreeMap<String, Secret> =
+            clear.iter().map(|(stage, token)| (stage.clone(), token::first(token))).collect();
         let account = planned.account.clone();
-        let executor = AwsExecutor { aws, account: &account, stack: &stack.name, zip: &artifact.zip, tokens: &valid, lock: context.held() };
+        let executor = AwsExecutor {
+            aws,
+            account: &account,
+            stack: &stack.name,
+            zip: &artifact.zip,
+            tokens: &valid,
+            lock: context.held(),
+        };
         if !context.report.json {
             context.report.note(context.report.summary(&planned.plan).trim_end());
         }
         // While it can still be stopped.
         planned.plan.lost.iter().for_each(|lost| context.report.warning(&lost.to_string()));
         planned.plan.risks.iter().for_each(|risk| context.report.warning(&risk.to_string()));
-        let applied = go_on(Applied::default(), part(&planned, false), &executor, &*context.progress).boxed_local().await;
-        let tokens: BTreeMap<String, Secret> =
-            clear.into_iter().filter(|(stage, _)| applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))).collect();
+        let applied =
+            go_on(Applied::default(), part(&planned, false), &executor, &*context.progress)
+                .boxed_local()
+                .await;
+        let tokens: BTreeMap<String, Secret> = clear
+            .into_iter()
+            .filter(|(stage, _)| {
+                applied.done.iter().any(|key| key.id == Id::new(Kind::Stage, stage))
+            })
+            .collect();
         // One of a stage that failed may be set all the same: making it takes two calls.
-        let tried = |stage: &String| applied.failed.iter().any(|(key, _)| key.id == Id::new(Kind::Stage, stage));
+        let tried = |stage: &String| {
+            applied.failed.iter().any(|(key, _)| key.id == Id::new(Kind::Stage, stage))
+        };
         context.unshown().retain(|stage, _| tokens.contains_key(stage) || tried(stage));
         let mut done = Deployed { planned, applied, tokens, given, back: BTreeMap::new() };
         // What the former state needs goes only when the new one is known to work.
@@ -179,13 +238,22 @@ impl Work<'_> {
         };
         let outcome = match proven {
             Ok(()) => {
-                done.applied = go_on(std::mem::take(&mut done.applied), part(&done.planned, true), &executor, &*context.progress).await;
+                done.applied = go_on(
+                    std::mem::take(&mut done.applied),
+                    part(&done.planned, true),
+                    &executor,
+                    &*context.progress,
+                )
+                .await;
                 failures(&done.applied)
             }
             Err(error) => Err(error),
         };
         // What follows is nobody else's concern, so the lock goes back meanwhile.
-        futures_util::join!(self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }), context.release());
+        futures_util::join!(
+            self.remember(&done, if outcome.is_ok() { "deployed" } else { "failed" }),
+            context.release()
+        );
         // A token that was made is shown all the same: the next run won't make it again.
         outcome.inspect_err(|_| {
             context.show_tokens();
@@ -226,13 +294,22 @@ impl Work<'_> {
         self.context.remember(self.aws, &self.stack.name, &line).await;
     }
 
-    /// There is nothing to do; but a deploy that was cut off after it moved a stage, or that heard nothing of it, has proven nothing.
-    async fn prove_what_stands(&self, begun: &Begun<'_>, done: &mut Deployed, args: &cli::Deploy) -> Result<()> {
+    /// There is nothing to do; but a deploy that was cut off after it moved a stage, or that heard
+    /// nothing of it, has proven nothing.
+    async fn prove_what_stands(
+        &self,
+        begun: &Begun<'_>,
+        done: &mut Deployed,
+        args: &cli::Deploy,
+    ) -> Result<()> {
         let proven = |name: &&String| {
             let state = done.planned.observed.stages.get(*name);
-            self.desired_stage(done, name).zip(state).is_some_and(|(stage, state)| begun.is_proven(stage, state))
+            self.desired_stage(done, name)
+                .zip(state)
+                .is_some_and(|(stage, state)| begun.is_proven(stage, state))
         };
-        let unproven: BTreeSet<String> = self.stages.iter().filter(|name| !proven(name)).cloned().collect();
+        let unproven: BTreeSet<String> =
+            self.stages.iter().filter(|name| !proven(name)).cloned().collect();
         if unproven.is_empty() || !can_invoke(self.aws) {
             return Ok(());
         }
@@ -242,13 +319,21 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Waits for versions that no deploy is known to have waited for: one that was cut off made its stage before. Where Lambda can't make one
-    /// ready, it alone says why.
-    async fn ready(&self, begun: &Begun<'_>, done: &Deployed, stages: &BTreeSet<String>) -> Result<()> {
+    /// Waits for versions that no deploy is known to have waited for: one that was cut off made its
+    /// stage before. Where Lambda can't make one ready, it alone says why.
+    async fn ready(
+        &self,
+        begun: &Begun<'_>,
+        done: &Deployed,
+        stages: &BTreeSet<String>,
+    ) -> Result<()> {
         let versions = stages.iter().filter_map(|name| {
             let function = &self.desired_stage(done, name)?.function_name;
             let (_, version) = serving(done, name);
-            let awaited = done.applied.done.contains(&Key { id: Id::new(Kind::Function, function), step: Step::Ready });
+            let awaited = done
+                .applied
+                .done
+                .contains(&Key { id: Id::new(Kind::Function, function), step: Step::Ready });
             let known = begun.last_deployed(name).is_some_and(|(_, last)| last == version);
             (!awaited && !known).then_some((function, version))
         });
@@ -264,7 +349,13 @@ impl Work<'_> {
     }
 
     /// Probes what was deployed; a stage that moved and gives wrong answers goes back.
-    async fn prove(&self, begun: &Begun<'_>, done: &mut Deployed, stages: &BTreeSet<String>, args: &cli::Deploy) -> Result<()> {
+    async fn prove(
+        &self,
+        begun: &Begun<'_>,
+        done: &mut Deployed,
+        stages: &BTreeSet<String>,
+        args: &cli::Deploy,
+    ) -> Result<()> {
         let Work { context, stack, aws, .. } = *self;
         if !can_invoke(aws) {
             context
@@ -275,7 +366,10 @@ impl Work<'_> {
         let Some(api) = api_id(done) else { return Ok(()) };
         self.ready(begun, done, stages).await?;
         let observed = &done.planned.observed;
-        let inflates = probe::inflates(aws.endpoint_url.is_some(), observed.api.as_ref().map(|api| &api.carried));
+        let inflates = probe::inflates(
+            aws.endpoint_url.is_some(),
+            observed.api.as_ref().map(|api| &api.carried),
+        );
         if let Inflates::Larger(bytes) = inflates {
             context.report.note(&format!(
                 "API Gateway inflates no gzip'd body below {bytes} bytes: that is this API's \
@@ -286,14 +380,21 @@ impl Work<'_> {
         context.progress.step("probing every route");
         let progress = context.progress.clone();
         let tell = move |reason: String| progress.step(&format!("probing: {reason}"));
-        let probed = futures_util::future::join_all(stack.in_order(stages).into_iter().map(|name| {
-            let (url, token, tell) = (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
-            // Whose requests a web ACL lets through is the user's affair.
-            let web_acl = observed.stages.get(name).is_some_and(|state| state.web_acl);
-            let closed = observed.api.as_ref().and_then(|api| probe::may_keep_out(&api.carried, web_acl));
-            async move { (name, probe::stage(stack, name, &url, token, closed, inflates, tell).await) }
-        }))
-        .await;
+        let probed =
+            futures_util::future::join_all(stack.in_order(stages).into_iter().map(|name| {
+                let (url, token, tell) =
+                    (invoke_url(&done.planned.account, &api, name), done.tokens.get(name), &tell);
+                // Whose requests a web ACL lets through is the user's affair.
+                let web_acl = observed.stages.get(name).is_some_and(|state| state.web_acl);
+                let closed = observed
+                    .api
+                    .as_ref()
+                    .and_then(|api| probe::may_keep_out(&api.carried, web_acl));
+                async move {
+                    (name, probe::stage(stack, name, &url, token, closed, inflates, tell).await)
+                }
+            }))
+            .await;
         context.progress.step_done();
         let mut failures = vec![];
         for (name, outcome) in probed {
@@ -310,9 +411,9 @@ impl Work<'_> {
             };
             let wrong = unproven.iter().any(|unproven| unproven.wrong);
             // What to do about wrong answers is said once, with what became of the stage.
-            failures.extend(
-                unproven.into_iter().map(|Unproven { failure, .. }| if wrong { Failure { now: None, ..failure } } else { failure }),
-            );
+            failures.extend(unproven.into_iter().map(|Unproven { failure, .. }| {
+                if wrong { Failure { now: None, ..failure } } else { failure }
+            }));
             if wrong {
                 failures.push(self.go_back(begun, done, name, args).await);
             }
@@ -320,37 +421,58 @@ impl Work<'_> {
         if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures)) }
     }
 
-    /// The stage as it is, where a deploy made that of it which was cut off: nobody is known to have wanted it to stay so. Once the lock is held
-    /// it is certain that none has come to its end meanwhile, even where the history doesn't show its line yet.
-    async fn cut_off<'a>(&self, begun: &Begun<'_>, done: &'a Deployed, name: &str) -> Option<&'a StageState> {
+    /// The stage as it is, where a deploy made that of it which was cut off: nobody is known to
+    /// have wanted it to stay so. Once the lock is held it is certain that none has come to its
+    /// end meanwhile, even where the history doesn't show its line yet.
+    async fn cut_off<'a>(
+        &self,
+        begun: &Begun<'_>,
+        done: &'a Deployed,
+        name: &str,
+    ) -> Option<&'a StageState> {
         if self.context.held().is_some_and(|lock| !lock.nobody_ended_since(&begun.lock)) {
             return None;
         }
         let state = done.planned.observed.stages.get(name)?;
         let stage = self.desired_stage(done, name)?;
         // A history that can't be read tells nothing.
-        observe::was_cut_off(self.aws, &self.stack.name, stage, state).await.unwrap_or(false).then_some(state)
+        observe::was_cut_off(self.aws, &self.stack.name, stage, state)
+            .await
+            .unwrap_or(false)
+            .then_some(state)
     }
 
     /// Rolls a stage back whose new state gives wrong answers; says what became of it.
-    async fn go_back(&self, begun: &Begun<'_>, done: &mut Deployed, stage: &str, args: &cli::Deploy) -> Failure {
+    async fn go_back(
+        &self,
+        begun: &Begun<'_>,
+        done: &mut Deployed,
+        stage: &str,
+        args: &cli::Deploy,
+    ) -> Failure {
         let id = Id::new(Kind::Stage, stage);
-        let moved = |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
+        let moved =
+            |change: &&Change| change.key.id == id && done.applied.done.contains(&change.key);
         let seen = match done.planned.plan.changes.iter().find(moved).map(|change| &change.action) {
             Some(Action::UpdateStage { moves: true, .. }) => None,
             Some(Action::CreateStage { .. }) => {
-                return Failure::new(id.to_string(), "it is new, so there is nothing to go back to: it stays as it is")
-                    .now("look at the function's log, then deploy again");
+                return Failure::new(
+                    id.to_string(),
+                    "it is new, so there is nothing to go back to: it stays as it is",
+                )
+                .now("look at the function's log, then deploy again");
             }
-            _ => match self.cut_off(begun, done, stage).await {
-                Some(state) => Some(state),
-                None => {
-                    return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
+            _ => {
+                match self.cut_off(begun, done, stage).await {
+                    Some(state) => Some(state),
+                    None => {
+                        return Failure::new(id.to_string(), "this deploy didn't move it, so it stays as it is").now(format!(
                         "look at the function's log; to go back to what it was: {} --stage {stage}",
                         args.stack.command("rollback")
                     ));
+                    }
                 }
-            },
+            }
         };
         if args.no_rollback {
             return Failure::new(id.to_string(), "it stays as it is, as --no-rollback says")
@@ -361,9 +483,15 @@ impl Work<'_> {
         let back = async {
             // Where there was nothing else to do, nobody has taken it yet.
             if context.held().is_none() {
-                context.take_lock(aws, stack, &done.planned.account, "deploy", args.break_lock, None).await?;
+                context
+                    .take_lock(aws, stack, &done.planned.account, "deploy", args.break_lock, None)
+                    .await?;
                 if self.cut_off(begun, done, stage).await.is_none() {
-                    return Err(Failure::new(id.to_string(), "another command came to its end with it meanwhile").into());
+                    return Err(Failure::new(
+                        id.to_string(),
+                        "another command came to its end with it meanwhile",
+                    )
+                    .into());
                 }
             }
             rollback::go_back(context, aws, stack, stage, rollback::Why::Wrong, seen).await
@@ -384,12 +512,20 @@ impl Work<'_> {
             }
             Err(error) => {
                 let why: Vec<String> = match error {
-                    Error::Failed(failures) => failures.into_iter().map(|failure| format!("{}: {}", failure.place, failure.what)).collect(),
+                    Error::Failed(failures) => failures
+                        .into_iter()
+                        .map(|failure| format!("{}: {}", failure.place, failure.what))
+                        .collect(),
                     other => vec![other.to_string()],
                 };
-                let what = format!("its new state gives wrong answers, and it couldn't be rolled back: {}", why.join("; "));
-                Failure::new(id.to_string(), what)
-                    .now(format!("deploy what was deployed before, or: {} --stage {stage}", args.stack.command("rollback")))
+                let what = format!(
+                    "its new state gives wrong answers, and it couldn't be rolled back: {}",
+                    why.join("; ")
+                );
+                Failure::new(id.to_string(), what).now(format!(
+                    "deploy what was deployed before, or: {} --stage {stage}",
+                    args.stack.command("rollback")
+                ))
             }
         }
     }
@@ -417,9 +553,15 @@ pub struct Tokens {
 impl Tokens {
     pub fn from_environment(stages: &BTreeSet<String>) -> Result<Tokens> {
         let read = |name: &str| -> Result<Option<Secret>> {
-            let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else { return Ok(None) };
-            token::check(&value)
-                .map_err(|what| Error::Usage(Failure::new(name, what).now("set another, or leave it out to get a random one")))?;
+            let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else {
+                return Ok(None);
+            };
+            token::check(&value).map_err(|what| {
+                Error::Usage(
+                    Failure::new(name, what)
+                        .now("set another, or leave it out to get a random one"),
+                )
+            })?;
             Ok(Some(Secret(value)))
         };
         let mut by_stage = BTreeMap::new();
@@ -431,13 +573,21 @@ impl Tokens {
         Ok(Tokens { by_stage, any: read("ROUTETO_TOKEN")? })
     }
 
-    /// The tokens of the stages that are made, and the variables that some are from; a stage without one
-    /// stays shut until set-token.
-    fn of(mut self, new: &BTreeSet<String>, shown: bool) -> Result<(BTreeMap<String, Secret>, BTreeMap<String, String>)> {
+    /// The tokens of the stages that are made, and the variables that some are from; a stage
+    /// without one stays shut until set-token.
+    fn of(
+        mut self,
+        new: &BTreeSet<String>,
+        shown: bool,
+    ) -> Result<(BTreeMap<String, Secret>, BTreeMap<String, String>)> {
         let (mut tokens, mut given) = (BTreeMap::new(), BTreeMap::new());
         for stage in new {
             let own = self.by_stage.remove(stage).map(|token| (token, variable(stage)));
-            let any = if new.len() == 1 { self.any.take().map(|token| (token, "ROUTETO_TOKEN".to_owned())) } else { None };
+            let any = if new.len() == 1 {
+                self.any.take().map(|token| (token, "ROUTETO_TOKEN".to_owned()))
+            } else {
+                None
+            };
             let token = match own.or(any) {
                 Some((token, name)) => {
                     given.insert(stage.clone(), name);
@@ -460,11 +610,16 @@ pub fn variable(stage: &str) -> String {
 
 /// The commit that is deployed, as CI systems or git tell it.
 pub(super) fn commit() -> Option<String> {
-    let from_ci = ["GITHUB_SHA", "CI_COMMIT_SHA", "BITBUCKET_COMMIT", "CIRCLE_SHA1", "BUILDKITE_COMMIT"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
+    let from_ci =
+        ["GITHUB_SHA", "CI_COMMIT_SHA", "BITBUCKET_COMMIT", "CIRCLE_SHA1", "BUILDKITE_COMMIT"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok());
     from_ci.or_else(|| {
-        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).stderr(std::process::Stdio::null()).output().ok()?;
+        let output = std::process::Command::new("git")
+            .args(["rev-parse", "HEAD"])
+            .stderr(std::process::Stdio::null())
+            .output()
+            .ok()?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         (output.status.success() && !text.is_empty()).then_some(text)
     })
@@ -474,7 +629,13 @@ fn api_id(done: &Deployed) -> Option<String> {
     if let Some(api) = &done.planned.observed.api {
         return Some(api.id.clone());
     }
-    let key = done.planned.plan.with(Verb::Create).find(|change| change.key.id.kind == Kind::Api)?.key.clone();
+    let key = done
+        .planned
+        .plan
+        .with(Verb::Create)
+        .find(|change| change.key.id.kind == Kind::Api)?
+        .key
+        .clone();
     done.applied.outputs.get(&Late::From(key))
 }
 
@@ -485,15 +646,20 @@ fn serving(done: &Deployed, stage: &str) -> (String, String) {
     }
     let id = Id::new(Kind::Stage, stage);
     for change in &done.planned.plan.changes {
-        if let (true, Action::CreateStage { deployment, version, .. } | Action::UpdateStage { deployment, version, .. }) =
-            (change.key.id == id && done.applied.done.contains(&change.key), &change.action)
+        if let (
+            true,
+            Action::CreateStage { deployment, version, .. }
+            | Action::UpdateStage { deployment, version, .. },
+        ) = (change.key.id == id && done.applied.done.contains(&change.key), &change.action)
         {
             let get = |late| done.applied.outputs.get(late).unwrap_or_default();
             return (get(deployment), get(version));
         }
     }
     let state = done.planned.observed.stages.get(stage);
-    state.map(|state| (state.deployment.clone(), state.version.clone().unwrap_or_default())).unwrap_or_default()
+    state
+        .map(|state| (state.deployment.clone(), state.version.clone().unwrap_or_default()))
+        .unwrap_or_default()
 }
 
 fn report(
@@ -505,7 +671,9 @@ fn report(
     args: &cli::Deploy,
     start: Instant,
 ) -> Result<()> {
-    let Some(api) = api_id(done) else { return Err(Failure::new("api", "it has no id").now("run the same command again").into()) };
+    let Some(api) = api_id(done) else {
+        return Err(Failure::new("api", "it has no id").now("run the same command again").into());
+    };
     let account = &done.planned.account;
     let shut = |stage: &str| match done.planned.observed.stages.get(stage) {
         Some(state) => token::is_shut(&state.valid_token),
@@ -517,7 +685,11 @@ fn report(
         for stage in stack.in_order(stages) {
             let url = invoke_url(account, &api, stage);
             let (deployment, version) = serving(done, stage);
-            let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{url}{path}")))).collect();
+            let routes: Map<String, Value> = stack
+                .routes
+                .keys()
+                .map(|path| (path.clone(), json!(format!("{url}{path}"))))
+                .collect();
             let mut entry = json!({"url": url, "routes": routes, "function_version": version, "deployment_id": deployment});
             if let (true, Some(token)) = (args.show_token, done.tokens.get(stage)) {
                 entry["token"] = json!(token.0);
@@ -533,9 +705,15 @@ fn report(
     } else {
         text(context, stack, stages, done, args, &api, seconds);
     }
-    for (stage, state) in stack.in_order(stages).into_iter().filter_map(|stage| Some((stage, done.planned.observed.stages.get(stage)?))) {
+    for (stage, state) in stack
+        .in_order(stages)
+        .into_iter()
+        .filter_map(|stage| Some((stage, done.planned.observed.stages.get(stage)?)))
+    {
         let given = std::env::var(variable(stage)).ok().filter(|token| !token.is_empty());
-        if given.is_some_and(|token| !token::is_shut(&state.valid_token) && !token::opens(&state.valid_token, &token)) {
+        if given.is_some_and(|token| {
+            !token::is_shut(&state.valid_token) && !token::opens(&state.valid_token, &token)
+        }) {
             let name = variable(stage);
             let command = format!("{} --stage {stage}", args.stack.command("set-token"));
             context.report.warning(&format!(
@@ -543,7 +721,9 @@ fn report(
             ));
         }
     }
-    for stage in stack.in_order(stages).into_iter().filter(|stage| shut(stage) && needs_token(stack)) {
+    for stage in
+        stack.in_order(stages).into_iter().filter(|stage| shut(stage) && needs_token(stack))
+    {
         let command = format!("{} --stage {stage}", args.stack.command("set-token"));
         let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let given = [variable(stage), "ROUTETO_TOKEN".to_owned()].into_iter().find(is_set);
@@ -552,7 +732,9 @@ fn report(
             Some(name) => format!("printf %s \"${name}\" | {command} --token-stdin"),
             None => format!("{command} --show-token"),
         };
-        context.report.warning(&format!("stage {stage} has no token yet and answers 401 to everybody: {now}"));
+        context.report.warning(&format!(
+            "stage {stage} has no token yet and answers 401 to everybody: {now}"
+        ));
     }
     Ok(())
 }
@@ -561,13 +743,24 @@ fn needs_token(stack: &Stack) -> bool {
     stack.routes.values().any(|route| route.token == TokenRule::Query)
 }
 
-fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Deployed, args: &cli::Deploy, api: &str, seconds: f64) {
+fn text(
+    context: &Context,
+    stack: &Stack,
+    stages: &BTreeSet<String>,
+    done: &Deployed,
+    args: &cli::Deploy,
+    api: &str,
+    seconds: f64,
+) {
     let report = &context.report;
     let mut lines = vec![];
     if done.planned.plan.is_empty() {
         lines.push(report.summary(&done.planned.plan).trim_end().to_owned());
     } else {
-        lines.push(report.paint(Style::Bold, &format!("stack {} is deployed ({seconds:.1} s)", stack.name)));
+        lines.push(
+            report
+                .paint(Style::Bold, &format!("stack {} is deployed ({seconds:.1} s)", stack.name)),
+        );
     }
     for kept in &done.planned.plan.kept {
         lines.push(format!("kept: {}, {}", kept.id, kept.why));
@@ -583,8 +776,12 @@ fn text(context: &Context, stack: &Stack, stages: &BTreeSet<String>, done: &Depl
         lines.push(report.paint(Style::Bold, stage));
         lines.extend(route_lines(stack, &url, token));
         match (given, token) {
-            (Some(name), _) => lines.push(format!("  (the token is the one in {name}; only its hash is kept)")),
-            (None, Some(_)) => lines.push("  (the token is shown this once; only its hash is kept)".into()),
+            (Some(name), _) => {
+                lines.push(format!("  (the token is the one in {name}; only its hash is kept)"))
+            }
+            (None, Some(_)) => {
+                lines.push("  (the token is shown this once; only its hash is kept)".into())
+            }
             (None, None) => {}
         }
     }

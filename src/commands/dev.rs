@@ -46,9 +46,10 @@ const LONGEST: Duration = Duration::from_millis(500);
 pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     let Loaded { stack, warnings } = context.load_or_example(&args.stack)?;
     if args.stack.is_nowhere() {
-        context
-            .report
-            .note(&format!("there is no {} here, so this is a built-in example: create one and restart dev", args.stack.path().display()));
+        context.report.note(&format!(
+            "there is no {} here, so this is a built-in example: create one and restart dev",
+            args.stack.path().display()
+        ));
     }
     let seen = contents(&args, &stack, BTreeMap::new());
     context.report.diagnostics(&warnings);
@@ -61,7 +62,9 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
     }
     for (queue, messages) in ready.store().iter().flat_map(|store| store.lost()) {
         let what = "the end of its file is missing, as after a power cut: messages that were in flight or delayed are lost";
-        context.report.warning(&format!("queue {queue}: {what} ({messages}); new ones go to a new file"));
+        context
+            .report
+            .warning(&format!("queue {queue}: {what} ({messages}); new ones go to a new file"));
     }
     let journal = Journal::open(&home.directory().join("journal"))?;
     journal.depends_on(home.lock_file()?);
@@ -73,10 +76,14 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
             .warning(&format!("--host {}: other machines can reach the stages, and S3 and SQS, which ask for no credentials; the page answers this machine only (from a container, publish no port but use its network)", args.host));
     }
     if args.port != 0 && args.aws_port == Some(args.port) {
-        return Err(Error::Usage(Failure::new("--aws-port", "it is --port's, too").now("give another, or leave it out for the next one")));
+        return Err(Error::Usage(
+            Failure::new("--aws-port", "it is --port's, too")
+                .now("give another, or leave it out for the next one"),
+        ));
     }
     let listener = bind(args.host, args.port, "--port").await?;
-    let port = listener.local_addr().map_err(|error| Failure::new("--port", error.to_string()))?.port();
+    let port =
+        listener.local_addr().map_err(|error| Failure::new("--port", error.to_string()))?.port();
     let url = url(args.host, port);
     let (endpoint, endpoint_url) = match args.destinations {
         Where::Aws => (None, None),
@@ -84,19 +91,24 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
             // Beside the port that was asked for; a free one beside a free one.
             let beside = if args.port == 0 { 0 } else { args.port.checked_add(1).unwrap_or(0) };
             let listener = bind(args.host, args.aws_port.unwrap_or(beside), "--aws-port").await?;
-            let port = listener.local_addr().map_err(|error| Failure::new("--aws-port", error.to_string()))?.port();
+            let port = listener
+                .local_addr()
+                .map_err(|error| Failure::new("--aws-port", error.to_string()))?
+                .port();
             (Some(listener), Some(self::url(args.host, port)))
         }
     };
     let destinations = ready.destinations();
     home.sign(&url);
-    let server = Server::new(live, destinations, journal.clone(), context.report, url.clone(), port);
+    let server =
+        Server::new(live, destinations, journal.clone(), context.report, url.clone(), port);
     let names = inspector::Names::new(&args.allow_host);
     let key = inspector_key()?;
     let entry = inspector::Entry { bound: args.host, port, names: names.clone(), key: key.clone() };
     let router = inspector::router(journal, server.clone(), entry).merge(server.router());
     let (stop, stopping) = watch::channel(false);
-    let mut serving = vec![tokio::spawn(serve(listener, router, server.clone(), true, stopping.clone()))];
+    let mut serving =
+        vec![tokio::spawn(serve(listener, router, server.clone(), true, stopping.clone()))];
     if let (Some(listener), Some(store)) = (endpoint, ready.store()) {
         let router = inspector::no_websites(store.router(), names);
         serving.push(tokio::spawn(serve(listener, router, server.clone(), false, stopping)));
@@ -138,11 +150,14 @@ pub async fn run(context: &Context, args: cli::Dev) -> Result<()> {
 /// New in every run; 128 bits.
 fn inspector_key() -> Result<Secret, Failure> {
     let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new("dev", format!("the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new("dev", format!("the system gives no random numbers: {error}"))
+    })?;
     Ok(Secret(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// Tokens that the environment gives: `ROUTETO_TOKEN_<STAGE>`, or `ROUTETO_TOKEN` where there is one stage.
+/// Tokens that the environment gives: `ROUTETO_TOKEN_<STAGE>`, or `ROUTETO_TOKEN` where there is
+/// one stage.
 fn given_tokens(stack: &Stack) -> Result<BTreeMap<String, Secret>> {
     let stages: BTreeSet<String> = stack.stages.iter().map(|stage| stage.name.clone()).collect();
     let deploy::Tokens { mut by_stage, any } = deploy::Tokens::from_environment(&stages)?;
@@ -152,7 +167,12 @@ fn given_tokens(stack: &Stack) -> Result<BTreeMap<String, Secret>> {
     Ok(by_stage)
 }
 
-fn live(home: &Home, given: &BTreeMap<String, Secret>, stack: Stack, account: &Account) -> Result<Live> {
+fn live(
+    home: &Home,
+    given: &BTreeMap<String, Secret>,
+    stack: Stack,
+    account: &Account,
+) -> Result<Live> {
     let stages: Vec<&str> = stack.stages.iter().map(|stage| stage.name.as_str()).collect();
     let tokens = home.tokens(&stages, given)?;
     let gateway = Gateway::new(&stack, account, &tokens).map_err(Error::Stack)?;
@@ -164,13 +184,18 @@ async fn bind(host: IpAddr, port: u16, option: &str) -> Result<TcpListener, Fail
     TcpListener::bind(address).await.map_err(|error| {
         let place = address.to_string();
         match error.kind() {
-            io::ErrorKind::AddrInUse => Failure::new(place, format!("port {port} is already in use"))
-                .now(format!("stop what listens there, or take another port with {option} (0 is a free one)")),
-            io::ErrorKind::PermissionDenied => {
-                Failure::new(place, "ports below 1024 need root").now(format!("take one above 1023 with {option}"))
+            io::ErrorKind::AddrInUse => {
+                Failure::new(place, format!("port {port} is already in use")).now(format!(
+                    "stop what listens there, or take another port with {option} (0 is a free one)"
+                ))
             }
-            io::ErrorKind::AddrNotAvailable => Failure::new(place, "this machine has no such address").now("leave --host out"),
-            _ => Failure::new(place, error.to_string()).now(format!("take another port with {option}")),
+            io::ErrorKind::PermissionDenied => Failure::new(place, "ports below 1024 need root")
+                .now(format!("take one above 1023 with {option}")),
+            io::ErrorKind::AddrNotAvailable => {
+                Failure::new(place, "this machine has no such address").now("leave --host out")
+            }
+            _ => Failure::new(place, error.to_string())
+                .now(format!("take another port with {option}")),
         }
     })
 }
@@ -209,7 +234,12 @@ impl Ready {
     async fn new(context: &Context, args: &cli::Dev, stack: &Stack, home: &Home) -> Result<Ready> {
         match args.destinations {
             Where::Local => {
-                let region = context.global.region.clone().or_else(|| stack.region.clone()).or_else(|| std::env::var("AWS_REGION").ok());
+                let region = context
+                    .global
+                    .region
+                    .clone()
+                    .or_else(|| stack.region.clone())
+                    .or_else(|| std::env::var("AWS_REGION").ok());
                 let account = local_account(stack, region);
                 let store = Store::open(&home.directory().join("store"))?;
                 store.depends_on(home.lock_file()?);
@@ -253,7 +283,9 @@ impl Ready {
             for resource in resources.values() {
                 match resource {
                     Resource::Bucket(bucket) => store.create_bucket(&bucket.name)?,
-                    Resource::Queue(queue) if queue.redrive.is_some() == redrive => self.create_queue(store, queue)?,
+                    Resource::Queue(queue) if queue.redrive.is_some() == redrive => {
+                        self.create_queue(store, queue)?
+                    }
                     _ => {}
                 }
             }
@@ -262,7 +294,9 @@ impl Ready {
         for id in &existing {
             match id.kind {
                 Kind::Bucket => store.create_bucket(&id.name)?,
-                Kind::Queue if !store.has_queue(&id.name) => store.create_queue(&id.name, BTreeMap::new())?,
+                Kind::Queue if !store.has_queue(&id.name) => {
+                    store.create_queue(&id.name, BTreeMap::new())?
+                }
                 _ => {}
             }
         }
@@ -306,14 +340,20 @@ impl Destinations for Local {
 
     async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
         Ok(match record {
-            Stored::S3 { bucket, key, .. } => self.store.object(bucket, key).map(|(_, bytes)| bytes.into()),
-            Stored::Sqs { queue, message_id, .. } => self.store.message(queue, message_id).map(Bytes::from),
+            Stored::S3 { bucket, key, .. } => {
+                self.store.object(bucket, key).map(|(_, bytes)| bytes.into())
+            }
+            Stored::Sqs { queue, message_id, .. } => {
+                self.store.message(queue, message_id).map(Bytes::from)
+            }
         })
     }
 
     fn unstored(&self) -> Option<String> {
         let why = self.store.unstored()?;
-        Some(format!("records can't be stored any more: {why}\n  = help: stop `routeto dev` and start it again; it makes what is missing"))
+        Some(format!(
+            "records can't be stored any more: {why}\n  = help: stop `routeto dev` and start it again; it makes what is missing"
+        ))
     }
 }
 
@@ -326,7 +366,8 @@ impl Destinations for OfAccount {
     }
 
     async fn stored(&self, _record: &Stored) -> Result<Option<Bytes>, Failure> {
-        Err(Failure::new("record", "it is in the account, not on this machine").now("look there: aws s3 cp, aws sqs receive-message"))
+        Err(Failure::new("record", "it is in the account, not on this machine")
+            .now("look there: aws s3 cp, aws sqs receive-message"))
     }
 }
 
@@ -334,7 +375,11 @@ impl Destinations for OfAccount {
 type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 fn files(args: &cli::Dev, stack: &Stack) -> Vec<PathBuf> {
-    let templates = stack.routes.values().flat_map(|route| route.templates.values()).map(|template| template.file.clone());
+    let templates = stack
+        .routes
+        .values()
+        .flat_map(|route| route.templates.values())
+        .map(|template| template.file.clone());
     std::iter::once(stack_path(args.stack.path())).chain(templates).collect()
 }
 
@@ -378,7 +423,11 @@ impl Served<'_> {
             let mut stages = Map::new();
             for stage in &stack.stages {
                 let base = format!("{url}/{}", stage.name);
-                let routes: Map<String, Value> = stack.routes.keys().map(|path| (path.clone(), json!(format!("{base}{path}")))).collect();
+                let routes: Map<String, Value> = stack
+                    .routes
+                    .keys()
+                    .map(|path| (path.clone(), json!(format!("{base}{path}"))))
+                    .collect();
                 let mut entry = json!({"url": base, "routes": routes});
                 if let (true, Some(token)) = (args.show_token, live.tokens.get(&stage.name)) {
                     entry["token"] = json!(token.0);
@@ -392,7 +441,9 @@ impl Served<'_> {
             });
             return report.result(&object.to_string());
         }
-        let mut lines = vec![report.paint(Style::Bold, &format!("stack {} is served on this machine", stack.name))];
+        let mut lines = vec![
+            report.paint(Style::Bold, &format!("stack {} is served on this machine", stack.name)),
+        ];
         for stage in &stack.stages {
             lines.push(report.paint(Style::Bold, &stage.name));
             let token = live.tokens.get(&stage.name).filter(|_| shown);
@@ -404,29 +455,49 @@ impl Served<'_> {
         lines.push(format!("{}  {page}", report.paint(Style::Bold, "page")));
         match endpoint {
             Some(endpoint) => {
-                lines.push(format!("{}  AWS_ENDPOINT_URL={endpoint}", report.paint(Style::Bold, "S3 and SQS")));
+                lines.push(format!(
+                    "{}  AWS_ENDPOINT_URL={endpoint}",
+                    report.paint(Style::Bold, "S3 and SQS")
+                ));
                 // The CLI's version 1 doesn't heed AWS_ENDPOINT_URL for SQS, so it is spelt out.
                 let aws = format!("  aws --no-sign-request --endpoint-url {endpoint}");
-                if stack.routes.values().any(|route| matches!(route.destination, Destination::S3(_))) {
+                if stack
+                    .routes
+                    .values()
+                    .any(|route| matches!(route.destination, Destination::S3(_)))
+                {
                     lines.push(format!("{aws} s3 ls"));
                 }
-                if stack.routes.values().any(|route| matches!(route.destination, Destination::Sqs(_))) {
-                    lines.push(format!("{aws} --region {} sqs list-queues", self.ready.account.region));
+                if stack
+                    .routes
+                    .values()
+                    .any(|route| matches!(route.destination, Destination::Sqs(_)))
+                {
+                    lines.push(format!(
+                        "{aws} --region {} sqs list-queues",
+                        self.ready.account.region
+                    ));
                 }
             }
-            None => lines.push(format!("records go to the account {}, region {}", self.ready.account.id, self.ready.account.region)),
+            None => lines.push(format!(
+                "records go to the account {}, region {}",
+                self.ready.account.id, self.ready.account.region
+            )),
         }
         lines.push("Ctrl-C stops it".into());
         report.result(&lines.join("\n"));
     }
 
-    /// Follows the stack file and its templates, which held this when they were read; never returns.
+    /// Follows the stack file and its templates, which held this when they were read; never
+    /// returns.
     async fn watch(&self, mut seen: Contents) {
         let report = &self.context.report;
         let (mut watching, mut changes) = match Watching::new() {
             Ok(made) => made,
             Err(error) => {
-                report.warning(&format!("changes of the stack file are not noticed ({error}): start dev anew after one"));
+                report.warning(&format!(
+                    "changes of the stack file are not noticed ({error}): start dev anew after one"
+                ));
                 return std::future::pending().await;
             }
         };
@@ -445,7 +516,10 @@ impl Served<'_> {
                 return std::future::pending().await;
             }
             // A log that is written beside the stack file would else put it off for ever.
-            let _ = timeout(LONGEST, async { while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {} }).await;
+            let _ = timeout(LONGEST, async {
+                while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
+            })
+            .await;
         }
     }
 
@@ -465,13 +539,23 @@ impl Served<'_> {
     fn reload(&self) {
         let Served { context, args, home, given, ready, server, .. } = self;
         let file = StackArg { stack: args.stack.stack.clone() };
-        // What is written into a directory that another `dev` has by now would change that one's tokens.
+        // What is written into a directory that another `dev` has by now would change that one's
+        // tokens.
         if let Err(failure) = home.check() {
-            return context.report.warning(&format!("{} isn't read again\n{}", file.path().display(), Error::from(failure)));
+            return context.report.warning(&format!(
+                "{} isn't read again\n{}",
+                file.path().display(),
+                Error::from(failure)
+            ));
         }
         let loaded = context.load_quietly(&file).and_then(|Loaded { stack, warnings }| {
             if stack.region != server.live().stack.region {
-                return Err(Failure::new("region", "it has changed, and what is stored here has the old one").now("start dev anew").into());
+                return Err(Failure::new(
+                    "region",
+                    "it has changed, and what is stored here has the old one",
+                )
+                .now("start dev anew")
+                .into());
             }
             let live = live(home, given, stack, &ready.account)?;
             ready.prepare(&live.stack)?;
@@ -482,7 +566,8 @@ impl Served<'_> {
             Ok((live, warnings)) => {
                 // Those of before were told.
                 let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                let new: Vec<_> = warnings.iter().filter(|warning| !told.contains(*warning)).cloned().collect();
+                let new: Vec<_> =
+                    warnings.iter().filter(|warning| !told.contains(*warning)).cloned().collect();
                 context.report.diagnostics(&new);
                 *told = warnings;
                 let before = server.live();
@@ -504,12 +589,16 @@ impl Served<'_> {
             }
             // The words of whoever named a wrong file on the command line would lead astray here.
             Err(_) if !stack_path(args.stack.path()).exists() => {
-                let gone = format!("{name} is gone; what it held last goes on being served\n  = help: put it back, and it is read again");
+                let gone = format!(
+                    "{name} is gone; what it held last goes on being served\n  = help: put it back, and it is read again"
+                );
                 context.report.warning(&gone);
                 server.complain(Some(gone));
             }
             Err(error) => {
-                context.report.warning(&format!("{name} has changed and can't be served; the last good one goes on\n{error}"));
+                context.report.warning(&format!(
+                    "{name} has changed and can't be served; the last good one goes on\n{error}"
+                ));
                 server.complain(Some(error.to_string()));
             }
         }
@@ -525,7 +614,8 @@ mod tests {
     fn a_region_brings_its_partition_along() {
         let yaml = "stack: hooks\nregion: us-gov-west-1\nroutes:\n  /a: { s3: { bucket: hooks } }\nstages: { prod: {} }\n";
         let world = World { env: &|_| None, read: &|_| Ok(vec![]), region: None };
-        let loaded = spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
+        let loaded =
+            spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
         let stack = loaded.expect("a good stack").stack;
         for (region, expected) in [
             (None, ["us-gov-west-1", "aws-us-gov"]),

@@ -61,7 +61,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// The lock that is held, so that an interrupted command can give it back.
     pub lock: Mutex<Option<(Lock, JoinHandle<()>)>>,
-    /// Tokens that were made, in clear, and are yet to be shown: an interrupted command shows them, since the next one won't make them again.
+    /// Tokens that were made, in clear, and are yet to be shown: an interrupted command shows
+    /// them, since the next one won't make them again.
     unshown: Mutex<BTreeMap<String, Secret>>,
     /// Between this command and its lock.
     ties: lock::Ties,
@@ -72,7 +73,8 @@ pub struct Context {
 }
 
 /// Runs the command; answers the exit code of one that did its work.
-/// A command's future is large, and a debug build keeps room for all of them on the stack where they are chosen from: so each is in a box.
+/// A command's future is large, and a debug build keeps room for all of them on the stack where
+/// they are chosen from: so each is in a box.
 pub fn run(context: &Context, cli: Cli) -> LocalBoxFuture<'_, Result<u8>> {
     let zero = |()| 0;
     match cli.command {
@@ -82,7 +84,9 @@ pub fn run(context: &Context, cli: Cli) -> LocalBoxFuture<'_, Result<u8>> {
         Command::Rollback(args) => rollback::run(context, args).map_ok(zero).boxed_local(),
         Command::Status(args) => status::run(context, args).map_ok(zero).boxed_local(),
         Command::Teardown(args) => teardown::run(context, args).map_ok(zero).boxed_local(),
-        Command::Validate(args) => async move { validate::run(context, args).map(zero) }.boxed_local(),
+        Command::Validate(args) => {
+            async move { validate::run(context, args).map(zero) }.boxed_local()
+        }
         Command::Dev(args) => dev::run(context, args).map_ok(zero).boxed_local(),
         Command::Test(args) => test::run(context, args).map_ok(zero).boxed_local(),
         Command::Tail(args) => tail::run(context, args).boxed_local(),
@@ -112,7 +116,8 @@ impl Context {
         }
     }
 
-    /// Reads and checks the stack file; warnings are told, but with `-q`. For the commands that a changed file goes through.
+    /// Reads and checks the stack file; warnings are told, but with `-q`. For the commands that a
+    /// changed file goes through.
     pub fn load(&self, arg: &StackArg) -> Result<Stack> {
         Ok(self.told(self.load_quietly(arg)?))
     }
@@ -125,7 +130,8 @@ impl Context {
         stack
     }
 
-    /// As [`Context::load`], for commands that have something else to say than what is to be thought of in the file.
+    /// As [`Context::load`], for commands that have something else to say than what is to be
+    /// thought of in the file.
     pub fn load_quietly(&self, arg: &StackArg) -> Result<Loaded> {
         self.load_from(arg, || no_stack_here(arg), crate::render::check)
     }
@@ -140,7 +146,8 @@ impl Context {
     /// while one serves it in this directory.
     pub fn load_or_running_example(&self, arg: &StackArg) -> Result<Loaded> {
         let directory = Path::new(running::DIRECTORY);
-        let serves = || running::is_held(directory) && Running::read(directory).is_ok_and(|it| it.is_some());
+        let serves =
+            || running::is_held(directory) && Running::read(directory).is_ok_and(|it| it.is_some());
         let example = || if serves() { Ok(EXAMPLE.to_vec()) } else { no_stack_here(arg) };
         self.load_from(arg, example, crate::render::check)
     }
@@ -166,15 +173,22 @@ impl Context {
         without: impl FnOnce() -> Result<Vec<u8>>,
         check: impl FnOnce(&Stack) -> Result<Vec<Diagnostic>, Vec<Diagnostic>>,
     ) -> Result<Loaded> {
-        if let Some(region) = self.global.region.as_deref().filter(|region| !spec::is_region(region)) {
+        if let Some(region) =
+            self.global.region.as_deref().filter(|region| !spec::is_region(region))
+        {
             let failure = Failure::new("--region", format!("`{region}` is no region's name"));
             return Err(Error::Usage(failure.now("a region looks like `us-east-1`")));
         }
         let path = stack_path(arg.path());
         let bytes = if arg.is_nowhere() { without()? } else { read_stack(&path)? };
         let region = self.global.region.clone();
-        let world = World { env: &|name| std::env::var(name).ok(), read: &|path| read_file(path), region: region.as_deref() };
-        let mut loaded = spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
+        let world = World {
+            env: &|name| std::env::var(name).ok(),
+            read: &|path| read_file(path),
+            region: region.as_deref(),
+        };
+        let mut loaded =
+            spec::load(&Source { path: &path, bytes: &bytes }, &world).map_err(Error::Stack)?;
         // A template that API Gateway would refuse is refused here.
         loaded.warnings.extend(check(&loaded.stack).map_err(Error::Stack)?);
         Ok(loaded)
@@ -183,13 +197,20 @@ impl Context {
     /// The stages that `--stage` asks for, for looking names up. What is shown is in the file's
     /// order: [`Stack::in_order`].
     pub fn stages(&self, stack: &Stack, stages: &Stages) -> Result<BTreeSet<String>> {
-        let selected = stack.select_stages(&stages.stages).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
+        let selected = stack
+            .select_stages(&stages.stages)
+            .map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
         Ok(selected.into_iter().map(|stage| stage.name.clone()).collect())
     }
 
     pub async fn connect(&self, stack: &Stack) -> Result<Aws> {
         let Global { region, profile, endpoint_url, .. } = self.global.clone();
-        let mut aws = Aws::connect(&Connection { region: region.or_else(|| stack.region.clone()), profile, endpoint_url }).await?;
+        let mut aws = Aws::connect(&Connection {
+            region: region.or_else(|| stack.region.clone()),
+            profile,
+            endpoint_url,
+        })
+        .await?;
         let progress = self.progress.clone();
         aws.tell(Arc::new(move |reason: String| progress.step(&reason)));
         Ok(aws)
@@ -202,30 +223,49 @@ impl Context {
         // Dropping this future (Ctrl-C) ends the build.
         let cancel = CancelOnDrop(options.cancel.clone());
         let progress = self.progress.clone();
-        let built = tokio::task::spawn_blocking(move || build(&options, &|event| tell(&progress, &event))).await;
+        let built =
+            tokio::task::spawn_blocking(move || build(&options, &|event| tell(&progress, &event)))
+                .await;
         drop(cancel);
         self.progress.step_done();
         built.map_err(|error| Failure::new("building the function", error.to_string()))?
     }
 
     /// What stands, what ought to stand, and what to do.
-    pub fn planned(stack: &Stack, stages: &BTreeSet<String>, artifact: &Artifact, account: Account, observed: Observed) -> Result<Planned> {
+    pub fn planned(
+        stack: &Stack,
+        stages: &BTreeSet<String>,
+        artifact: &Artifact,
+        account: Account,
+        observed: Observed,
+    ) -> Result<Planned> {
         let mut scope = stack.clone();
         scope.stages.retain(|stage| stages.contains(&stage.name));
-        let inputs = Inputs { account: &account, code_sha256: &artifact.code_sha256, existing: &observed.existing };
+        let inputs = Inputs {
+            account: &account,
+            code_sha256: &artifact.code_sha256,
+            existing: &observed.existing,
+        };
         let desired = desired::desired(&scope, &inputs);
-        let options = crate::plan::Options { places: desired::named(&scope, &account), ..crate::plan::Options::default() };
+        let options = crate::plan::Options {
+            places: desired::named(&scope, &account),
+            ..crate::plan::Options::default()
+        };
         let plan = plan(&desired, &observed, options).map_err(Error::Failed)?;
         Ok(Planned { account, observed, desired, plan })
     }
 
     /// The log group of the lock and the history.
     pub fn lock_group(&self, stack: &Stack) -> LogGroup {
-        LogGroup { name: desired::name::history(&stack.name), tags: desired::tags(stack), retention: Retention::Forever }
+        LogGroup {
+            name: desired::name::history(&stack.name),
+            tags: desired::tags(stack),
+            retention: Retention::Forever,
+        }
     }
 
-    /// Takes the stack's lock for this command (`deploy`, …) and keeps signing it until it is released. Answers whether nobody had it since it was
-    /// `seen`.
+    /// Takes the stack's lock for this command (`deploy`, …) and keeps signing it until it is
+    /// released. Answers whether nobody had it since it was `seen`.
     pub async fn take_lock(
         &self,
         aws: &Aws,
@@ -246,7 +286,8 @@ impl Context {
             }
         };
         let wanted = lock::Wanted { group: &group, what, by_force, clock: now };
-        let Taken { lock, undisturbed, from, unaware } = lock::take(aws, &wanted, seen, &self.ties, &tell).await?;
+        let Taken { lock, undisturbed, from, unaware } =
+            lock::take(aws, &wanted, seen, &self.ties, &tell).await?;
         self.progress.step_done();
         let keeping = tokio::spawn(lock.keep(account.caller.clone(), now));
         *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((lock, keeping));
@@ -256,7 +297,10 @@ impl Context {
         }
         if let Some(unaware) = unaware {
             // Ours is signed meanwhile.
-            self.progress.step(&format!("waiting {} s until the other command notices that it lost the lock", unaware.seconds()));
+            self.progress.step(&format!(
+                "waiting {} s until the other command notices that it lost the lock",
+                unaware.seconds()
+            ));
             unaware.over().await;
             self.progress.step_done();
         }
@@ -283,13 +327,16 @@ impl Context {
 
     /// One line in the stack's history. A history that can't be written undoes nothing.
     pub async fn remember(&self, aws: &Aws, stack: &str, line: &serde_json::Value) {
-        if let Err(error) = logs::remember(aws, &desired::name::history(stack), &line.to_string(), now()).await {
-            self.report.warning(&format!("the history has no line of this: {}", error.about("history")));
+        if let Err(error) =
+            logs::remember(aws, &desired::name::history(stack), &line.to_string(), now()).await
+        {
+            self.report
+                .warning(&format!("the history has no line of this: {}", error.about("history")));
         }
     }
 
-    /// The work under the lock, unless that is lost (`--break-lock`, or nothing was heard of us for too long): to go on would mix two deploys.
-    /// Then the lock is given back.
+    /// The work under the lock, unless that is lost (`--break-lock`, or nothing was heard of us for
+    /// too long): to go on would mix two deploys. Then the lock is given back.
     pub async fn under_lock<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let outcome = tokio::select! {
             // What the work says then is only what the lost lock made of it.
@@ -311,14 +358,19 @@ impl Context {
 
     /// The lock that is held, for whoever is about to change something.
     pub fn held(&self) -> Option<Lock> {
-        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_ref().map(|(lock, _)| lock.clone())
+        self.lock
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .as_ref()
+            .map(|(lock, _)| lock.clone())
     }
 
     pub fn unshown(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
         self.unshown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Shows the tokens that were made, if that is allowed and was not done; whether there were any.
+    /// Shows the tokens that were made, if that is allowed and was not done; whether there were
+    /// any.
     pub fn show_tokens(&self) -> bool {
         let tokens = std::mem::take(&mut *self.unshown());
         if !tokens.is_empty() {
@@ -326,7 +378,10 @@ impl Context {
             self.progress.clear();
         }
         if self.report.json && !tokens.is_empty() {
-            let stages: Map<String, Value> = tokens.iter().map(|(stage, token)| (stage.clone(), json!({"token": token.0}))).collect();
+            let stages: Map<String, Value> = tokens
+                .iter()
+                .map(|(stage, token)| (stage.clone(), json!({"token": token.0})))
+                .collect();
             self.report.result(&json!({"version": VERSION, "stages": stages}).to_string());
         } else {
             for (stage, token) in &tokens {
@@ -372,7 +427,9 @@ fn tell(progress: &Progress, event: &Event) {
     match event {
         Event::Waiting => progress.step("another routeto builds the function; waiting for it"),
         Event::Fetching => progress.step("building the function, once; minutes, the first time"),
-        Event::Compiling { done, total, name } if *done > 0 => progress.counted("building the function", *done, *total, name),
+        Event::Compiling { done, total, name } if *done > 0 => {
+            progress.counted("building the function", *done, *total, name)
+        }
         Event::Zipping => progress.step("compressing the function"),
         _ => {}
     }
@@ -425,7 +482,10 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
         wrong(format!("the stack file can't be read: {error}"), help)
     })?;
     if metadata.is_dir() {
-        return Err(wrong("this is a directory, not a stack file".into(), "name the YAML file in it"));
+        return Err(wrong(
+            "this is a directory, not a stack file".into(),
+            "name the YAML file in it",
+        ));
     }
     if !is_readable(path, &metadata) {
         return Err(wrong("this is no regular file".into(), "name a stack file, or /dev/stdin"));
@@ -434,8 +494,9 @@ pub fn read_stack(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::Stack(vec![spec::too_large(path)]));
     }
     // One byte too many is enough to know that it is too large.
-    read_up_to(path, spec::MAX_BYTES as u64 + 1)
-        .map_err(|error| wrong(format!("the stack file can't be read: {error}"), "check its permissions"))
+    read_up_to(path, spec::MAX_BYTES as u64 + 1).map_err(|error| {
+        wrong(format!("the stack file can't be read: {error}"), "check its permissions")
+    })
 }
 
 /// A file that the user names: a template, a request, a body.
@@ -457,8 +518,9 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Reading a pipe may block for ever, and no signal would end it; /dev/stdin is asked for.
 fn is_readable(path: &Path, metadata: &std::fs::Metadata) -> bool {
-    let is_asked_for =
-        ["/dev/stdin", "/dev/null"].map(Path::new).contains(&path) || path.starts_with("/dev/fd") || path.starts_with("/proc");
+    let is_asked_for = ["/dev/stdin", "/dev/null"].map(Path::new).contains(&path)
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc");
     // Reading a directory fails by itself.
     metadata.is_file() || metadata.is_dir() || is_asked_for
 }
@@ -485,17 +547,23 @@ pub fn moment_of(seconds: u64) -> Option<String> {
     Some(moment(i64::try_from(seconds).ok()?.checked_mul(1000)?))
 }
 
-/// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}` filled in.
+/// Where a stage's requests go: AWS's own URL, or `ROUTETO_INVOKE_URL` with `{api}` and `{stage}`
+/// filled in.
 pub fn invoke_url(account: &Account, api: &str, stage: &str) -> String {
     match std::env::var("ROUTETO_INVOKE_URL") {
-        Ok(pattern) if !pattern.is_empty() => pattern.replace("{api}", api).replace("{stage}", stage).trim_end_matches('/').to_owned(),
-        _ => format!("https://{api}.execute-api.{}.{}/{stage}", account.region, account.dns_suffix()),
+        Ok(pattern) if !pattern.is_empty() => {
+            pattern.replace("{api}", api).replace("{stage}", stage).trim_end_matches('/').to_owned()
+        }
+        _ => {
+            format!("https://{api}.execute-api.{}.{}/{stage}", account.region, account.dns_suffix())
+        }
     }
 }
 
 /// Whether the stage's URL can be reached from here: an emulator's needs `ROUTETO_INVOKE_URL`.
 pub fn can_invoke(aws: &Aws) -> bool {
-    aws.endpoint_url.is_none() || std::env::var("ROUTETO_INVOKE_URL").is_ok_and(|pattern| !pattern.is_empty())
+    aws.endpoint_url.is_none()
+        || std::env::var("ROUTETO_INVOKE_URL").is_ok_and(|pattern| !pattern.is_empty())
 }
 
 #[cfg(all(test, unix))]
@@ -506,7 +574,11 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_or_too_large_is_not_read() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (pipe, link, large) = (directory.path().join("pipe"), directory.path().join("link"), directory.path().join("large"));
+        let (pipe, link, large) = (
+            directory.path().join("pipe"),
+            directory.path().join("link"),
+            directory.path().join("large"),
+        );
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
         std::os::unix::fs::symlink(&pipe, &link).expect("linked");
         // Whoever reads it gets something, and this test doesn't wait for ever.

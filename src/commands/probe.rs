@@ -1,6 +1,6 @@
-//! The probe that ends a deploy: one POST per route and content type of a stage, and then one with a
-//! gzip'd body, with a header by which nothing is stored. The answer has the SHA-256 of the body as
-//! the function got it, so byte-exactness is proven on the account itself.
+//! The probe that ends a deploy: one POST per route and content type of a stage, and then one with
+//! a gzip'd body, with a header by which nothing is stored. The answer has the SHA-256 of the body
+//! as the function got it, so byte-exactness is proven on the account itself.
 
 use crate::{
     aws::{
@@ -28,10 +28,12 @@ const HEADER: &str = "x-routeto-probe";
 /// After a stage was made or moved AWS may answer 403 or 500 for up to a minute and more.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// How long a stage whose web ACL may keep us out is heard before that is believed: one that just moved is Forbidden for a moment, too.
+/// How long a stage whose web ACL may keep us out is heard before that is believed: one that just
+/// moved is Forbidden for a moment, too.
 const WEB_ACL: Duration = Duration::from_secs(20);
 
-/// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts, white space.
+/// Every character class that gateways are known to change, in JSON: numbers, escapes, scripts,
+/// white space.
 const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\r\n\t\"text\": \"ü € 😀 \\u00e9 \\/ ' \\\" <&>\" }\n";
 
 /// A route that can be probed, as one content type.
@@ -39,7 +41,8 @@ const JSON_SAMPLE: &str = "{ \"probe\" : [1.50, 1e5, -0, 12345678901234567890],\
 struct Probe<'a> {
     route: &'a Route,
     media: &'a str,
-    /// The template is the user's own: it may not hand on headers, so the answer need not tell the body's digest.
+    /// The template is the user's own: it may not hand on headers, so the answer need not tell the
+    /// body's digest.
     custom: bool,
     /// The gateway decodes the body as UTF-8 before the template sees it.
     text: bool,
@@ -59,7 +62,8 @@ fn probes(stack: &Stack) -> Vec<Probe<'_>> {
             gzip: false,
         })
     });
-    // A template of the user's own may not hand on the header, and with no token to be wrong the probe would be stored.
+    // A template of the user's own may not hand on the header, and with no token to be wrong the
+    // probe would be stored.
     all.filter(|probe| !(probe.custom && probe.route.token == TokenRule::None)).collect()
 }
 
@@ -96,7 +100,8 @@ pub fn inflates(custom: bool, carried: Option<&Carried>) -> Inflates {
 #[derive(Debug)]
 pub struct Unproven {
     pub failure: Failure,
-    /// It did answer, and wrongly, for most of the time; otherwise too little was heard of it, or it was throttled.
+    /// It did answer, and wrongly, for most of the time; otherwise too little was heard of it, or
+    /// it was throttled.
     pub wrong: bool,
 }
 
@@ -105,7 +110,8 @@ pub struct Unproven {
 pub struct Probed {
     /// False where the API keeps us out, and may.
     pub reached: bool,
-    /// What is wrong with gzip'd bodies: API Gateway's affair, so no version of the stage is better.
+    /// What is wrong with gzip'd bodies: API Gateway's affair, so no version of the stage is
+    /// better.
     pub coded: Option<String>,
 }
 
@@ -119,7 +125,8 @@ enum Came {
     Coded,
 }
 
-/// What was heard of a route that doesn't answer as it ought to. Its silence, a throttle's or the network's, says nothing about it either way.
+/// What was heard of a route that doesn't answer as it ought to. Its silence, a throttle's or the
+/// network's, says nothing about it either way.
 #[derive(Debug, Default)]
 struct Heard {
     /// When the first and the last wrong answer came.
@@ -140,18 +147,22 @@ impl Heard {
     }
 }
 
-/// Whether an API's own settings, or a stage's, may keep a probe out: the user's, and no fault of what was deployed. Where they may, how long nothing
-/// but refusals must be heard.
+/// Whether an API's own settings, or a stage's, may keep a probe out: the user's, and no fault of
+/// what was deployed. Where they may, how long nothing but refusals must be heard.
 pub fn may_keep_out(carried: &Carried, web_acl: bool) -> Option<Duration> {
     let api = carried.policy.is_some() || carried.disable_execute_api_endpoint;
     if api { Some(Duration::ZERO) } else { web_acl.then_some(WEB_ACL) }
 }
 
-/// API Gateway's refusal by a resource policy (AccessDeniedException), of a disabled endpoint or by the stage's web ACL (ForbiddenException). A stage
-/// that is new is Forbidden, too, for a moment. Source: API Gateway developer guide, "Gateway response types", ACCESS_DENIED and WAF_FILTERED.
+/// API Gateway's refusal by a resource policy (AccessDeniedException), of a disabled endpoint or by
+/// the stage's web ACL (ForbiddenException). A stage that is new is Forbidden, too, for a moment.
+/// Source: API Gateway developer guide, "Gateway response types", ACCESS_DENIED and WAF_FILTERED.
 fn keeps_out(answer: &Answer) -> bool {
     answer.status == 403
-        && answer.error_type.as_deref().is_some_and(|kind| kind.starts_with("AccessDenied") || kind.starts_with("Forbidden"))
+        && answer
+            .error_type
+            .as_deref()
+            .is_some_and(|kind| kind.starts_with("AccessDenied") || kind.starts_with("Forbidden"))
 }
 
 /// Probes every route of a stage. `closed`: the API may keep us out. Where the token
@@ -165,7 +176,12 @@ pub async fn stage(
     inflates: Inflates,
     tell: Tell<'_>,
 ) -> Result<Probed, Vec<Unproven>> {
-    let failed = |what: String| vec![Unproven { failure: Failure::new(format!("probe of stage {name}"), what), wrong: false }];
+    let failed = |what: String| {
+        vec![Unproven {
+            failure: Failure::new(format!("probe of stage {name}"), what),
+            wrong: false,
+        }]
+    };
     let http = Http::new().map_err(|error| failed(format!("{error:#}")))?;
     let wrong = token::random().map_err(failed)?;
     let probes = probes(stack);
@@ -174,7 +190,8 @@ pub async fn stage(
         let right = token.filter(|_| !probe.custom);
         one(&http, probe, url, right.unwrap_or(&wrong), right.is_none(), closed, tell).await
     };
-    // A few at a time: the stage's throttle may be small. Those that fail end it, so that it takes one limit, and what the others took before.
+    // A few at a time: the stage's throttle may be small. Those that fail end it, so that it takes
+    // one limit, and what the others took before.
     for some in probes.chunks(4) {
         let answers = join_all(some.iter().map(&probe)).await;
         let (reached, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -197,7 +214,9 @@ pub async fn stage(
                 "stage {name}, route {}: gzip'd bodies aren't inflated on their way, so a provider that sends them would be stored damaged",
                 coded.route.path
             )),
-            Err(unproven) => Some(format!("stage {name}: {}: {}", unproven.failure.place, unproven.failure.what)),
+            Err(unproven) => {
+                Some(format!("stage {name}: {}: {}", unproven.failure.place, unproven.failure.what))
+            }
         },
         None => None,
     };
@@ -225,10 +244,14 @@ async fn one(
     let heard = Mutex::new(Heard::default());
     let heard = || heard.lock().unwrap_or_else(PoisonError::into_inner);
     let waited = until(LIMIT, tell, || async {
-        let mut headers = vec![("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
+        let mut headers =
+            vec![("content-type", probe.media), (HEADER, "1"), ("accept", "application/json")];
         headers.extend(probe.gzip.then_some(("content-encoding", "gzip")));
         let verdict = match http.post(&full, &headers, &body).await {
-            Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => {
+            Ok(answer)
+                if keeps_out(&answer)
+                    && closed.is_some_and(|long| begun.elapsed() * speed() >= long) =>
+            {
                 return Ok(Try::Done(Came::KeptOut));
             }
             Ok(answer) => judge(&answer, probe, refused, &digest),
@@ -248,7 +271,8 @@ async fn one(
     match waited {
         Ok(came) => Ok(came),
         Err(Waited::Failed(why)) => {
-            let failure = Failure::new(place, why).now("everything is deployed; set that right, then run the same command again");
+            let failure = Failure::new(place, why)
+                .now("everything is deployed; set that right, then run the same command again");
             Err(Unproven { failure, wrong: false })
         }
         Err(Waited::TooLong { reason, seconds }) => {
@@ -278,16 +302,24 @@ fn judge(answer: &Answer, probe: &Probe<'_>, refused: bool, digest: &str) -> Ver
         (200, Some(_)) if refused => Verdict::Wrong(format!("{path} takes a wrong token")),
         (200 | 401, Some(said)) if said == digest => Verdict::Right,
         (200 | 401, Some(_)) if probe.gzip => Verdict::Coded,
-        (200 | 401, Some(_)) => Verdict::Wrong(format!("{path} hands on other bytes than were sent")),
+        (200 | 401, Some(_)) => {
+            Verdict::Wrong(format!("{path} hands on other bytes than were sent"))
+        }
         (401, None) if custom => Verdict::Right,
-        (429 | 503, _) if answer.retry_after.is_some() => Verdict::Unheard(format!("{path} is throttled")),
+        (429 | 503, _) if answer.retry_after.is_some() => {
+            Verdict::Unheard(format!("{path} is throttled"))
+        }
         (status, _) => Verdict::Wrong(format!("{path} answers {status}")),
     }
 }
 
 /// UTF-8, and JSON, where text is expected; every byte value elsewhere.
 fn sample(text: bool) -> Vec<u8> {
-    if text { JSON_SAMPLE.as_bytes().to_vec() } else { (0..=255_u8).chain((0..=255).rev()).collect() }
+    if text {
+        JSON_SAMPLE.as_bytes().to_vec()
+    } else {
+        (0..=255_u8).chain((0..=255).rev()).collect()
+    }
 }
 
 /// A route that shows whether a token is live: it asks for one, and a probe with a right one stores
@@ -300,10 +332,13 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// Of the routes that a stage serves. A template of the user's own may not hand on the probe's header.
+    /// Of the routes that a stage serves. A template of the user's own may not hand on the probe's
+    /// header.
     pub fn of_served(routes: &BTreeMap<String, ServedRoute>) -> Option<Showing> {
         let asking = routes.iter().filter(|(_, route)| route.asks_for_token);
-        let all = asking.flat_map(|(path, route)| route.templates.iter().map(move |(media, template)| (path, media, template)));
+        let all = asking.flat_map(|(path, route)| {
+            route.templates.iter().map(move |(media, template)| (path, media, template))
+        });
         let mut shown = all.filter_map(|(path, media, template)| {
             let text = desired::built_in(template)? == BuiltIn::Json;
             Some(Showing { path: path.clone(), media: media.clone(), text })
@@ -317,12 +352,24 @@ impl Showing {
         let has_destination = |probe: &Probe<'_>| variables.contains_key(&probe.route.variable);
         probes(stack)
             .into_iter()
-            .find(|probe| !probe.custom && probe.route.token == TokenRule::Query && has_destination(probe))
-            .map(|probe| Showing { path: probe.route.path.clone(), media: probe.media.to_owned(), text: probe.text })
+            .find(|probe| {
+                !probe.custom && probe.route.token == TokenRule::Query && has_destination(probe)
+            })
+            .map(|probe| Showing {
+                path: probe.route.path.clone(),
+                media: probe.media.to_owned(),
+                text: probe.text,
+            })
     }
 
     /// Waits until the stage takes a new token; `None` where the API keeps us out.
-    pub async fn live(&self, url: &str, token: &Secret, closed: Option<Duration>, tell: Tell<'_>) -> Option<Result<(), Failure>> {
+    pub async fn live(
+        &self,
+        url: &str,
+        token: &Secret,
+        closed: Option<Duration>,
+        tell: Tell<'_>,
+    ) -> Option<Result<(), Failure>> {
         let http = match Http::new() {
             Ok(http) => http,
             Err(error) => return Some(Err(Failure::new("probe", format!("{error:#}")))),
@@ -332,10 +379,19 @@ impl Showing {
         let begun = Instant::now();
         let limit = Duration::from_secs(60);
         let waited = until(limit, tell, || async {
-            let headers = [("content-type", self.media.as_str()), (HEADER, "1"), ("accept", "application/json")];
+            let headers = [
+                ("content-type", self.media.as_str()),
+                (HEADER, "1"),
+                ("accept", "application/json"),
+            ];
             Ok(match http.post(&full, &headers, &body).await {
                 Ok(answer) if answer.status == 200 => Try::Done(true),
-                Ok(answer) if keeps_out(&answer) && closed.is_some_and(|long| begun.elapsed() * speed() >= long) => Try::Done(false),
+                Ok(answer)
+                    if keeps_out(&answer)
+                        && closed.is_some_and(|long| begun.elapsed() * speed() >= long) =>
+                {
+                    Try::Done(false)
+                }
                 Ok(answer) => Try::Again(format!("{path} answers {}", answer.status)),
                 Err(error) if error.is::<WrongProxy>() => return Err(format!("{error:#}")),
                 Err(error) => Try::Again(format!("{path} gives no answer: {error:#}")),
@@ -345,11 +401,14 @@ impl Showing {
         Some(match waited {
             Ok(false) => return None,
             Ok(true) => Ok(()),
-            Err(Waited::Failed(why)) => Err(Failure::new("the new token", format!("it is set, but can't be tried: {why}"))),
-            Err(Waited::TooLong { reason, seconds }) => {
-                Err(Failure::new("the new token", format!("it is set, but after {seconds} s {reason}"))
-                    .now("try a POST with it in a minute"))
+            Err(Waited::Failed(why)) => {
+                Err(Failure::new("the new token", format!("it is set, but can't be tried: {why}")))
             }
+            Err(Waited::TooLong { reason, seconds }) => Err(Failure::new(
+                "the new token",
+                format!("it is set, but after {seconds} s {reason}"),
+            )
+            .now("try a POST with it in a minute")),
         })
     }
 }
@@ -362,9 +421,13 @@ mod tests {
 
     fn stack(routes: &str) -> Stack {
         let yaml = format!("stack: hooks\nroutes:\n{routes}stages: {{ prod: {{}} }}\n");
-        let read = |_: &Path| Ok(b"{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\"}".to_vec());
+        let read = |_: &Path| {
+            Ok(b"{\"token\": \"t\", \"validToken\": \"$stageVariables.validToken\"}".to_vec())
+        };
         let world = World { env: &|_| None, read: &read, region: None };
-        spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world).expect("a good stack").stack
+        spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world)
+            .expect("a good stack")
+            .stack
     }
 
     #[test]
@@ -376,7 +439,10 @@ mod tests {
         let probes = probes(&stack);
         assert!(probes.len() == 4 && probes.iter().all(|probe| !probe.gzip));
         let probe = gzipped(&probes).expect("a route that takes JSON, by the built-in template");
-        assert_eq!((probe.route.path.as_str(), probe.media, probe.gzip), ("/b", "application/json", true));
+        assert_eq!(
+            (probe.route.path.as_str(), probe.media, probe.gzip),
+            ("/b", "application/json", true)
+        );
         let digest = hex(&Sha256::digest(sample(probe.text)));
         let answer = |status: u16, digest: &str| Answer {
             status,
@@ -406,8 +472,13 @@ mod tests {
         let seen = std::sync::Arc::new(Mutex::new(vec![]));
         let noted = seen.clone();
         let answer = move |headers: http::HeaderMap, body: bytes::Bytes| async move {
-            let coding = headers.get("content-encoding").map(|value| value.to_str().expect("text").to_owned());
-            let coded: Vec<_> = coding.iter().map(|coding| ("Content-Encoding".to_owned(), coding.clone())).collect();
+            let coding = headers
+                .get("content-encoding")
+                .map(|value| value.to_str().expect("text").to_owned());
+            let coded: Vec<_> = coding
+                .iter()
+                .map(|coding| ("Content-Encoding".to_owned(), coding.clone()))
+                .collect();
             let body = coding::inflate(&coded, &body).expect("gzip");
             noted.lock().expect("no panic").push((coding, body.to_vec()));
             format!("{{\"sha256\":\"{}\"}}", hex(&Sha256::digest(&body)))
@@ -418,13 +489,16 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let stack = stack("  /a: { s3: { bucket: hooks } }\n  /b: { s3: { bucket: hooks } }\n");
         let token = Secret("Token_0123456789-abcdef".into());
-        for (inflates, times) in [(Inflates::Yes, 1), (Inflates::Unknown, 0), (Inflates::Larger(1000), 0)] {
+        for (inflates, times) in
+            [(Inflates::Yes, 1), (Inflates::Unknown, 0), (Inflates::Larger(1000), 0)]
+        {
             let probed = stage(&stack, "prod", &url, Some(&token), None, inflates, &|_| {}).await;
             let probed = probed.expect("right answers");
             assert_eq!((probed.reached, probed.coded), (true, None), "{inflates:?}");
             let bodies = std::mem::take(&mut *seen.lock().expect("no panic"));
             assert!(bodies.iter().all(|(_, body)| body == JSON_SAMPLE.as_bytes()), "{inflates:?}");
-            let codings: Vec<&str> = bodies.iter().filter_map(|(coding, _)| coding.as_deref()).collect();
+            let codings: Vec<&str> =
+                bodies.iter().filter_map(|(coding, _)| coding.as_deref()).collect();
             assert_eq!((codings, bodies.len()), (vec!["gzip"; times], 2 + times), "{inflates:?}");
         }
     }
@@ -432,15 +506,20 @@ mod tests {
     /// It is API Gateway's affair: no version of the stage would do better.
     #[tokio::test]
     async fn a_gateway_that_does_not_inflate_is_a_warning_and_no_failure_of_the_stage() {
-        let answer = |body: bytes::Bytes| async move { format!("{{\"sha256\":\"{}\"}}", hex(&Sha256::digest(&body))) };
+        let answer = |body: bytes::Bytes| async move {
+            format!("{{\"sha256\":\"{}\"}}", hex(&Sha256::digest(&body)))
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        tokio::spawn(
+            async move { axum::serve(listener, axum::Router::new().fallback(answer)).await },
+        );
         let stack = stack("  /a: { s3: { bucket: hooks } }\n  /b: { s3: { bucket: hooks } }\n");
         let token = Secret("Token_0123456789-abcdef".into());
-        let probed = stage(&stack, "prod", &url, Some(&token), None, Inflates::Yes, &|_| {}).await.expect("no failure");
-        let words =
-            "stage prod, route /a: gzip'd bodies aren't inflated on their way, so a provider that sends them would be stored damaged";
+        let probed = stage(&stack, "prod", &url, Some(&token), None, Inflates::Yes, &|_| {})
+            .await
+            .expect("no failure");
+        let words = "stage prod, route /a: gzip'd bodies aren't inflated on their way, so a provider that sends them would be stored damaged";
         assert_eq!((probed.reached, probed.coded.as_deref()), (true, Some(words)));
     }
 
@@ -456,7 +535,10 @@ mod tests {
         assert_eq!(inflates(false, None), Inflates::Yes);
         assert_eq!(inflates(true, None), Inflates::Unknown);
         assert_eq!(inflates(true, Some(&carried(Some(1000)))), Inflates::Unknown);
-        assert_eq!([None, Some(0), Some(10)].map(|size| inflates(false, Some(&carried(size)))), [Inflates::Yes; 3]);
+        assert_eq!(
+            [None, Some(0), Some(10)].map(|size| inflates(false, Some(&carried(size)))),
+            [Inflates::Yes; 3]
+        );
         assert_eq!(inflates(false, Some(&carried(Some(1000)))), Inflates::Larger(1000));
     }
 
@@ -479,10 +561,16 @@ mod tests {
 
     #[test]
     fn a_token_is_shown_by_a_route_that_asks_for_one_and_stores_no_probe() {
-        let binary = format!("#set($destination = $stageVariables.destination_b)\n{}", desired::BINARY_TEMPLATE);
+        let binary = format!(
+            "#set($destination = $stageVariables.destination_b)\n{}",
+            desired::BINARY_TEMPLATE
+        );
         let own = "#set($destination = $stageVariables.destination_a)\n{}".to_owned();
         let route = |path: &str, asks_for_token, templates: &[(&str, &String)]| {
-            let templates = templates.iter().map(|(media, text)| ((*media).to_owned(), (*text).clone())).collect();
+            let templates = templates
+                .iter()
+                .map(|(media, text)| ((*media).to_owned(), (*text).clone()))
+                .collect();
             (path.to_owned(), ServedRoute { asks_for_token, templates })
         };
         let routes: BTreeMap<String, ServedRoute> = [

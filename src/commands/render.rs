@@ -1,4 +1,5 @@
-//! `routeto render`: the event that a request becomes; with `--batch`, cases on stdin as JSON lines.
+//! `routeto render`: the event that a request becomes; with `--batch`, cases on stdin as JSON
+//! lines.
 
 use super::{Context, now};
 use crate::{
@@ -24,11 +25,16 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
     let stack = context.load_for_route(&args.stack, args.route.as_deref())?;
     let Some(route) = &args.route else {
         let paths: Vec<&str> = stack.routes.keys().map(String::as_str).collect();
-        return Err(Error::Usage(Failure::new("render", "which route?").now(format!("give --route, one of {}", paths.join(", ")))));
+        return Err(Error::Usage(
+            Failure::new("render", "which route?")
+                .now(format!("give --route, one of {}", paths.join(", "))),
+        ));
     };
     let route = stack.route(route).map_err(|what| usage("--route", what))?;
     let stage = match &args.stage {
-        Some(stage) => stack.select_stages(std::slice::from_ref(stage)).map_err(|what| usage("--stage", what))?[0],
+        Some(stage) => stack
+            .select_stages(std::slice::from_ref(stage))
+            .map_err(|what| usage("--stage", what))?[0],
         None => &stack.stages[0],
     };
     let request = request(&args)?;
@@ -56,13 +62,21 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
             .iter()
             .map(|seen| json!({"reference": seen.reference, "value": seen.value, "line": seen.place.line, "column": seen.place.column}))
             .collect();
-        context.report.result(&json!({"version": 1, "event": rendered.text, "references": references}).to_string());
+        context.report.result(
+            &json!({"version": 1, "event": rendered.text, "references": references}).to_string(),
+        );
         warn_of_no_json(context, &rendered.text);
         return Ok(());
     }
     context.report.result(&rendered.text);
     for seen in &rendered.references {
-        context.report.note(&format!("{:>4}:{:<3} {} = {}", seen.place.line, seen.place.column, seen.reference, short(&seen.value)));
+        context.report.note(&format!(
+            "{:>4}:{:<3} {} = {}",
+            seen.place.line,
+            seen.place.column,
+            seen.reference,
+            short(&seen.value)
+        ));
     }
     warn_of_no_json(context, &rendered.text);
     Ok(())
@@ -72,21 +86,32 @@ pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
 fn warn_of_no_json(context: &Context, event: &str) {
     let Err(wrong) = serde_json::from_str::<serde::de::IgnoredAny>(event) else { return };
     let line = event.lines().nth(wrong.line().saturating_sub(1)).unwrap_or_default();
-    context.report.warning(&format!("this event isn't JSON ({wrong}); Lambda refuses it, and API Gateway answers 400: {}", short(line)));
+    context.report.warning(&format!(
+        "this event isn't JSON ({wrong}); Lambda refuses it, and API Gateway answers 400: {}",
+        short(line)
+    ));
 }
 
 fn short(value: &str) -> String {
-    let line: String = value.chars().take(100).map(|c| if c.is_control() { '·' } else { c }).collect();
-    if value.chars().nth(100).is_some() { format!("{line}… ({} characters)", value.chars().count()) } else { line }
+    let line: String =
+        value.chars().take(100).map(|c| if c.is_control() { '·' } else { c }).collect();
+    if value.chars().nth(100).is_some() {
+        format!("{line}… ({} characters)", value.chars().count())
+    } else {
+        line
+    }
 }
 
 /// From a file with a raw request, or from flags.
 fn request(args: &cli::Render) -> Result<HttpRequest> {
     let usage = |place: &str, what: String| Error::Usage(Failure::new(place, what));
     if let Some(path) = &args.request {
-        let bytes = super::read_file(path).map_err(|error| usage("--request", format!("{} can't be read: {error}", path.display())))?;
+        let bytes = super::read_file(path).map_err(|error| {
+            usage("--request", format!("{} can't be read: {error}", path.display()))
+        })?;
         return HttpRequest::parse(&bytes).map_err(|(line, message)| {
-            let source_line = String::from_utf8_lossy(&bytes).lines().nth(line - 1).map(str::to_owned);
+            let source_line =
+                String::from_utf8_lossy(&bytes).lines().nth(line - 1).map(str::to_owned);
             Error::Stack(vec![Diagnostic {
                 severity: Severity::Error,
                 file: path.clone(),
@@ -98,15 +123,18 @@ fn request(args: &cli::Render) -> Result<HttpRequest> {
             }])
         });
     }
-    let headers =
-        args.header.iter().map(|header| parse_header(header)).collect::<Result<Vec<_>, _>>().map_err(|what| usage("--header", what))?;
+    let headers = args
+        .header
+        .iter()
+        .map(|header| parse_header(header))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|what| usage("--header", what))?;
     let query = args.query.iter().flat_map(|query| parse_query(query)).collect();
     let body = match args.body.as_deref() {
         None => vec![],
         Some(body) => match body.strip_prefix('@') {
-            Some(path) => {
-                super::read_file(std::path::Path::new(path)).map_err(|error| usage("--body", format!("{path} can't be read: {error}")))?
-            }
+            Some(path) => super::read_file(std::path::Path::new(path))
+                .map_err(|error| usage("--body", format!("{path} can't be read: {error}")))?,
             None => body.as_bytes().to_vec(),
         },
     };
@@ -119,7 +147,9 @@ fn batch(report: Report) -> Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = input.read_until(b'\n', &mut line).map_err(|error| Failure::new("stdin", error.to_string()))?;
+        let read = input
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Failure::new("stdin", error.to_string()))?;
         if read == 0 {
             return Ok(());
         }

@@ -35,23 +35,41 @@ pub async fn run(context: &Context, args: cli::SetToken) -> Result<()> {
         return Err(Error::Usage(failure));
     }
     let stack = context.load_quietly(&args.stack)?.stack;
-    stack.select_stages(std::slice::from_ref(&args.stage)).map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
+    stack
+        .select_stages(std::slice::from_ref(&args.stage))
+        .map_err(|what| Error::Usage(Failure::new("--stage", what)))?;
     let shown = context.report.shows_tokens(args.show_token);
     let token = if args.token_stdin {
-        from_stdin(&format!("{} --stage {} --token-stdin", args.stack.command("set-token"), args.stage)).await?
+        from_stdin(&format!(
+            "{} --stage {} --token-stdin",
+            args.stack.command("set-token"),
+            args.stage
+        ))
+        .await?
     } else if shown {
         token::random().map_err(|what| Failure::new("token", what))?
     } else {
         // Nobody would ever see it, and the old one would end with the overlap.
         return Err(Error::Usage(
-            Failure::new("set-token", "stdout isn't a terminal (or CI is set), so the new token would be lost")
-                .now("give --show-token, or the token itself with --token-stdin"),
+            Failure::new(
+                "set-token",
+                "stdout isn't a terminal (or CI is set), so the new token would be lost",
+            )
+            .now("give --show-token, or the token itself with --token-stdin"),
         ));
     };
     let aws = context.connect(&stack).await?;
-    let work = Work { context, stack: &stack, aws: &aws, args: &args, token: &token, show: shown && !args.token_stdin };
+    let work = Work {
+        context,
+        stack: &stack,
+        aws: &aws,
+        args: &args,
+        token: &token,
+        show: shown && !args.token_stdin,
+    };
     let group = context.lock_group(&stack).name;
-    let calls = try_join3(aws.account(), apigateway::locate(&aws, &stack.name), lock::look(&aws, &group));
+    let calls =
+        try_join3(aws.account(), apigateway::locate(&aws, &stack.name), lock::look(&aws, &group));
     let (account, api, seen) = calls.await.map_err(|error| error.about(work.place()))?;
     let found = work.find(api).await?;
     match &found {
@@ -103,22 +121,32 @@ impl Work<'_> {
 
     fn undeployed(&self) -> Error {
         let Work { stack, aws, args, .. } = self;
-        Failure::new(self.place(), format!("stack {} has no such stage in {} yet", stack.name, aws.region))
-            .now(format!("deploy it first: {}", args.stack.command("deploy")))
-            .into()
+        Failure::new(
+            self.place(),
+            format!("stack {} has no such stage in {} yet", stack.name, aws.region),
+        )
+        .now(format!("deploy it first: {}", args.stack.command("deploy")))
+        .into()
     }
 
     async fn find(&self, api: Option<(String, Carried)>) -> Result<Option<Found>> {
         let Some((api, carried)) = api else { return Ok(None) };
         let stage = apigateway::find_stage(self.aws, &api, &self.args.stage);
-        let Some(stage) = stage.await.map_err(|error| error.about(self.place()))? else { return Ok(None) };
+        let Some(stage) = stage.await.map_err(|error| error.about(self.place()))? else {
+            return Ok(None);
+        };
         if stage.tags.get(STACK_TAG) != Some(&self.stack.name) {
-            return Err(Failure::foreign(self.place(), &format!("it lacks the tag {STACK_TAG}={}", self.stack.name)).into());
+            return Err(Failure::foreign(
+                self.place(),
+                &format!("it lacks the tag {STACK_TAG}={}", self.stack.name),
+            )
+            .into());
         }
         Ok(Some(Found { api, carried, stage }))
     }
 
-    /// What the stage serves. A back end that can't tell, or may not, keeps no token from being set.
+    /// What the stage serves. A back end that can't tell, or may not, keeps no token from being
+    /// set.
     async fn routes(&self, found: Option<&Found>) -> Option<Routes> {
         apigateway::served(self.aws, &found?.api, &self.args.stage).await.ok()
     }
@@ -130,17 +158,24 @@ impl Work<'_> {
         let at = self.aws.seconds();
         let until = (!args.now).then(|| at + args.overlap.as_secs());
         let valid = &found.stage.valid_token;
-        token::rotate(valid, self.token, at, until).map(|valid| (valid, at)).map_err(|token::Full| {
-            let ends: Vec<String> = token::ends(valid, at).into_iter().filter_map(moment_of).collect();
-            let until = match ends.as_slice() {
-                [] => String::new(),
-                ends => format!("; the old ones work until {}", ends.join(", ")),
-            };
-            let wait = ends.first().map_or(String::new(), |first| format!("wait until {first}, or "));
-            let most = token::MOST;
-            let what = format!("it has {most} tokens that work, as many as a stage holds{until}");
-            Failure::new(self.place(), what).now(format!("{wait}end all the old ones with --now")).into()
-        })
+        token::rotate(valid, self.token, at, until).map(|valid| (valid, at)).map_err(
+            |token::Full| {
+                let ends: Vec<String> =
+                    token::ends(valid, at).into_iter().filter_map(moment_of).collect();
+                let until = match ends.as_slice() {
+                    [] => String::new(),
+                    ends => format!("; the old ones work until {}", ends.join(", ")),
+                };
+                let wait =
+                    ends.first().map_or(String::new(), |first| format!("wait until {first}, or "));
+                let most = token::MOST;
+                let what =
+                    format!("it has {most} tokens that work, as many as a stage holds{until}");
+                Failure::new(self.place(), what)
+                    .now(format!("{wait}end all the old ones with --now"))
+                    .into()
+            },
+        )
     }
 
     /// Takes the lock, reads again what another command may have changed, and sets the token.
@@ -154,7 +189,9 @@ impl Work<'_> {
             // The lock's number tells that no other command had it since.
             (true, Some(found)) => (found, routes),
             _ => {
-                let api = apigateway::locate(aws, &stack.name).await.map_err(|error| error.about(self.place()))?;
+                let api = apigateway::locate(aws, &stack.name)
+                    .await
+                    .map_err(|error| error.about(self.place()))?;
                 let found = self.find(api).await?.ok_or_else(|| self.undeployed())?;
                 let routes = self.routes(Some(&found)).await;
                 (found, routes)
@@ -188,8 +225,11 @@ impl Work<'_> {
         });
         let set = Set { found, valid, at, routes };
         // Other commands need not wait until the token is live.
-        let (_, (), live) =
-            futures_util::join!(context.remember(aws, &stack.name, &line), context.release(), self.until_live(account, &set, &tell));
+        let (_, (), live) = futures_util::join!(
+            context.remember(aws, &stack.name, &line),
+            context.release(),
+            self.until_live(account, &set, &tell)
+        );
         live.inspect_err(|_| {
             context.show_tokens();
         })?;
@@ -220,7 +260,9 @@ impl Work<'_> {
         match live {
             Some(live) => Ok(live?),
             None => {
-                context.report.note("not waited for: no route can show it from here; it is live within a minute");
+                context.report.note(
+                    "not waited for: no route can show it from here; it is live within a minute",
+                );
                 Ok(())
             }
         }
@@ -234,7 +276,10 @@ impl Work<'_> {
         let ends = token::ends(valid, *at);
         let served = self.served(routes.as_ref(), &found.stage.variables);
         if context.report.json {
-            let routes: Map<String, Value> = served.iter().map(|(path, _)| (path.clone(), json!(format!("{url}{path}")))).collect();
+            let routes: Map<String, Value> = served
+                .iter()
+                .map(|(path, _)| (path.clone(), json!(format!("{url}{path}"))))
+                .collect();
             let all: Vec<_> = ends.iter().copied().filter_map(moment_of).collect();
             let mut object = json!({
                 "version": 1, "stack": stack.name, "stage": args.stage, "url": url, "routes": routes,
@@ -252,13 +297,26 @@ impl Work<'_> {
             true => format!("stage {} has this token already; now it is its newest", args.stage),
             false => format!("stage {} has a new token", args.stage),
         }];
-        lines.extend(served.into_iter().map(|(path, rule)| url_line(&url, &path, rule, shown.then_some(token))));
-        let missing = stack.routes.keys().filter(|path| routes.as_ref().is_some_and(|routes| !routes.contains_key(*path)));
         lines.extend(
-            missing.map(|path| format!("  {path} is in the stack file, but this stage doesn't serve it: {}", args.stack.command("status"))),
+            served
+                .into_iter()
+                .map(|(path, rule)| url_line(&url, &path, rule, shown.then_some(token))),
         );
+        let missing = stack
+            .routes
+            .keys()
+            .filter(|path| routes.as_ref().is_some_and(|routes| !routes.contains_key(*path)));
+        lines.extend(missing.map(|path| {
+            format!(
+                "  {path} is in the stack file, but this stage doesn't serve it: {}",
+                args.stack.command("status")
+            )
+        }));
         let last = |text: &str, ends: u64| {
-            format!("{text} for {}: put the new one into the provider's URL by then", words(ends.saturating_sub(*at)))
+            format!(
+                "{text} for {}: put the new one into the provider's URL by then",
+                words(ends.saturating_sub(*at))
+            )
         };
         match ends.as_slice() {
             _ if token::is_shut(before) => {}
@@ -277,19 +335,31 @@ impl Work<'_> {
     }
 
     /// Paths that the stage serves, as far as is known, and whether they ask for a token.
-    fn served(&self, routes: Option<&Routes>, variables: &BTreeMap<String, String>) -> Vec<(String, TokenRule)> {
+    fn served(
+        &self,
+        routes: Option<&Routes>,
+        variables: &BTreeMap<String, String>,
+    ) -> Vec<(String, TokenRule)> {
         let rule = |asks| if asks { TokenRule::Query } else { TokenRule::None };
         match routes {
-            Some(routes) => routes.iter().map(|(path, route)| (path.clone(), rule(route.asks_for_token))).collect(),
+            Some(routes) => routes
+                .iter()
+                .map(|(path, route)| (path.clone(), rule(route.asks_for_token)))
+                .collect(),
             None => {
-                let of_stack = self.stack.routes.values().filter(|route| variables.contains_key(&route.variable));
+                let of_stack = self
+                    .stack
+                    .routes
+                    .values()
+                    .filter(|route| variables.contains_key(&route.variable));
                 of_stack.map(|route| (route.path.clone(), route.token)).collect()
             }
         }
     }
 }
 
-/// Somebody who gives the token as an argument names, by that, a stack file that isn't there. No message may repeat it.
+/// Somebody who gives the token as an argument names, by that, a stack file that isn't there. No
+/// message may repeat it.
 fn token_in_place_of_a_file(arg: &cli::StackArg) -> Option<Failure> {
     let text = arg.path().to_str()?;
     let is_path = text.contains(['/', '.']) || super::stack_path(arg.path()).exists();
@@ -310,7 +380,11 @@ fn words(seconds: u64) -> String {
 
 /// The token that `--token-stdin` reads; `command` is how to give it.
 pub async fn from_stdin(command: &str) -> Result<Secret> {
-    let wrong = |what: String| Error::Usage(Failure::new("--token-stdin", what).now(format!("printf %s \"$TOKEN\" | {command}")));
+    let wrong = |what: String| {
+        Error::Usage(
+            Failure::new("--token-stdin", what).now(format!("printf %s \"$TOKEN\" | {command}")),
+        )
+    };
     let read = || {
         let mut text = String::new();
         std::io::stdin().take(LONGEST_INPUT).read_to_string(&mut text).map(|_| text)
@@ -319,7 +393,10 @@ pub async fn from_stdin(command: &str) -> Result<Secret> {
     let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.into()));
     let text = read.map_err(|error| wrong(format!("stdin can't be read as text: {error}")))?;
     // One line break at the end is an editor's or echo's.
-    let text = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
+    let text = text
+        .strip_suffix('\n')
+        .map(|text| text.strip_suffix('\r').unwrap_or(text))
+        .unwrap_or(&text);
     token::check(text).map_err(wrong)?;
     Ok(Secret(text.to_owned()))
 }

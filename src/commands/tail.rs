@@ -1,7 +1,9 @@
 //! `routeto tail`: one line per record, as they arrive, until Ctrl-C.
 //!
-//! Nothing is taken from anybody: SQS can't show a message without hiding it from its workers and counting toward its dead-letter queue, and a bucket would have
-//! to be listed again and again. So what a stage in AWS stored is read from its function's log, which has a line for each; what `dev` stored, from its journal.
+//! Nothing is taken from anybody: SQS can't show a message without hiding it from its workers and
+//! counting toward its dead-letter queue, and a bucket would have to be listed again and again. So
+//! what a stage in AWS stored is read from its function's log, which has a line for each; what
+//! `dev` stored, from its journal.
 
 use super::{Context, moment};
 use crate::{
@@ -41,7 +43,8 @@ struct Wanted {
 
 impl Wanted {
     fn has(&self, arrived: &Arrived) -> bool {
-        self.stages.contains(&arrived.stage) && self.route.as_ref().is_none_or(|route| *route == arrived.route)
+        self.stages.contains(&arrived.stage)
+            && self.route.as_ref().is_none_or(|route| *route == arrived.route)
     }
 }
 
@@ -64,7 +67,8 @@ async fn tail(context: &Context, stack: &Stack, wanted: &Wanted, from: Option<Fr
         Some(From::Aws) => None,
         // An endpoint that was asked for is not dev's journal.
         None if context.global.endpoint_url.is_some() => None,
-        Some(From::Dev) | None => Running::read(Path::new(running::DIRECTORY))?.filter(|running| running.stack == stack.name),
+        Some(From::Dev) | None => Running::read(Path::new(running::DIRECTORY))?
+            .filter(|running| running.stack == stack.name),
     };
     let news = match &running {
         Some(running) => News::of(&running.url, &running.key).await,
@@ -77,7 +81,9 @@ async fn tail(context: &Context, stack: &Stack, wanted: &Wanted, from: Option<Fr
         }
         _ if from == Some(From::Dev) => {
             let what = format!("no `routeto dev` of stack `{}` runs in this directory", stack.name);
-            Err(Failure::new("--from dev", what).now("start one here, or leave --from out to see what arrives in AWS").into())
+            Err(Failure::new("--from dev", what)
+                .now("start one here, or leave --from out to see what arrives in AWS")
+                .into())
         }
         _ => {
             if from.is_none() && context.global.endpoint_url.is_none() {
@@ -117,15 +123,26 @@ fn of_exchange(exchange: &Exchange) -> Option<Arrived> {
 
 async fn aws(context: &Context, stack: &Stack, wanted: &Wanted) -> Result<u8> {
     let aws = context.connect(stack).await?;
-    let mut follows: Vec<(String, Follow)> =
-        wanted.stages.iter().map(|stage| (stage.clone(), Follow::new(name::log_group(&stack.name, stage), super::now()))).collect();
+    let mut follows: Vec<(String, Follow)> = wanted
+        .stages
+        .iter()
+        .map(|stage| {
+            (stage.clone(), Follow::new(name::log_group(&stack.name, stage), super::now()))
+        })
+        .collect();
     let groups: Vec<&str> = follows.iter().map(|(_, follow)| follow.group()).collect();
-    context.report.note(&format!("what the functions log in {}, some seconds after it was stored; Ctrl-C ends it", groups.join(", ")));
+    context.report.note(&format!(
+        "what the functions log in {}, some seconds after it was stored; Ctrl-C ends it",
+        groups.join(", ")
+    ));
     loop {
         for (stage, follow) in &mut follows {
             let new = match follow.next(&aws).await {
                 Err(error) if error.not_found() => {
-                    let what = format!("there is no log group {}: stage {stage} isn't deployed", follow.group());
+                    let what = format!(
+                        "there is no log group {}: stage {stage} isn't deployed",
+                        follow.group()
+                    );
                     return Err(Failure::new("tail", what)
                         .now("deploy it first, or start `routeto dev` and see what arrives there")
                         .into());
@@ -151,9 +168,20 @@ fn of_log(stage: &str, logged: &Logged) -> Option<Arrived> {
     }
     let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
     let stored = text("stored");
-    let place = if stored.starts_with("s3://") { stored } else { stored.rsplit('/').next().unwrap_or_default().to_owned() };
+    let place = if stored.starts_with("s3://") {
+        stored
+    } else {
+        stored.rsplit('/').next().unwrap_or_default().to_owned()
+    };
     let bytes = line["bytes"].as_u64().unwrap_or_default();
-    Some(Arrived { time: rfc3339(logged.time), stage: stage.to_owned(), route: text("path"), place, bytes, id: text("requestId") })
+    Some(Arrived {
+        time: rfc3339(logged.time),
+        stage: stage.to_owned(),
+        route: text("path"),
+        place,
+        bytes,
+        id: text("requestId"),
+    })
 }
 
 /// False when nobody reads any more.
@@ -191,9 +219,22 @@ mod tests {
             id: "a-b".into(),
         };
         assert_eq!(of_log("prod", &logged(object)), Some(arrived));
-        let message = object.replace("s3://hooks/SendGrid/input_1_a-b", "https://sqs.us-east-1.amazonaws.com/123456789012/events-prod");
-        assert_eq!(of_log("prod", &logged(&message)).map(|arrived| arrived.place), Some("events-prod".into()));
-        for other in ["START RequestId: x", "{}", "{\"message\":\"wrong token\"}", "[]", "{\"message\":\"probe\"}", ""] {
+        let message = object.replace(
+            "s3://hooks/SendGrid/input_1_a-b",
+            "https://sqs.us-east-1.amazonaws.com/123456789012/events-prod",
+        );
+        assert_eq!(
+            of_log("prod", &logged(&message)).map(|arrived| arrived.place),
+            Some("events-prod".into())
+        );
+        for other in [
+            "START RequestId: x",
+            "{}",
+            "{\"message\":\"wrong token\"}",
+            "[]",
+            "{\"message\":\"probe\"}",
+            "",
+        ] {
             assert_eq!(of_log("prod", &logged(other)), None, "{other}");
         }
     }

@@ -30,17 +30,29 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
         return Err(unconfirmed(&args));
     }
     let aws = context.connect(&stack).await?;
-    let named = stack.stages.iter().map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region))).collect();
-    let look = Look { stack: &stack, options: Options { delete_data: args.delete_data, named, ..Options::default() } };
+    let named = stack
+        .stages
+        .iter()
+        .map(|stage| Id::new(Kind::Role, name::role(&stack.name, &stage.name, &aws.region)))
+        .collect();
+    let look = Look {
+        stack: &stack,
+        options: Options { delete_data: args.delete_data, named, ..Options::default() },
+    };
     let whole = args.stages.stages.is_empty();
     let what = match whole {
         true => format!("stack {}", stack.name),
         false => {
-            let named: Vec<String> = stack.in_order(&stages).into_iter().map(|stage| format!("stage {stage}")).collect();
+            let named: Vec<String> =
+                stack.in_order(&stages).into_iter().map(|stage| format!("stage {stage}")).collect();
             format!("{} of stack {}", named.join(", "), stack.name)
         }
     };
-    let begun = Begun::new(&aws, observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true }).await?;
+    let begun = Begun::new(
+        &aws,
+        observe::Look { stack: &stack, stages: stages.clone(), whole, contents: true },
+    )
+    .await?;
     // Where there is something to delete and nothing to ask, the lock is taken while the second
     // wave is on its way.
     let first = if begun.stands() && begun.lock.is_free() && args.yes && !args.dry_run {
@@ -92,7 +104,9 @@ pub async fn run(context: &Context, args: cli::Teardown) -> Result<()> {
     .boxed_local();
     let (plan, applied) = context.under_lock(work).await?;
     if !applied.failed.is_empty() {
-        return Err(Error::Failed(applied.failed.into_iter().map(|(_, failure)| failure).collect()));
+        return Err(Error::Failed(
+            applied.failed.into_iter().map(|(_, failure)| failure).collect(),
+        ));
     }
     finish(context, &stack, &what, &account, &plan, &applied, start);
     Ok(())
@@ -106,16 +120,26 @@ struct Look<'a> {
 impl Look<'_> {
     async fn plan(&self, aws: &Aws, account: &Account, mut observed: Observed) -> Result<Plan> {
         observe::all_contents(aws, &mut observed).await?;
-        // What isn't ours is nobody's business here, and neither is whether the user's own buckets exist.
+        // What isn't ours is nobody's business here, and neither is whether the user's own buckets
+        // exist.
         let foreign = std::mem::take(&mut observed.foreign);
         observed.existing.clear();
-        // But a bucket of the file's that a stage stores in is, by all signs, ours and only hidden: to leave it silently would be no teardown.
-        let hidden: Vec<(Id, String)> =
-            foreign.into_iter().filter(|(id, why)| matches!(id.kind, Kind::Bucket | Kind::Queue) && observe::is_hidden(why)).collect();
+        // But a bucket of the file's that a stage stores in is, by all signs, ours and only hidden:
+        // to leave it silently would be no teardown.
+        let hidden: Vec<(Id, String)> = foreign
+            .into_iter()
+            .filter(|(id, why)| {
+                matches!(id.kind, Kind::Bucket | Kind::Queue) && observe::is_hidden(why)
+            })
+            .collect();
         let (made, _) = desired::made(self.stack, account, |_| true);
         let stored_in = |id: &&Id| {
             let of_file = id.kind == Kind::Bucket && made.contains(&id.name);
-            of_file && observed.stages.values().any(|stage| destinations_of(&stage.variables).contains(*id))
+            of_file
+                && observed
+                    .stages
+                    .values()
+                    .any(|stage| destinations_of(&stage.variables).contains(*id))
         };
         let failures: Vec<Failure> = hidden
             .iter()
@@ -131,14 +155,18 @@ impl Look<'_> {
         if !failures.is_empty() {
             return Err(Error::Failed(failures));
         }
-        let mut plan = plan(&self.desired(&observed), &observed, self.options.clone()).map_err(Error::Failed)?;
+        let mut plan = plan(&self.desired(&observed), &observed, self.options.clone())
+            .map_err(Error::Failed)?;
         plan.kept.extend(hidden.into_iter().map(|(id, why)| Kept { id, why }));
         Ok(plan)
     }
 
     /// Nothing; where other stages go on, what all stages share.
     fn desired(&self, observed: &Observed) -> Resources {
-        let others = observed.stages.keys().any(|stage| !observed.resources.contains_key(&Id::new(Kind::Stage, stage)));
+        let others = observed
+            .stages
+            .keys()
+            .any(|stage| !observed.resources.contains_key(&Id::new(Kind::Stage, stage)));
         if !others {
             return Resources::new();
         }
@@ -146,7 +174,10 @@ impl Look<'_> {
         observed
             .resources
             .iter()
-            .filter(|(id, resource)| matches!(resource, Resource::Api(_)) || (id.kind == Kind::LogGroup && id.name == history))
+            .filter(|(id, resource)| {
+                matches!(resource, Resource::Api(_))
+                    || (id.kind == Kind::LogGroup && id.name == history)
+            })
             .map(|(id, resource)| (id.clone(), resource.clone()))
             .collect()
     }
@@ -159,12 +190,14 @@ fn can_ask(context: &Context) -> bool {
 
 /// Nothing is deleted because nothing could be asked, with the two command lines that would do.
 fn unconfirmed(args: &cli::Teardown) -> Error {
-    let mut options: String = args.stages.stages.iter().map(|stage| format!(" --stage {stage}")).collect();
+    let mut options: String =
+        args.stages.stages.iter().map(|stage| format!(" --stage {stage}")).collect();
     if args.delete_data {
         options.push_str(" --delete-data");
     }
     let command = args.stack.command("teardown");
-    let what = "nothing was deleted: it asks first, and stdin or stderr isn't a terminal (or CI is set)";
+    let what =
+        "nothing was deleted: it asks first, and stdin or stderr isn't a terminal (or CI is set)";
     Error::Usage(
         Failure::new("teardown", what)
             .now(format!("`{command}{options} --yes` deletes without asking; `{command}{options} --dry-run` lists what that would be")),
@@ -185,7 +218,8 @@ async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: boo
     // The list is part of the question: `-q` leaves it in, too.
     let list = context.report.plan(stack, plan);
     let data = if delete_data { ", with everything stored in its buckets and queues" } else { "" };
-    let (report, question) = (context.report, format!("{list}Delete this of stack {}{data}?", stack.name));
+    let (report, question) =
+        (context.report, format!("{list}Delete this of stack {}{data}?", stack.name));
     // Waiting for the answer must not keep Ctrl-C waiting.
     let answer = tokio::task::spawn_blocking(move || report.ask(&question)).await;
     let yes = answer.is_ok_and(|answer| answer);
@@ -195,7 +229,15 @@ async fn confirm(context: &Context, stack: &Stack, plan: &Plan, delete_data: boo
     Ok(yes)
 }
 
-fn finish(context: &Context, stack: &Stack, what: &str, account: &Account, plan: &Plan, applied: &Applied, start: Instant) {
+fn finish(
+    context: &Context,
+    stack: &Stack,
+    what: &str,
+    account: &Account,
+    plan: &Plan,
+    applied: &Applied,
+    start: Instant,
+) {
     let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if context.report.json {
         let changes = json::changes(plan, Some(applied));
@@ -206,31 +248,46 @@ fn finish(context: &Context, stack: &Stack, what: &str, account: &Account, plan:
         return;
     }
     let mut lines = vec![];
-    let gone = applied.done.iter().filter(|key| key.step == Step::Main).count() - applied.kept.len();
+    let gone =
+        applied.done.iter().filter(|key| key.step == Step::Main).count() - applied.kept.len();
     if plan.is_empty() {
         lines.push(format!("nothing of {what} stands in {}", account.region));
     } else {
         lines.push(format!("{} resources of stack {} are gone ({seconds:.1} s)", gone, stack.name));
     }
     let late = applied.kept.iter().map(|(key, why)| (key.id.clone(), why.clone()));
-    let kept: Vec<_> = plan.kept.iter().map(|kept| (kept.id.clone(), kept.why.clone())).chain(late).collect();
+    let kept: Vec<_> =
+        plan.kept.iter().map(|kept| (kept.id.clone(), kept.why.clone())).chain(late).collect();
     for (id, why) in &kept {
         lines.push(format!("kept: {id}, {why}"));
     }
     let (buckets, queues) = desired::made(stack, account, |_| true);
-    let data: Vec<&Id> =
-        kept.iter().filter(|(id, why)| crate::report::plan::holds_data(id.kind) && !observe::is_hidden(why)).map(|(id, _)| id).collect();
-    let named = |id: &Id| if id.kind == Kind::Bucket { buckets.contains(&id.name) } else { queues.contains(&id.name) };
+    let data: Vec<&Id> = kept
+        .iter()
+        .filter(|(id, why)| crate::report::plan::holds_data(id.kind) && !observe::is_hidden(why))
+        .map(|(id, _)| id)
+        .collect();
+    let named = |id: &Id| {
+        if id.kind == Kind::Bucket { buckets.contains(&id.name) } else { queues.contains(&id.name) }
+    };
     if data.iter().any(|id| named(id)) {
-        lines.push("to remove what is kept, with all that it holds: the same command with --delete-data".into());
+        lines.push(
+            "to remove what is kept, with all that it holds: the same command with --delete-data"
+                .into(),
+        );
     }
     // The history that remembers them is gone as well.
     for id in data.into_iter().filter(|id| !named(id)) {
         let command = match id.kind {
             Kind::Bucket => format!("aws s3 rb --force s3://{}", id.name),
-            _ => format!("aws sqs delete-queue --queue-url {}", desired::queue_url(account, &id.name)),
+            _ => format!(
+                "aws sqs delete-queue --queue-url {}",
+                desired::queue_url(account, &id.name)
+            ),
         };
-        lines.push(format!("{id} is not in the stack file any more; to remove it with all that it holds: {command}"));
+        lines.push(format!(
+            "{id} is not in the stack file any more; to remove it with all that it holds: {command}"
+        ));
     }
     context.report.result(&lines.join("\n"));
 }

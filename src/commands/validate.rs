@@ -25,7 +25,11 @@ pub fn run(context: &Context, args: cli::Validate) -> Result<()> {
             stack.name,
             count(stack.routes.len(), "route"),
             count(stack.stages.len(), "stage"),
-            if warnings.is_empty() { ", no problems found".into() } else { format!(", {}", count(warnings.len(), "warning")) }
+            if warnings.is_empty() {
+                ", no problems found".into()
+            } else {
+                format!(", {}", count(warnings.len(), "warning"))
+            }
         ));
     }
     Ok(())

@@ -80,7 +80,10 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
 }
 
 fn gone(path: &Path) -> io::Error {
-    io::Error::new(ErrorKind::NotFound, format!("{} was removed or replaced while it was in use", path.display()))
+    io::Error::new(
+        ErrorKind::NotFound,
+        format!("{} was removed or replaced while it was in use", path.display()),
+    )
 }
 
 #[cfg(all(test, unix))]
@@ -109,7 +112,10 @@ mod tests {
         let moved = directory.path().join("moved");
         fs::rename(&path, &moved).expect("moved");
         let said = anchor.check().expect_err("gone");
-        assert_eq!(said.to_string(), format!("{} was removed or replaced while it was in use", path.display()));
+        assert_eq!(
+            said.to_string(),
+            format!("{} was removed or replaced while it was in use", path.display())
+        );
         fs::create_dir(&path).expect("made");
         assert!(anchor.check().is_err(), "another directory in its place");
         fs::remove_dir(&path).expect("removed");

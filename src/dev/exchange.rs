@@ -1,7 +1,8 @@
-//! One request and all that became of it: what the journal keeps on disk and the page at `/_routeto` shows. Plain data.
+//! One request and all that became of it: what the journal keeps on disk and the page at
+//! `/_routeto` shows. Plain data.
 //!
-//! No token is in it: neither the one that was sent nor a stage's own. [`TokenSent`] says how it compared; whoever sends a request again
-//! puts the stage's token back in.
+//! No token is in it: neither the one that was sent nor a stage's own. [`TokenSent`] says how it
+//! compared; whoever sends a request again puts the stage's token back in.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +29,8 @@ pub struct Exchange {
     pub function: Option<FunctionSaid>,
     /// `None` where nothing was stored.
     pub record: Option<Stored>,
-    /// Why the gateway answered by itself or changed the answer, or what is wrong with the token, in
-    /// plain words; a template's error is its whole frame.
+    /// Why the gateway answered by itself or changed the answer, or what is wrong with the token,
+    /// in plain words; a template's error is its whole frame.
     pub why: Option<String>,
     /// Which request the page sent again with this; `None` where it came from elsewhere.
     #[serde(default)]
@@ -42,7 +43,10 @@ impl Exchange {
         let base64 = |bytes: &[u8]| bytes.len().div_ceil(3) * 4;
         // quotation marks of the event's own JSON get a backslash each
         let event = self.event.as_ref().map_or(0, |event| event.len() + event.len() / 8);
-        let template = self.template.as_ref().map_or(0, |template| template.text.len() + template.text.len() / 8);
+        let template = self
+            .template
+            .as_ref()
+            .map_or(0, |template| template.text.len() + template.text.len() / 8);
         base64(&self.request.body) + base64(&self.response.body) + event + template + 4096
     }
 }

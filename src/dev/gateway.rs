@@ -1,8 +1,10 @@
-//! API Gateway as a function: a request becomes an answer of the gateway's own or the event to invoke the function with; what the function said
-//! becomes the response. Sockets, clocks and random numbers are the caller's: time and ids come in as arguments.
+//! API Gateway as a function: a request becomes an answer of the gateway's own or the event to
+//! invoke the function with; what the function said becomes the response. Sockets, clocks and
+//! random numbers are the caller's: time and ids come in as arguments.
 //!
-//! What the API is comes from [`desired`], as a deploy would write it; templates, content handling and selection patterns are [`crate::vtl`]'s.
-//! Made once a load: a request parses no template and copies its body once, into the text that the template sees.
+//! What the API is comes from [`desired`], as a deploy would write it; templates, content handling
+//! and selection patterns are [`crate::vtl`]'s. Made once a load: a request parses no template and
+//! copies its body once, into the text that the template sees.
 
 use crate::{
     coding::{self, LARGEST_BODY},
@@ -16,8 +18,9 @@ use crate::{
     vtl::{
         self, Limits, Pairs, Template,
         gateway::{
-            ContentHandling, GatewayResponse, IntegrationResponse, Payload, choose_response_template, convert_response, gateway_response,
-            lambda_error, select_response,
+            ContentHandling, GatewayResponse, IntegrationResponse, Payload,
+            choose_response_template, convert_response, gateway_response, lambda_error,
+            select_response,
         },
     },
 };
@@ -30,13 +33,15 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of the request line and all header values together. Source: API Gateway quotas, "Total combined size of request line and header values".
+/// Bytes of the request line and all header values together. Source: API Gateway quotas, "Total
+/// combined size of request line and header values".
 pub const LARGEST_HEAD: usize = 10_240;
 /// Bytes of an event. Source: Lambda quotas, "Invocation payload", synchronous.
 const LARGEST_EVENT: usize = 6 * 1024 * 1024;
 const JSON: &str = "application/json";
 
-/// Headers that never reach a template. Source: API Gateway developer guide, "Amazon API Gateway important notes", and what its answers show.
+/// Headers that never reach a template. Source: API Gateway developer guide, "Amazon API Gateway
+/// important notes", and what its answers show.
 const DROPPED: [&str; 13] = [
     "connection",
     "content-length",
@@ -85,7 +90,8 @@ struct Stage {
     buckets: BTreeMap<String, Mutex<Bucket>>,
 }
 
-/// A token bucket, as the throttle of a method is one. Source: API Gateway developer guide, "Throttle requests to your REST APIs".
+/// A token bucket, as the throttle of a method is one. Source: API Gateway developer guide,
+/// "Throttle requests to your REST APIs".
 struct Bucket {
     tokens: f64,
     filled: Duration,
@@ -124,7 +130,12 @@ impl Target {
         let rest = path.strip_prefix('/').unwrap_or(path);
         let (stage, rest) = rest.split_once('/').map_or((rest, ""), |(stage, rest)| (stage, rest));
         let path = format!("/{}", render::decode_path(rest));
-        Target { stage: render::decode_path(stage), path, query: render::parse_query(query), length: target.len() }
+        Target {
+            stage: render::decode_path(stage),
+            path,
+            query: render::parse_query(query),
+            length: target.len(),
+        }
     }
 
     /// The last value of a query parameter.
@@ -155,14 +166,18 @@ pub struct Arrival<'a> {
 
 impl Arrival<'_> {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
 /// What names a request in its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ids {
-    /// A UUID; a caller's `x-amzn-RequestId` takes its place in `$context.requestId`, as AWS has it.
+    /// A UUID; a caller's `x-amzn-RequestId` takes its place in `$context.requestId`, as AWS has
+    /// it.
     pub request: String,
     /// `$context.extendedRequestId`.
     pub extended: String,
@@ -226,7 +241,11 @@ impl Gateway {
     ///
     /// # Errors
     /// Templates that don't parse.
-    pub fn new(stack: &Stack, account: &Account, tokens: &BTreeMap<String, Secret>) -> Result<Gateway, Vec<Diagnostic>> {
+    pub fn new(
+        stack: &Stack,
+        account: &Account,
+        tokens: &BTreeMap<String, Secret>,
+    ) -> Result<Gateway, Vec<Diagnostic>> {
         let api = desired::api(stack, account, &BTreeMap::new());
         let mut routes = BTreeMap::new();
         let mut errors = vec![];
@@ -242,13 +261,20 @@ impl Gateway {
             return Err(errors);
         }
         let stages = stack.stages.iter().map(|stage| {
-            let valid_token = tokens.get(&stage.name).map_or_else(|| Secret(NO_TOKEN.into()), token::first);
-            let full = |throttle: Throttle| Mutex::new(Bucket { tokens: f64::from(throttle.burst), filled: Duration::ZERO });
+            let valid_token =
+                tokens.get(&stage.name).map_or_else(|| Secret(NO_TOKEN.into()), token::first);
+            let full = |throttle: Throttle| {
+                Mutex::new(Bucket { tokens: f64::from(throttle.burst), filled: Duration::ZERO })
+            };
             let ready = Stage {
                 variables: render::stage_variables(stack, &stage.name, account, &valid_token.0),
                 valid_token,
                 throttle: stage.throttle,
-                buckets: stage.throttle.iter().flat_map(|throttle| routes.keys().map(|path| (path.clone(), full(*throttle)))).collect(),
+                buckets: stage
+                    .throttle
+                    .iter()
+                    .flat_map(|throttle| routes.keys().map(|path| (path.clone(), full(*throttle))))
+                    .collect(),
             };
             (stage.name.clone(), ready)
         });
@@ -286,13 +312,22 @@ impl Gateway {
 
     fn try_receive<'g>(&'g self, arrival: &Arrival<'_>) -> Result<Pending<'g>, Box<Answered<'g>>> {
         let Arrival { method, target, ids, .. } = *arrival;
-        let early = |reply, why: &str| Box::new(Answered { reply, route: None, template: None, event: None, why: why.into() });
-        let head = target.length + arrival.headers.iter().map(|(_, value)| value.len()).sum::<usize>();
+        let early = |reply, why: &str| {
+            Box::new(Answered { reply, route: None, template: None, event: None, why: why.into() })
+        };
+        let head =
+            target.length + arrival.headers.iter().map(|(_, value)| value.len()).sum::<usize>();
         if head > LARGEST_HEAD {
-            return Err(early(plain(413, &format!("HTTP header is larger than {LARGEST_HEAD} bytes.")), "the headers are too large"));
+            return Err(early(
+                plain(413, &format!("HTTP header is larger than {LARGEST_HEAD} bytes.")),
+                "the headers are too large",
+            ));
         }
         let Some(body) = arrival.body else {
-            return Err(early(plain(413, &format!("HTTP content length exceeded {LARGEST_BODY} bytes.")), "the body is over 10 MB"));
+            return Err(early(
+                plain(413, &format!("HTTP content length exceeded {LARGEST_BODY} bytes.")),
+                "the body is over 10 MB",
+            ));
         };
         // An API that isn't found yet doesn't matter: a body that can't be inflated is refused
         // before that.
@@ -306,7 +341,9 @@ impl Gateway {
         let Some(stage) = self.stages.get(&target.stage) else {
             let whole = format!("/{}{}", target.stage, target.path);
             let why = match (self.find(method, &whole), self.stages.keys().next()) {
-                (Some(route), Some(stage)) => format!("there is no such stage: did you mean /{stage}{}?", route.path),
+                (Some(route), Some(stage)) => {
+                    format!("there is no such stage: did you mean /{stage}{}?", route.path)
+                }
                 _ => "there is no such stage".into(),
             };
             return Err(early(gateway_error(GatewayResponse::InvalidApiKey, ids), &why));
@@ -318,7 +355,9 @@ impl Gateway {
             };
             return Err(early(nothing_there(arrival), why));
         };
-        let refuse = |reply, why: String| Box::new(Answered { reply, route: Some(&route.path), template: None, event: None, why });
+        let refuse = |reply, why: String| {
+            Box::new(Answered { reply, route: Some(&route.path), template: None, event: None, why })
+        };
         let request_id = arrival.header("x-amzn-requestid").unwrap_or(&ids.request);
         let caller = Caller {
             request_id,
@@ -342,32 +381,60 @@ impl Gateway {
         if let (Some(throttle), Some(bucket)) = (stage.throttle, stage.buckets.get(&route.path))
             && !bucket.lock().unwrap_or_else(PoisonError::into_inner).take(throttle, arrival.clock)
         {
-            let why = format!("throttled: more than {} a second, {} at once", throttle.rate, throttle.burst);
-            return Err(refuse(customised(&self.throttled, GatewayResponse::Throttled, &request, ids), why));
+            let why = format!(
+                "throttled: more than {} a second, {} at once",
+                throttle.rate, throttle.burst
+            );
+            return Err(refuse(
+                customised(&self.throttled, GatewayResponse::Throttled, &request, ids),
+                why,
+            ));
         }
-        let blank = |name: &&String| target.parameter(name).is_none_or(|value| value.trim().is_empty());
+        let blank =
+            |name: &&String| target.parameter(name).is_none_or(|value| value.trim().is_empty());
         let missing: Vec<&str> = route.required.iter().filter(blank).map(String::as_str).collect();
         if !missing.is_empty() {
-            let message = format!("{}: [{}]", GatewayResponse::BadRequestParameters.message(), missing.join(", "));
-            return Err(refuse(error(400, GatewayResponse::BadRequestParameters.error_type(), &message, ids), message));
+            let message = format!(
+                "{}: [{}]",
+                GatewayResponse::BadRequestParameters.message(),
+                missing.join(", ")
+            );
+            return Err(refuse(
+                error(400, GatewayResponse::BadRequestParameters.error_type(), &message, ids),
+                message,
+            ));
         }
         let content_type = arrival.header("content-type");
         let template = route.integration.choose(content_type).map_err(|answer| {
-            let known: Vec<&str> = route.integration.templates.iter().map(|(media, _)| media.as_str()).collect();
+            let known: Vec<&str> =
+                route.integration.templates.iter().map(|(media, _)| media.as_str()).collect();
             refuse(gateway_error(answer, ids), format!("this route accepts {}", known.join(", ")))
         })?;
         let refuse = |reply, event, why: String| {
-            Box::new(Answered { reply, route: Some(route.path.as_str()), template: Some(template), event, why })
+            Box::new(Answered {
+                reply,
+                route: Some(route.path.as_str()),
+                template: Some(template),
+                event,
+                why,
+            })
         };
-        let too_large =
-            |event| refuse(too_long(ids), event, format!("the event has more than the {LARGEST_EVENT} bytes that Lambda takes"));
+        let too_large = |event| {
+            refuse(
+                too_long(ids),
+                event,
+                format!("the event has more than the {LARGEST_EVENT} bytes that Lambda takes"),
+            )
+        };
         if template.least_event(inflated.len()) > LARGEST_EVENT {
             return Err(too_large(None));
         }
         let text = route.integration.convert(content_type, &inflated);
         // What was inflated isn't needed any more.
         drop(inflated);
-        let text = text.map_err(|answer| refuse(gateway_error(answer, ids), None, "the body can't be made text".into()))?;
+        let text = text.map_err(|answer| {
+            refuse(gateway_error(answer, ids), None, "the body can't be made text".into())
+        })?;
         let large = text.len() > LARGEST_EVENT;
         request.body = Some(text);
         let event = match template.render(&request, false) {
@@ -379,7 +446,11 @@ impl Gateway {
                     NoEvent::Answer(answer) => (answer.status(), answer.message().into()),
                     NoEvent::Coding(refused) => (refused.answer().status(), refused.to_string()),
                 };
-                let answer = if status == 400 { GatewayResponse::BadRequestBody } else { GatewayResponse::ApiConfigurationError };
+                let answer = if status == 400 {
+                    GatewayResponse::BadRequestBody
+                } else {
+                    GatewayResponse::ApiConfigurationError
+                };
                 return Err(refuse(gateway_error(answer, ids), None, why));
             }
         };
@@ -387,20 +458,27 @@ impl Gateway {
         if event.len() > LARGEST_EVENT {
             return Err(too_large(None));
         }
-        // Lambda takes no event that isn't JSON, and the gateway's answer to that can't be customised.
+        // Lambda takes no event that isn't JSON, and the gateway's answer to that can't be
+        // customised.
         if let Err(wrong) = serde_json::from_str::<serde::de::IgnoredAny>(&event) {
             let message = format!("Could not parse request body into json: {wrong}");
             let reply = error(400, GatewayResponse::BadRequestBody.error_type(), &message, ids);
-            return Err(refuse(reply, Some(event), format!("the mapping template made no JSON of this request: {wrong}")));
+            return Err(refuse(
+                reply,
+                Some(event),
+                format!("the mapping template made no JSON of this request: {wrong}"),
+            ));
         }
         let accept = arrival.header("accept").map(str::to_owned);
         Ok(Pending { event, template, route, request, accept, ids: ids.clone() })
     }
 
-    /// Makes the response of what the function said; with it, why the answer isn't the function's own.
+    /// Makes the response of what the function said; with it, why the answer isn't the function's
+    /// own.
     pub fn respond(&self, pending: Pending<'_>, outcome: &Outcome) -> (Reply, Option<String>) {
         let Pending { route, mut request, accept, ids, .. } = pending;
-        let configuration = |why: String| (gateway_error(GatewayResponse::ApiConfigurationError, &ids), Some(why));
+        let configuration =
+            |why: String| (gateway_error(GatewayResponse::ApiConfigurationError, &ids), Some(why));
         let (text, message) = match outcome {
             Outcome::Answered(text) => (text, None),
             Outcome::Failed(text) => (text, lambda_error(text)),
@@ -409,13 +487,21 @@ impl Gateway {
                 return (gateway_error(GatewayResponse::IntegrationTimeout, &ids), Some(why));
             }
         };
-        let Some(response) = select_response(&route.choices, message.as_deref())
-            .and_then(|choice| route.responses.get(&choice.status).map(|response| (choice.status, response)))
+        let Some(response) =
+            select_response(&route.choices, message.as_deref()).and_then(|choice| {
+                route.responses.get(&choice.status).map(|response| (choice.status, response))
+            })
         else {
             return configuration("no integration response fits what the function said".into());
         };
         let (mut status, Response { handling, templates }) = response;
-        let payload = match convert_response(text.as_bytes(), Some(JSON), accept.as_deref(), &self.binary_media_types, *handling) {
+        let payload = match convert_response(
+            text.as_bytes(),
+            Some(JSON),
+            accept.as_deref(),
+            &self.binary_media_types,
+            *handling,
+        ) {
             Ok(payload) => payload,
             Err(wrong) => return configuration(wrong.to_string()),
         };
@@ -423,12 +509,16 @@ impl Gateway {
         let mut media = JSON;
         let body = match (choose_response_template(templates, accept.as_deref()), payload) {
             (None, payload) => payload.bytes().to_vec(),
-            (Some(_), Payload::Binary(_)) => return configuration("a template can't be rendered over a binary answer".into()),
+            (Some(_), Payload::Binary(_)) => {
+                return configuration("a template can't be rendered over a binary answer".into());
+            }
             (Some((of, template)), Payload::Text(text)) => {
                 media = of;
                 request.body = Some(text);
                 match template.render(&request, &Limits::GATEWAY) {
-                    Err(wrong) => return configuration(format!("the response template failed: {wrong}")),
+                    Err(wrong) => {
+                        return configuration(format!("the response template failed: {wrong}"));
+                    }
                     Ok(rendered) => {
                         status = rendered.overrides.response_status.unwrap_or(status);
                         for (name, value) in rendered.overrides.response_header {
@@ -455,17 +545,25 @@ impl Gateway {
 
 fn route(path: &str, api: &resource::Api, integration: Integration) -> Route {
     let method = &api.methods[path]["POST"];
-    let required = method.parameters.iter().filter(|(_, required)| **required && method.parameters_validated);
+    let required =
+        method.parameters.iter().filter(|(_, required)| **required && method.parameters_validated);
     let responses = &method.integration.as_ref().expect("every route has an integration").responses;
     let status = |text: &str| text.parse::<u16>().expect("the API's statuses are numbers");
-    let parsed = |text: &String| Template::parse(text).expect("the response template is ours, and tested");
+    let parsed =
+        |text: &String| Template::parse(text).expect("the response template is ours, and tested");
     Route {
         path: path.to_owned(),
-        required: required.filter_map(|(key, _)| key.strip_prefix("method.request.querystring.")).map(str::to_owned).collect(),
+        required: required
+            .filter_map(|(key, _)| key.strip_prefix("method.request.querystring."))
+            .map(str::to_owned)
+            .collect(),
         integration,
         choices: responses
             .iter()
-            .map(|(code, response)| IntegrationResponse { status: status(code), selection_pattern: response.selection_pattern.clone() })
+            .map(|(code, response)| IntegrationResponse {
+                status: status(code),
+                selection_pattern: response.selection_pattern.clone(),
+            })
             .collect(),
         responses: responses
             .iter()
@@ -475,7 +573,11 @@ fn route(path: &str, api: &resource::Api, integration: Integration) -> Route {
                     Some("CONVERT_TO_BINARY") => Some(ContentHandling::ConvertToBinary),
                     _ => None,
                 };
-                let templates = response.templates.iter().map(|(media, text)| (media.clone(), (media.clone(), parsed(text)))).collect();
+                let templates = response
+                    .templates
+                    .iter()
+                    .map(|(media, text)| (media.clone(), (media.clone(), parsed(text))))
+                    .collect();
                 (status(code), Response { handling, templates })
             })
             .collect(),
@@ -484,8 +586,12 @@ fn route(path: &str, api: &resource::Api, integration: Integration) -> Route {
 
 /// The headers as a template sees them: API Gateway drops some and adds its own.
 fn seen(arrival: &Arrival<'_>) -> Vec<(String, String)> {
-    let mut headers: Vec<(String, String)> =
-        arrival.headers.iter().filter(|(name, _)| !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))).cloned().collect();
+    let mut headers: Vec<(String, String)> = arrival
+        .headers
+        .iter()
+        .filter(|(name, _)| !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)))
+        .cloned()
+        .collect();
     let forwarded = match arrival.header("x-forwarded-for") {
         Some(before) => format!("{before}, {}", arrival.source_ip),
         None => arrival.source_ip.to_owned(),
@@ -502,12 +608,20 @@ fn seen(arrival: &Arrival<'_>) -> Vec<(String, String)> {
 }
 
 fn named(ids: &Ids) -> [(String, String); 2] {
-    [("x-amzn-RequestId".into(), ids.request.clone()), ("x-amz-apigw-id".into(), ids.extended.clone())]
+    [
+        ("x-amzn-RequestId".into(), ids.request.clone()),
+        ("x-amz-apigw-id".into(), ids.extended.clone()),
+    ]
 }
 
-/// What comes from before the API: no JSON, no ids. Source: answers recorded in 2021 (koki-develop/lgtm-generator#10).
+/// What comes from before the API: no JSON, no ids. Source: answers recorded in 2021
+/// (koki-develop/lgtm-generator#10).
 fn plain(status: u16, text: &str) -> Reply {
-    Reply { status, headers: vec![("Content-Type".into(), "text; charset=utf-8".into())], body: text.as_bytes().to_vec() }
+    Reply {
+        status,
+        headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
+        body: text.as_bytes().to_vec(),
+    }
 }
 
 fn gateway_error(answer: GatewayResponse, ids: &Ids) -> Reply {
@@ -520,7 +634,9 @@ fn gateway_error(answer: GatewayResponse, ids: &Ids) -> Reply {
 fn nothing_there(arrival: &Arrival<'_>) -> Reply {
     let kind = GatewayResponse::MissingAuthenticationToken;
     match arrival.header("authorization").and_then(|value| unsigned(value, arrival)) {
-        Some(message) => error(kind.status(), "IncompleteSignatureException", &message, arrival.ids),
+        Some(message) => {
+            error(kind.status(), "IncompleteSignatureException", &message, arrival.ids)
+        }
         None => gateway_error(kind, arrival.ids),
     }
 }
@@ -543,12 +659,23 @@ fn unsigned(authorization: &str, arrival: &Arrival<'_>) -> Option<String> {
         };
         names.push(name.trim());
     }
-    let absent = ["Credential", "Signature", "SignedHeaders"].into_iter().filter(|name| !names.contains(name));
-    let mut missing: Vec<String> = absent.map(|name| format!("Authorization header requires '{name}' parameter.")).collect();
+    let absent = ["Credential", "Signature", "SignedHeaders"]
+        .into_iter()
+        .filter(|name| !names.contains(name));
+    let mut missing: Vec<String> =
+        absent.map(|name| format!("Authorization header requires '{name}' parameter.")).collect();
     if arrival.header("x-amz-date").is_none() && arrival.header("date").is_none() {
-        missing.push("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".into());
+        missing.push(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+                .into(),
+        );
     }
-    (!missing.is_empty()).then(|| format!("{} (Hashed with SHA-256 and encoded with Base64) Authorization={hash}", missing.join(" ")))
+    (!missing.is_empty()).then(|| {
+        format!(
+            "{} (Hashed with SHA-256 and encoded with Base64) Authorization={hash}",
+            missing.join(" ")
+        )
+    })
 }
 
 /// What a caller hears of a gateway that has no room for the request now: nothing was stored, so it
@@ -561,7 +688,12 @@ pub fn busy(ids: &Ids) -> Reply {
 
 /// Lambda takes no event of this size. The error's type is as recorded, see [`plain`].
 fn too_long(ids: &Ids) -> Reply {
-    error(413, GatewayResponse::BadRequestBody.error_type(), GatewayResponse::RequestTooLarge.message(), ids)
+    error(
+        413,
+        GatewayResponse::BadRequestBody.error_type(),
+        GatewayResponse::RequestTooLarge.message(),
+        ids,
+    )
 }
 
 fn error(status: u16, kind: &str, message: &str, ids: &Ids) -> Reply {
@@ -572,7 +704,12 @@ fn error(status: u16, kind: &str, message: &str, ids: &Ids) -> Reply {
 }
 
 /// A gateway response that the API customises.
-fn customised(response: &resource::GatewayResponse, kind: GatewayResponse, request: &vtl::Request, ids: &Ids) -> Reply {
+fn customised(
+    response: &resource::GatewayResponse,
+    kind: GatewayResponse,
+    request: &vtl::Request,
+    ids: &Ids,
+) -> Reply {
     let mut reply = gateway_error(kind, ids);
     reply.status = response.status.parse().unwrap_or(kind.status());
     for (name, value) in &response.parameters {
@@ -582,7 +719,8 @@ fn customised(response: &resource::GatewayResponse, kind: GatewayResponse, reque
         }
     }
     if let Some(template) = response.templates.get(JSON) {
-        reply.body = gateway_response(template, &request.context, &request.stage_variables).into_bytes();
+        reply.body =
+            gateway_response(template, &request.context, &request.stage_variables).into_bytes();
     }
     reply
 }

@@ -1,4 +1,5 @@
-//! The journal of `routeto dev`: the last thousand exchanges, on disk, and the news of each as it is recorded.
+//! The journal of `routeto dev`: the last thousand exchanges, on disk, and the news of each as it
+//! is recorded.
 //!
 //! Files of up to a hundred records each, written to at the end only and removed whole, oldest
 //! first. A record is a line of JSON that sums it up, a line with the whole [`Exchange`], written
@@ -6,7 +7,8 @@
 //! begins a new file. In memory is a short summary of each record and nothing else: bodies are read
 //! from disk when somebody looks.
 //!
-//! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is told, but not the request.
+//! Knows nothing of HTTP. Never holds up a request for long: a full disk costs the record, and is
+//! told, but not the request.
 
 use super::{
     anchor::Anchor,
@@ -48,7 +50,8 @@ const LONGEST_HEAD: usize = 2048;
 /// What the list shows of an exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// In the order in which records were written, from 1; an exchange's own id is in the order of arrival.
+    /// In the order in which records were written, from 1; an exchange's own id is in the order of
+    /// arrival.
     pub seq: u64,
     pub id: u64,
     /// Milliseconds since the epoch.
@@ -67,7 +70,8 @@ pub struct Summary {
     pub stored: Option<String>,
     /// How the body begins, in one line; empty where it isn't text.
     pub preview: String,
-    /// What else it is looked for by: the id that the answer has, the record's key or message id, why it was refused.
+    /// What else it is looked for by: the id that the answer has, the record's key or message id,
+    /// why it was refused.
     #[serde(default)]
     pub more: Vec<String>,
     /// Which request the page sent again with this.
@@ -106,7 +110,8 @@ pub struct Journal {
 struct State {
     most_bytes: u64,
     seq: u64,
-    /// `None` once the journal is closed, so that streams of news end. In here, so that news come in the order of `seq`.
+    /// `None` once the journal is closed, so that streams of news end. In here, so that news come
+    /// in the order of `seq`.
     news: Option<broadcast::Sender<News>>,
     /// By the exchange's id.
     entries: BTreeMap<u64, Entry>,
@@ -175,7 +180,8 @@ impl Journal {
         }))
     }
 
-    /// From now on the directory is only ours as long as this is where it is: the file that keeps another process out.
+    /// From now on the directory is only ours as long as this is where it is: the file that keeps
+    /// another process out.
     pub fn depends_on(&self, lock: Anchor) {
         // It is said once.
         let _ = self.lock.set(lock);
@@ -194,11 +200,15 @@ impl Journal {
     /// Writes an exchange down and tells those who listen.
     ///
     /// # Errors
-    /// When it can't be written (a full disk): the list then lacks it, but listeners have heard of it. The journal stays as it was.
+    /// When it can't be written (a full disk): the list then lacks it, but listeners have heard of
+    /// it. The journal stays as it was.
     pub fn record(&self, exchange: &Exchange) -> Result<(), Failure> {
         let failed = |error: io::Error| {
-            Failure::new(self.directory.display().to_string(), format!("request {} can't be written down: {error}", exchange.id))
-                .now("the request itself was answered; make room on the disk")
+            Failure::new(
+                self.directory.display().to_string(),
+                format!("request {} can't be written down: {error}", exchange.id),
+            )
+            .now("the request itself was answered; make room on the disk")
         };
         let mut json = Vec::with_capacity(exchange.size_estimate());
         serde_json::to_writer(&mut json, exchange).map_err(|error| failed(error.into()))?;
@@ -228,15 +238,22 @@ impl Journal {
         self.state().news.as_ref().map(broadcast::Sender::subscribe)
     }
 
-    /// Ends every subscription, so that a server that stops isn't kept by an open page. Records are still taken.
+    /// Ends every subscription, so that a server that stops isn't kept by an open page. Records are
+    /// still taken.
     pub fn close(&self) {
         self.state().news = None;
     }
 
-    /// The summaries with a greater `seq`, in the order of it; 0 for all. And the last `seq` given out.
+    /// The summaries with a greater `seq`, in the order of it; 0 for all. And the last `seq` given
+    /// out.
     pub fn since(&self, seq: u64) -> (Vec<Arc<Summary>>, u64) {
         let state = self.state();
-        let mut list: Vec<_> = state.entries.values().filter(|entry| entry.summary.seq > seq).map(|entry| entry.summary.clone()).collect();
+        let mut list: Vec<_> = state
+            .entries
+            .values()
+            .filter(|entry| entry.summary.seq > seq)
+            .map(|entry| entry.summary.clone())
+            .collect();
         list.sort_by_key(|summary| summary.seq);
         (list, state.seq)
     }
@@ -256,7 +273,10 @@ impl Journal {
             Ok(json) => Ok(Some(json)),
             // Removed since we looked, as the oldest are.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::new(path.display().to_string(), format!("request {id} can't be read: {error}"))),
+            Err(error) => Err(Failure::new(
+                path.display().to_string(),
+                format!("request {id} can't be read: {error}"),
+            )),
         }
     }
 
@@ -269,12 +289,20 @@ impl Journal {
         self.search_some(search, after, before, SEARCH_BYTES)
     }
 
-    fn search_some(&self, search: &Search, after: u64, before: u64, most: u64) -> Result<Found, Failure> {
+    fn search_some(
+        &self,
+        search: &Search,
+        after: u64,
+        before: u64,
+        most: u64,
+    ) -> Result<Found, Failure> {
         let (mut records, last) = {
             let state = self.state();
             let within = |entry: &&Entry| entry.summary.seq > after && entry.summary.seq < before;
             let entries = state.entries.values().filter(within);
-            let records: Vec<_> = entries.map(|entry| (entry.summary.clone(), entry.file, entry.at, entry.length)).collect();
+            let records: Vec<_> = entries
+                .map(|entry| (entry.summary.clone(), entry.file, entry.at, entry.length))
+                .collect();
             (records, state.seq)
         };
         records.sort_unstable_by_key(|(summary, ..)| Reverse(summary.seq));
@@ -304,7 +332,10 @@ impl Journal {
                 // Removed since we looked, as the oldest are.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    return Err(Failure::new(path.display().to_string(), format!("it can't be searched: {error}")));
+                    return Err(Failure::new(
+                        path.display().to_string(),
+                        format!("it can't be searched: {error}"),
+                    ));
                 }
             };
             // One that isn't whole is told when it is opened.
@@ -324,7 +355,12 @@ impl Journal {
     pub fn get(&self, id: u64) -> Result<Option<Exchange>, Failure> {
         let Some(json) = self.json(id)? else { return Ok(None) };
         let parsed = serde_json::from_slice(&json);
-        parsed.map(Some).map_err(|error| Failure::new(self.directory.display().to_string(), format!("request {id} can't be read: {error}")))
+        parsed.map(Some).map_err(|error| {
+            Failure::new(
+                self.directory.display().to_string(),
+                format!("request {id} can't be read: {error}"),
+            )
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -362,7 +398,12 @@ impl State {
                 break;
             }
             self.seq = self.seq.max(head.summary.seq);
-            self.enter(Entry { file: number, at, length: head.length, summary: Arc::new(head.summary) });
+            self.enter(Entry {
+                file: number,
+                at,
+                length: head.length,
+                summary: Arc::new(head.summary),
+            });
         }
         Ok(())
     }
@@ -380,16 +421,20 @@ impl State {
         let mut head = Vec::with_capacity(LONGEST_HEAD);
         serde_json::to_writer(&mut head, &Head { length, summary: summary.as_ref() })?;
         head.push(b'\n');
-        let full = |writing: &Writing| writing.records >= FILE_RECORDS || writing.bytes >= FILE_BYTES;
+        let full =
+            |writing: &Writing| writing.records >= FILE_RECORDS || writing.bytes >= FILE_BYTES;
         if self.writing.as_ref().is_none_or(full) {
             self.writing = None;
-            let file = private().create_new(true).append(true).open(path(directory, summary.seq))?;
+            let file =
+                private().create_new(true).append(true).open(path(directory, summary.seq))?;
             self.files.insert(summary.seq, Length::default());
             self.writing = Some(Writing { number: summary.seq, file, records: 0, bytes: 0 });
         }
         let Some(writing) = &mut self.writing else { return Ok(()) };
         // Not copied together first: an exchange may be large.
-        if let Err(error) = writing.file.write_all(&head).and_then(|()| writing.file.write_all(json)) {
+        if let Err(error) =
+            writing.file.write_all(&head).and_then(|()| writing.file.write_all(json))
+        {
             // Part of it may be there: nothing more goes behind that.
             self.writing = None;
             return Err(error);
@@ -443,7 +488,9 @@ fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        if let (Some(number), true) = (number, path.extension().is_some_and(|ending| ending == ENDING)) {
+        if let (Some(number), true) =
+            (number, path.extension().is_some_and(|ending| ending == ENDING))
+        {
             numbers.push(number);
         }
     }
@@ -479,7 +526,13 @@ fn summary(exchange: &Exchange) -> Summary {
             break;
         }
     }
-    let header = |wanted: &str| request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str());
+    let header = |wanted: &str| {
+        request
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.as_str())
+    };
     let content_type = header("content-type").unwrap_or_default();
     Summary {
         seq: 0,
@@ -504,8 +557,11 @@ fn summary(exchange: &Exchange) -> Summary {
 }
 
 fn more(exchange: &Exchange) -> Vec<String> {
-    let answer: serde_json::Value = serde_json::from_slice(&exchange.response.body).unwrap_or_default();
-    let said = ["id", "reason", "message"].into_iter().filter_map(|name| answer[name].as_str().map(str::to_owned));
+    let answer: serde_json::Value =
+        serde_json::from_slice(&exchange.response.body).unwrap_or_default();
+    let said = ["id", "reason", "message"]
+        .into_iter()
+        .filter_map(|name| answer[name].as_str().map(str::to_owned));
     let record = exchange.record.iter().flat_map(|record| match record {
         Stored::S3 { bucket, key, .. } => [bucket.clone(), key.clone()],
         Stored::Sqs { queue, message_id, .. } => [queue.clone(), message_id.clone()],
@@ -528,7 +584,9 @@ fn preview(body: &[u8], multipart: bool) -> String {
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
         // Of a form, what comes before its first attachment is text all the same.
-        Err(error) if multipart || error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
+        Err(error) if multipart || error.error_len().is_none() => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
         Err(_) => return String::new(),
     };
     let parts = if multipart { parts(text) } else { None };
@@ -539,7 +597,8 @@ fn preview(body: &[u8], multipart: bool) -> String {
     cut(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// How a multipart body begins, without its boundaries: `from=Ann subject=Holidays`. `None` where it isn't one.
+/// How a multipart body begins, without its boundaries: `from=Ann subject=Holidays`. `None` where
+/// it isn't one.
 fn parts(text: &str) -> Option<String> {
     let boundary = text.lines().next().filter(|line| line.len() > 2 && line.starts_with("--"))?;
     let part = |part: &str| {

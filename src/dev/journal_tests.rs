@@ -19,10 +19,23 @@ fn exchange(id: u64, body: &[u8]) -> Exchange {
         status: 200,
         millis: 1.25,
         response: Response { headers: vec![], body: b"{}".to_vec() },
-        template: Some(TemplateUsed { content_type: "application/json".into(), file: None, text: "$input.body".into() }),
+        template: Some(TemplateUsed {
+            content_type: "application/json".into(),
+            file: None,
+            text: "$input.body".into(),
+        }),
         event: Some("{}".into()),
-        function: Some(FunctionSaid { id: format!("id-{id}"), answer: "{}".into(), failed: false, log: "{}".into() }),
-        record: Some(Stored::S3 { bucket: "b".into(), key: format!("k{id}"), bytes: body.len() as u64 }),
+        function: Some(FunctionSaid {
+            id: format!("id-{id}"),
+            answer: "{}".into(),
+            failed: false,
+            log: "{}".into(),
+        }),
+        record: Some(Stored::S3 {
+            bucket: "b".into(),
+            key: format!("k{id}"),
+            bytes: body.len() as u64,
+        }),
         why: None,
         again: None,
     }
@@ -101,7 +114,8 @@ fn large_bodies_are_bounded_in_bytes_on_disk_and_none_stays_in_memory() {
     for _ in 0..12 {
         journal.record(&exchange(journal.next_id(), &body)).expect("recorded");
     }
-    let on_disk: u64 = files(directory.path()).iter().map(|file| fs::metadata(file).expect("there").len()).sum();
+    let on_disk: u64 =
+        files(directory.path()).iter().map(|file| fs::metadata(file).expect("there").len()).sum();
     assert!(on_disk <= most, "{on_disk}");
     // Two, of 8 MB and some in base64, are a file; four files would be too much.
     assert_eq!(ids(&journal), [7, 8, 9, 10, 11, 12]);
@@ -120,7 +134,12 @@ fn what_a_kill_left_half_written_is_passed_over_wherever_it_was_cut() {
     let file = files(whole.path()).remove(0);
     let bytes = fs::read(&file).expect("read");
     let ends: Vec<usize> = {
-        let newlines: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        let newlines: Vec<usize> = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1)
+            .collect();
         newlines.chunks(2).map(|pair| pair[1]).collect()
     };
     for cut in 0..=bytes.len() {
@@ -139,9 +158,14 @@ fn what_a_kill_left_half_written_is_passed_over_wherever_it_was_cut() {
 #[test]
 fn a_file_that_is_none_of_ours_or_garbage_stops_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
-    fs::write(directory.path().join("000000000001.journal"), b"\xff\xfe garbage\n{}\n").expect("written");
+    fs::write(directory.path().join("000000000001.journal"), b"\xff\xfe garbage\n{}\n")
+        .expect("written");
     fs::write(directory.path().join("notes.txt"), b"mine").expect("written");
-    fs::write(directory.path().join("000000000005.journal"), b"{\"length\":18446744073709551615,\"summary\":{}}\n").expect("written");
+    fs::write(
+        directory.path().join("000000000005.journal"),
+        b"{\"length\":18446744073709551615,\"summary\":{}}\n",
+    )
+    .expect("written");
     let journal = Journal::open(directory.path()).expect("open");
     assert_eq!(ids(&journal), [] as [u64; 0]);
     journal.record(&exchange(journal.next_id(), b"x")).expect("recorded");
@@ -201,7 +225,8 @@ fn a_summary_is_short_whatever_was_sent() {
     long.stage = "s".repeat(10_000);
     long.request.headers = vec![("content-type".into(), "t".repeat(10_000))];
     let summary = summary(&long);
-    let longest = [&summary.path, &summary.method, &summary.stage, &summary.content_type, &summary.preview];
+    let longest =
+        [&summary.path, &summary.method, &summary.stage, &summary.content_type, &summary.preview];
     assert_eq!(longest.map(|text| text.chars().count()), [LONGEST + 1; 5]);
     assert_eq!(preview(b"\x89PNG\r\n\x1a\n", false), "");
     assert_eq!(preview(b"a\0b", false), "");
@@ -213,7 +238,12 @@ fn a_summary_is_short_whatever_was_sent() {
 #[test]
 fn the_preview_of_a_form_is_what_its_fields_hold_not_its_boundary() {
     let part = |head: &str, value: &[u8]| {
-        [format!("--xYzZY\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), value, b"\r\n"].concat()
+        [
+            format!("--xYzZY\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(),
+            value,
+            b"\r\n",
+        ]
+        .concat()
     };
     let body = [
         part("name=\"from\"", "Ann é".as_bytes()),
@@ -237,7 +267,8 @@ fn a_search_reads_all_that_is_kept_newest_first_a_part_at_a_time_and_what_came_s
     let all = |text: &str, after: u64| {
         let (mut ids, mut before, mut steps) = (vec![], Some(u64::MAX), 0);
         while let Some(from) = before {
-            let found = journal.search_some(&words(text), after, from, 48 * 1024).expect("searched");
+            let found =
+                journal.search_some(&words(text), after, from, 48 * 1024).expect("searched");
             ids.extend(found.ids);
             before = found.before;
             steps += 1;

@@ -53,7 +53,8 @@ impl Mask<'_> {
             let (_, raw) = pair.split_once('=').unwrap_or((pair, ""));
             for (name, value) in render::parse_query(pair) {
                 let is_new = !(raw == value && known.has(raw));
-                if name == "token" && !value.trim().is_empty() && is_new && given.len() < MOST_SENT {
+                if name == "token" && !value.trim().is_empty() && is_new && given.len() < MOST_SENT
+                {
                     given.insert((value, raw));
                 }
             }
@@ -124,14 +125,16 @@ impl Secrets {
             self.named.extend(BTreeSet::from(spelled).into_iter().map(str::to_owned));
             return;
         }
-        let mut literal: BTreeSet<Vec<u8>> = spelled.into_iter().map(|text| text.as_bytes().to_vec()).collect();
+        let mut literal: BTreeSet<Vec<u8>> =
+            spelled.into_iter().map(|text| text.as_bytes().to_vec()).collect();
         let mut in_plain = BTreeSet::new();
         for secret in BTreeSet::from([value, raw]) {
             in_plain.insert(plain(secret.as_bytes()).0);
             // Where in the encoded bytes it begins decides what becomes of it: three ways. The
             // digits at its edges are its neighbours', too, and left out.
             for lead in 0..3 {
-                let encoded = BASE64_STANDARD.encode([&b"\0\0"[..lead], secret.as_bytes()].concat());
+                let encoded =
+                    BASE64_STANDARD.encode([&b"\0\0"[..lead], secret.as_bytes()].concat());
                 let whole = (lead + secret.len()) * 8 / 6;
                 let piece = &encoded.as_bytes()[(lead * 8).div_ceil(6)..whole];
                 in_plain.insert(plain(piece).0);
@@ -145,7 +148,8 @@ impl Secrets {
         self.literal.extend(finders(literal));
         self.plain.extend(finders(in_plain));
         // Six bytes of `\u00e9` and some layers: more than any spelling has for a byte.
-        let longest = self.plain.iter().map(|secret| secret.needle().len()).max().unwrap_or_default();
+        let longest =
+            self.plain.iter().map(|secret| secret.needle().len()).max().unwrap_or_default();
         self.longest = longest.saturating_mul(6 + LAYERS);
     }
 
@@ -315,7 +319,8 @@ fn unicode(text: &[u8], at: usize) -> Option<(char, usize)> {
     if let Some(c) = char::from_u32(unit) {
         return Some((c, end));
     }
-    let run = text[end.min(text.len())..].iter().take(LAYERS).take_while(|byte| **byte == b'\\').count();
+    let run =
+        text[end.min(text.len())..].iter().take(LAYERS).take_while(|byte| **byte == b'\\').count();
     let low = end + run;
     let second = (run > 0 && text.get(low) == Some(&b'u')).then(|| hex(text, low + 1, 4)).flatten();
     match second {

@@ -1,4 +1,5 @@
-//! `routeto dev`: the whole path on this machine, from the request to the record, without an account.
+//! `routeto dev`: the whole path on this machine, from the request to the record, without an
+//! account.
 //!
 //! - [`anchor`]: whether what was opened is still where it was.
 //! - [`exchange`]: one request and all that became of it, as it is kept and shown.
@@ -51,7 +52,9 @@ pub(crate) fn patience(time: Duration) -> Patience {
 
 /// Milliseconds since the epoch.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// As UUIDs are written: `8-4-4-4-12` hexadecimal digits.

@@ -1,4 +1,5 @@
-//! What a running `dev` of another process records, as it comes: its stream of server-sent events, read. Prints nothing.
+//! What a running `dev` of another process records, as it comes: its stream of server-sent events,
+//! read. Prints nothing.
 
 use super::{
     exchange::Exchange,
@@ -44,8 +45,12 @@ impl News {
     /// Listens to the `dev` at this URL; `None` where nobody answers, or somebody else.
     pub async fn of(url: &str, key: &Secret) -> Option<News> {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let response = timeout(PATIENCE, get(&client, key, format!("{url}{ROOT}/events"))).await.ok()?.ok()?;
-        let is_stream = response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let response =
+            timeout(PATIENCE, get(&client, key, format!("{url}{ROOT}/events"))).await.ok()?.ok()?;
+        let is_stream = response
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !response.status().is_success() || !is_stream {
             return None;
         }
@@ -88,7 +93,9 @@ impl News {
                 }
                 // It ended; how is the same to us.
                 Ok(None | Some(Err(_))) => return Ok(None),
-                Err(_) => return Err(self.failed(format!("nothing more for {} s", SILENCE.as_secs()))),
+                Err(_) => {
+                    return Err(self.failed(format!("nothing more for {} s", SILENCE.as_secs())));
+                }
             }
         }
     }
@@ -99,28 +106,46 @@ impl News {
             return Ok(());
         }
         for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
-            let list: Vec<Told> = serde_json::from_str(data).map_err(|error| self.failed(error.to_string()))?;
-            self.told.extend(list.into_iter().filter(|told| told.stored.is_some()).map(|told| told.id));
+            let list: Vec<Told> =
+                serde_json::from_str(data).map_err(|error| self.failed(error.to_string()))?;
+            self.told
+                .extend(list.into_iter().filter(|told| told.stored.is_some()).map(|told| told.id));
         }
         Ok(())
     }
 
     async fn fetch(&self, id: u64) -> Result<Option<Exchange>, Failure> {
         let failed = |what: String| self.failed(format!("request {id}: {what}"));
-        let response = get(&self.client, &self.key, format!("{}{ROOT}/api/requests/{id}", self.url)).await.map_err(&failed)?;
+        let response =
+            get(&self.client, &self.key, format!("{}{ROOT}/api/requests/{id}", self.url))
+                .await
+                .map_err(&failed)?;
         if !response.status().is_success() {
             return Ok(None);
         }
-        let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|error| failed(error.to_string()))?;
-        serde_json::from_slice(&body.to_bytes()).map(Some).map_err(|error| failed(error.to_string()))
+        let body = Limited::new(response.into_body(), LONGEST)
+            .collect()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        serde_json::from_slice(&body.to_bytes())
+            .map(Some)
+            .map_err(|error| failed(error.to_string()))
     }
 
     fn failed(&self, what: String) -> Failure {
-        Failure::new(self.url.clone(), what).now("see whether that `routeto dev` is of this version and still runs")
+        Failure::new(self.url.clone(), what)
+            .now("see whether that `routeto dev` is of this version and still runs")
     }
 }
 
-async fn get(client: &Client<HttpConnector, Empty<Bytes>>, key: &Secret, url: String) -> Result<Response<Incoming>, String> {
-    let request = Request::get(url).header(KEY, &key.0).body(Empty::new()).map_err(|error| error.to_string())?;
+async fn get(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    key: &Secret,
+    url: String,
+) -> Result<Response<Incoming>, String> {
+    let request = Request::get(url)
+        .header(KEY, &key.0)
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
     client.request(request).await.map_err(|error| error.to_string())
 }

@@ -52,7 +52,11 @@ impl Default for Room {
 
 impl Room {
     pub(super) fn of(bytes: usize, at_work: usize, patience: Duration) -> Room {
-        Room { bytes: Arc::new(Semaphore::new(bytes)), work: Arc::new(Semaphore::new(at_work)), patience }
+        Room {
+            bytes: Arc::new(Semaphore::new(bytes)),
+            work: Arc::new(Semaphore::new(at_work)),
+            patience,
+        }
     }
 
     /// To be called before more than [`SMALL`] of so many bytes are read, by one who holds no room
@@ -61,7 +65,11 @@ impl Room {
     /// # Errors
     /// See [`NoRoom`].
     pub async fn hold(&self, bytes: usize) -> Result<Held, NoRoom> {
-        if bytes <= SMALL { Ok(Held::default()) } else { self.wait(&self.bytes, u32::try_from(bytes).unwrap_or(u32::MAX)).await }
+        if bytes <= SMALL {
+            Ok(Held::default())
+        } else {
+            self.wait(&self.bytes, u32::try_from(bytes).unwrap_or(u32::MAX)).await
+        }
     }
 
     /// To be called before a body is worked on of which so many bytes may be in memory.

@@ -1,4 +1,5 @@
-//! What a running `routeto dev` leaves in `.routeto/` for the other commands: where it listens, and the stages' tokens.
+//! What a running `routeto dev` leaves in `.routeto/` for the other commands: where it listens, and
+//! the stages' tokens.
 
 use crate::{error::Failure, observed::Secret};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ const RUNNING: &str = "dev.json";
 pub const LOCK: &str = "lock";
 const TOKENS: &str = "tokens.json";
 
-/// `.routeto/dev.json`: written once the port is open, removed at the end. A killed `dev` leaves it behind, so nothing listens then, or somebody else.
+/// `.routeto/dev.json`: written once the port is open, removed at the end. A killed `dev` leaves it
+/// behind, so nothing listens then, or somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     pub pid: u32,
@@ -44,7 +46,8 @@ mod in_clear {
     }
 }
 
-/// `.routeto/tokens.json`: a stage's name to its token. Of this machine only, readable by nobody else.
+/// `.routeto/tokens.json`: a stage's name to its token. Of this machine only, readable by nobody
+/// else.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tokens(BTreeMap<String, String>);
 
@@ -65,14 +68,19 @@ impl Running {
 
     /// What to say where it runs and doesn't answer; `instead`: how not to need it.
     pub fn silent(&self, instead: &str) -> Failure {
-        Failure::new("routeto dev", format!("one runs in this directory, and doesn't answer at {}", self.url))
-            .now(format!("look at what it says, or start it anew; {instead}"))
+        Failure::new(
+            "routeto dev",
+            format!("one runs in this directory, and doesn't answer at {}", self.url),
+        )
+        .now(format!("look at what it says, or start it anew; {instead}"))
     }
 
     /// Removes what `write` wrote, unless another process has put its own in its place.
     pub fn remove(&self, directory: &Path) {
         // The stack may have been renamed since.
-        if Running::read(directory).is_ok_and(|running| running.is_some_and(|it| it.pid == self.pid && it.url == self.url)) {
+        if Running::read(directory)
+            .is_ok_and(|running| running.is_some_and(|it| it.pid == self.pid && it.url == self.url))
+        {
             // One that stays is found to be stale by whoever asks there.
             let _ = std::fs::remove_file(directory.join(RUNNING));
         }
@@ -110,12 +118,14 @@ impl Tokens {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Failure> {
-    let wrong = |what: String| Failure::new(path.display().to_string(), what).now("remove it and start `routeto dev` anew");
+    let wrong = |what: String| {
+        Failure::new(path.display().to_string(), what).now("remove it and start `routeto dev` anew")
+    };
     match std::fs::read(path) {
         // serde_json's words would quote what it found, a token say.
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| wrong(format!("line {} isn't what `routeto dev` writes", error.line()))),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            wrong(format!("line {} isn't what `routeto dev` writes", error.line()))
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(wrong(format!("can't be read: {error}"))),
     }
@@ -123,7 +133,9 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Failure>
 
 /// Whole or not at all, and for this user alone, as [`tempfile`] makes files.
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::new(path.display().to_string(), format!("can't be written: {error}"));
+    let failed = |error: io::Error| {
+        Failure::new(path.display().to_string(), format!("can't be written: {error}"))
+    };
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     let directory: PathBuf = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -170,7 +182,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                std::fs::metadata(&file).expect("there").permissions().mode() & 0o777,
+                0o600
+            );
         }
         std::fs::write(&file, r#""a-token-of-the-stage-dev""#).expect("written");
         let Err(failure) = Tokens::read(directory.path()) else { panic!("it isn't an object") };

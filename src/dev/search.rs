@@ -59,7 +59,8 @@ impl Search {
             return true;
         }
         drop(body);
-        left.strike(&mut answer) || exchange.event.is_some_and(|event| left.all_found_in(decoded(event)))
+        left.strike(&mut answer)
+            || exchange.event.is_some_and(|event| left.all_found_in(decoded(event)))
     }
 
     fn begin(&self) -> Left<'_> {
@@ -90,10 +91,15 @@ impl Left<'_> {
 }
 
 fn summary_text(summary: &Summary) -> String {
-    let Summary { id, stage, route, method, path, status, content_type, stored, preview, more, .. } = summary;
-    let (route, stored) = (route.as_deref().unwrap_or_default(), stored.as_deref().unwrap_or_default());
+    let Summary {
+        id, stage, route, method, path, status, content_type, stored, preview, more, ..
+    } = summary;
+    let (route, stored) =
+        (route.as_deref().unwrap_or_default(), stored.as_deref().unwrap_or_default());
     let more = more.join(" ");
-    format!("#{id} {status} {method} {stage} {path} {route} {content_type} {stored} {preview} {more}\n")
+    format!(
+        "#{id} {status} {method} {stage} {path} {route} {content_type} {stored} {preview} {more}\n"
+    )
 }
 
 /// All of an exchange that is never large.
@@ -111,7 +117,8 @@ fn small(exchange: &Exchange) -> String {
         Stored::S3 { bucket, key, .. } => format!("s3://{bucket}/{key}"),
         Stored::Sqs { queue, message_id, .. } => format!("{queue} {message_id}"),
     });
-    let said = function.iter().flat_map(|said| [&said.id, &said.answer, &said.log].map(String::as_str));
+    let said =
+        function.iter().flat_map(|said| [&said.id, &said.answer, &said.log].map(String::as_str));
     for more in said.chain(file).chain(place.as_deref()).chain(why.as_deref()) {
         text.push('\n');
         text.push_str(more);
@@ -127,7 +134,11 @@ fn shown(body: &[u8]) -> Option<Vec<u8>> {
         // Not that it is said to be a form: what is none has few of these.
         _ => memchr::memchr2(b'%', b'+', body).map(|_| {
             let pairs = render::parse_query(text);
-            pairs.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>().into_bytes()
+            pairs
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect::<String>()
+                .into_bytes()
         }),
     }
 }
@@ -145,7 +156,8 @@ fn unescaped(text: &str) -> String {
             Some('n' | 'r' | 't' | 'b' | 'f') => out.push(' '),
             Some('u') => {
                 // With its second half, where it has one.
-                let pair = |text: &str| serde_json::from_str::<String>(&format!("\"\\u{text}\"")).ok();
+                let pair =
+                    |text: &str| serde_json::from_str::<String>(&format!("\"\\u{text}\"")).ok();
                 let long = rest.get(..10).and_then(|text| Some((pair(text)?, 10)));
                 match long.or_else(|| rest.get(..4).and_then(|text| Some((pair(text)?, 4)))) {
                     Some((c, length)) => {

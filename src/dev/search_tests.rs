@@ -14,16 +14,35 @@ fn exchange(headers: &[(&str, &str)], body: &[u8], event: &str) -> Exchange {
             query: vec![("App".into(), "my shop".into())],
             token: TokenSent::Right,
             version: "HTTP/1.1".into(),
-            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
             body: body.to_vec(),
         },
         status: 200,
         millis: 1.0,
-        response: Response { headers: vec![("X-Answer".into(), "yes".into())], body: b"{\"result\":\"success\"}".to_vec() },
-        template: Some(TemplateUsed { content_type: "t/t".into(), file: Some("mine.vtl".into()), text: "#foreach".into() }),
+        response: Response {
+            headers: vec![("X-Answer".into(), "yes".into())],
+            body: b"{\"result\":\"success\"}".to_vec(),
+        },
+        template: Some(TemplateUsed {
+            content_type: "t/t".into(),
+            file: Some("mine.vtl".into()),
+            text: "#foreach".into(),
+        }),
         event: Some(event.into()),
-        function: Some(FunctionSaid { id: "invocation-1".into(), answer: "{}".into(), failed: false, log: "logged".into() }),
-        record: Some(Stored::S3 { bucket: "webhooks".into(), key: "SendGrid/input_1".into(), bytes: 1 }),
+        function: Some(FunctionSaid {
+            id: "invocation-1".into(),
+            answer: "{}".into(),
+            failed: false,
+            log: "logged".into(),
+        }),
+        record: Some(Stored::S3 {
+            bucket: "webhooks".into(),
+            key: "SendGrid/input_1".into(),
+            bytes: 1,
+        }),
         why: Some("because".into()),
         again: None,
     }
@@ -58,7 +77,8 @@ fn finds(words: &str, headers: &[(&str, &str)], body: &[u8], event: &str) -> boo
 fn words_are_found_wherever_they_are_kept_in_either_case() {
     let stripe =
         br#"{"id":"evt_1","data":{"object":{"object":"setup_intent","name":"Jos\u00e9 \ud83d\ude00","url":"https:\/\/pay.example\/x"}}}"#;
-    let github = [("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958")];
+    let github =
+        [("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958")];
     let mail = "--b\r\nContent-Disposition: form-data; name=\"subject\"\r\n\r\nRe: Überweisung\r\n--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.bin\"\r\n\r\n\u{0}\u{1}".as_bytes();
     let mail = [mail, b"\xff\xfe--b--"].concat();
     let form = b"From=%2B15005550006&Body=gr%C3%BC%C3%9Fe+aus+Bonn";
@@ -102,9 +122,13 @@ fn words_are_found_wherever_they_are_kept_in_either_case() {
 
 #[test]
 fn whatever_is_escaped_wrongly_stays_as_it_is() {
-    for (text, shown) in
-        [(r"a\u00e9b\n\/\\", "aéb /\\"), (r"\ud83d\ude00!", "😀!"), (r"\ud83d!", "ud83d!"), (r"\u12", "u12"), (r"\uéééé\", "uéééé")]
-    {
+    for (text, shown) in [
+        (r"a\u00e9b\n\/\\", "aéb /\\"),
+        (r"\ud83d\ude00!", "😀!"),
+        (r"\ud83d!", "ud83d!"),
+        (r"\u12", "u12"),
+        (r"\uéééé\", "uéééé"),
+    ] {
         assert_eq!(unescaped(text), shown, "{text}");
     }
 }

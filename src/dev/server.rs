@@ -1,10 +1,15 @@
-//! The HTTP server around the [`gateway`]: takes requests off the wire, has the function called, sends the answer, tells of it. Decides nothing.
+//! The HTTP server around the [`gateway`]: takes requests off the wire, has the function called,
+//! sends the answer, tells of it. Decides nothing.
 //!
-//! Every request is carried to its end in a task of its own, as Lambda would: a caller that hangs up stops nothing.
+//! Every request is carried to its end in a task of its own, as Lambda would: a caller that hangs
+//! up stops nothing.
 
 use super::{
     PIECE_PATIENCE,
-    exchange::{Again, Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed, TokenSent},
+    exchange::{
+        Again, Exchange, FunctionSaid, Request as Sent, Response as Answer, Stored, TemplateUsed,
+        TokenSent,
+    },
     gateway::{Arrival, Gateway, Ids, Outcome, Reply, Target, Verdict, busy},
     inspector::{Backend, Outgoing, Overview, RouteInfo},
     journal::Journal,
@@ -57,15 +62,18 @@ use tokio::{
 const TOO_MANY: &str = "too many large requests at once; send it again";
 /// Until a request's head is complete.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller gets no answer from AWS either.
+/// For a whole body. Source: API Gateway quotas, "Idle connection timeout", 310 s: a slower caller
+/// gets no answer from AWS either.
 const BODY_PATIENCE: Duration = Duration::from_secs(310);
-/// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still sending, gets to see the answer.
+/// What is over [`LARGEST_BODY`] is read and dropped up to here, so that the caller, who is still
+/// sending, gets to see the answer.
 const DROPPED_BODY: usize = 8 * LARGEST_BODY;
 /// From its room on, a body may be late by this much.
 const PACE_GRACE: Duration = Duration::from_secs(10);
 /// Bytes a second, about as many as bring the largest body within [`BODY_PATIENCE`].
 const PACE: usize = 32 * 1024;
-/// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers 431.
+/// More than the gateway takes, so that its own answer to that can be seen; beyond it hyper answers
+/// 431.
 const HEAD_BUFFER: usize = 256 * 1024;
 const HEADERS: usize = 400;
 /// What is in flight when the server stops gets as long as a request may take.
@@ -187,9 +195,22 @@ impl Server {
         port: u16,
     ) -> Arc<Server> {
         let live = RwLock::new(Arc::new(live));
-        let (problem, unstored, started, flight) = (RwLock::default(), RwLock::default(), Instant::now(), Flight::default());
+        let (problem, unstored, started, flight) =
+            (RwLock::default(), RwLock::default(), Instant::now(), Flight::default());
         let room = Room::default();
-        Arc::new(Server { live, problem, unstored, destinations, journal, room, report, url, port, started, flight })
+        Arc::new(Server {
+            live,
+            problem,
+            unstored,
+            destinations,
+            journal,
+            room,
+            report,
+            url,
+            port,
+            started,
+            flight,
+        })
     }
 
     pub fn live(&self) -> Arc<Live> {
@@ -208,7 +229,8 @@ impl Server {
         self.journal.changed();
     }
 
-    /// Says in the log and on the page when records can't be stored any more, and when they can again.
+    /// Says in the log and on the page when records can't be stored any more, and when they can
+    /// again.
     fn look_at_the_store(&self, status: u16) {
         let known = self.unstored.read().unwrap_or_else(PoisonError::into_inner).is_some();
         if status < 500 && !known {
@@ -260,11 +282,18 @@ impl Server {
         let Some(Connection { tape, peer }) = head.extensions.get::<Connection>().cloned() else {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "no connection");
         };
-        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let length = head
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
         let read = read_body(body, length, &self.room).await;
-        let mut headers = tape
-            .headers(&head.headers)
-            .unwrap_or_else(|| head.headers.iter().map(|(name, value)| (name.to_string(), tape::text(value.as_bytes()))).collect());
+        let mut headers = tape.headers(&head.headers).unwrap_or_else(|| {
+            head.headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), tape::text(value.as_bytes())))
+                .collect()
+        });
         // HTTP/2 has it in the request's own line.
         if let Some(authority) = head.uri.authority()
             && !head.headers.contains_key(header::HOST)
@@ -302,8 +331,13 @@ impl Server {
         }
     }
 
-    /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers the exchange's id once it is recorded.
-    pub async fn take(&self, mut arrived: Arrived, reply: Option<oneshot::Sender<Reply>>) -> Option<u64> {
+    /// Carries a request to its end; `reply` hears the answer as soon as it is there. Answers the
+    /// exchange's id once it is recorded.
+    pub async fn take(
+        &self,
+        mut arrived: Arrived,
+        reply: Option<oneshot::Sender<Reply>>,
+    ) -> Option<u64> {
         let begun = Instant::now();
         let time = now();
         let id = self.journal.next_id();
@@ -323,7 +357,9 @@ impl Server {
         // To the end, which is the journal's line.
         let held = std::mem::take(&mut arrived.held);
         let becomes_large = match &arrived.body {
-            Content::Whole(body) => length <= SMALL && coding::inflates_over(SMALL, &arrived.headers, body),
+            Content::Whole(body) => {
+                length <= SMALL && coding::inflates_over(SMALL, &arrived.headers, body)
+            }
             Content::TooLarge | Content::NoRoom => false,
         };
         // What only matters of it is whether it is large.
@@ -349,7 +385,9 @@ impl Server {
         };
         let verdict = match arrived.body {
             Content::NoRoom => None,
-            Content::Whole(_) | Content::TooLarge => Some(aside(inflated, || live.gateway.receive(&arrival))),
+            Content::Whole(_) | Content::TooLarge => {
+                Some(aside(inflated, || live.gateway.receive(&arrival)))
+            }
         };
         let made = match verdict {
             None => Made {
@@ -379,7 +417,15 @@ impl Server {
                 let event = std::mem::take(&mut pending.event);
                 let (outcome, function, stored) = self.invoke(&live, &event).await;
                 let (reply, why) = live.gateway.respond(pending, &outcome);
-                Made { reply, route: Some(route), template: Some(template), event: Some(event), function, stored, why }
+                Made {
+                    reply,
+                    route: Some(route),
+                    template: Some(template),
+                    event: Some(event),
+                    function,
+                    stored,
+                    why,
+                }
             }
         };
         let millis = begun.elapsed().as_secs_f64() * 1000.0;
@@ -399,11 +445,17 @@ impl Server {
         Some(exchange.id)
     }
 
-    async fn invoke(&self, live: &Live, event: &str) -> (Outcome, Option<FunctionSaid>, Option<Stored>) {
+    async fn invoke(
+        &self,
+        live: &Live,
+        event: &str,
+    ) -> (Outcome, Option<FunctionSaid>, Option<Stored>) {
         let sinks = match self.destinations.sinks().await {
             Ok(sinks) => sinks,
             Err(failure) => {
-                let error = json!({"errorType": "NoDestination", "errorMessage": failure.to_string()}).to_string();
+                let error =
+                    json!({"errorType": "NoDestination", "errorMessage": failure.to_string()})
+                        .to_string();
                 return (Outcome::Failed(error), None, None);
             }
         };
@@ -415,7 +467,11 @@ impl Server {
         let invocation = Invocation { id: id.clone(), deadline: SystemTime::now() + patience };
         let Some((handled, noted)) = call(event, &invocation, patience, &sinks).await else {
             let error = json!({"errorMessage": format!("{id} Task timed out after {:.2} seconds", patience.as_secs_f64())}).to_string();
-            return (Outcome::Failed(error.clone()), Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }), None);
+            return (
+                Outcome::Failed(error.clone()),
+                Some(FunctionSaid { id, answer: error, failed: true, log: String::new() }),
+                None,
+            );
         };
         let stored = noted.or_else(|| stored(&handled.log));
         let (outcome, answer, failed) = match handled.answer {
@@ -437,11 +493,20 @@ fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes > SMALL { block_in_place(work) } else { work() }
 }
 
-/// Calls the function's library; `None` where it takes longer than `patience`. Beside what it said is what it stored here: a record in the account is
-/// not noted.
-async fn call(event: &str, invocation: &Invocation, patience: Duration, sinks: &Sinks) -> Option<(Handled, Option<Stored>)> {
+/// Calls the function's library; `None` where it takes longer than `patience`. Beside what it said
+/// is what it stored here: a record in the account is not noted.
+async fn call(
+    event: &str,
+    invocation: &Invocation,
+    patience: Duration,
+    sinks: &Sinks,
+) -> Option<(Handled, Option<Stored>)> {
     let calling = timeout(patience, noting(handle(event.as_bytes(), invocation, sinks)));
-    let called = if event.len() > SMALL { block_in_place(|| Handle::current().block_on(calling)) } else { calling.await };
+    let called = if event.len() > SMALL {
+        block_in_place(|| Handle::current().block_on(calling))
+    } else {
+        calling.await
+    };
     called.ok()
 }
 
@@ -473,7 +538,10 @@ impl Backend for Server {
         if let (true, Some(token)) = (with_token, self.live().tokens.get(&stage)) {
             query.push(("token".into(), token.0.clone()));
         }
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
         let mark = if query.is_empty() { "" } else { "?" };
         let path = path.replace('?', "%3F");
         // Without a stage the path is the whole one.
@@ -492,8 +560,11 @@ impl Backend for Server {
             }
         };
         let peer = SocketAddr::from(([127, 0, 0, 1], 0));
-        let arrived = Arrived { method, target, version: "HTTP/1.1", headers, body, held, peer, again };
-        self.take(arrived, None).await.ok_or_else(|| Failure::new("send", "the request can't be answered now"))
+        let arrived =
+            Arrived { method, target, version: "HTTP/1.1", headers, body, held, peer, again };
+        self.take(arrived, None)
+            .await
+            .ok_or_else(|| Failure::new("send", "the request can't be answered now"))
     }
 
     async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure> {
@@ -509,7 +580,9 @@ impl Backend for Server {
 fn encode(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte.into())
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
         out
@@ -551,18 +624,24 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
     let valid = live.gateway.valid_token(&target.stage);
     let token = match valid {
         _ if sent.trim().is_empty() => TokenSent::Missing,
-        Some(valid) => match routeto_function::token::check(sent.as_bytes(), valid.0.as_bytes(), time / 1000) {
-            routeto_function::token::Verdict::Right => TokenSent::Right,
-            routeto_function::token::Verdict::Wrong => TokenSent::Wrong,
-            routeto_function::token::Verdict::Missing => TokenSent::Missing,
-        },
+        Some(valid) => {
+            match routeto_function::token::check(sent.as_bytes(), valid.0.as_bytes(), time / 1000) {
+                routeto_function::token::Verdict::Right => TokenSent::Right,
+                routeto_function::token::Verdict::Wrong => TokenSent::Wrong,
+                routeto_function::token::Verdict::Missing => TokenSent::Missing,
+            }
+        }
         None => TokenSent::Wrong,
     };
-    let why = made.why.or_else(|| (status == 401).then(|| unauthorized(live, &target.stage, sent)).flatten());
+    let why = made
+        .why
+        .or_else(|| (status == 401).then(|| unauthorized(live, &target.stage, sent)).flatten());
     let (path, query) = arrived.target.split_once('?').unwrap_or((&arrived.target, ""));
     let mask = Mask::new(&live.secrets, query);
     let text = |text: String| mask.text(text);
-    let hidden = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+    let hidden = |pairs: Vec<(String, String)>| {
+        pairs.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+    };
     let (stage, path) = match valid {
         Some(_) => (target.stage, target.path),
         None => (String::new(), decode_path(path)),
@@ -589,9 +668,15 @@ fn exchange(live: &Live, when: &When, target: Target, arrived: Arrived, made: Ma
         response: Answer { headers: hidden(headers), body: mask.bytes(body) },
         template: made.template,
         event: made.event.map(text),
-        function: made.function.map(|said| FunctionSaid { answer: text(said.answer), log: text(said.log), ..said }),
+        function: made.function.map(|said| FunctionSaid {
+            answer: text(said.answer),
+            log: text(said.log),
+            ..said
+        }),
         record: made.stored.map(|stored| match stored {
-            Stored::S3 { bucket, key, bytes } => Stored::S3 { bucket: text(bucket), key: text(key), bytes },
+            Stored::S3 { bucket, key, bytes } => {
+                Stored::S3 { bucket: text(bucket), key: text(key), bytes }
+            }
             queued @ Stored::Sqs { .. } => queued,
         }),
         why: why.map(text),
@@ -609,12 +694,15 @@ fn unauthorized(live: &Live, stage: &str, sent: &str) -> Option<String> {
     let of = live.tokens.iter().find(|(_, token)| token.0 == sent).map(|(of, _)| of.as_str());
     match of {
         Some(of) if of == stage => None,
-        Some(of) => Some(format!("this is the token of stage {of}, and the request went to stage {stage}: {now}")),
+        Some(of) => Some(format!(
+            "this is the token of stage {of}, and the request went to stage {stage}: {now}"
+        )),
         None => Some(format!("the token isn't stage {stage}'s: {now}")),
     }
 }
 
-/// Where the function's line of log says that the record is: of one in the account nothing more is known.
+/// Where the function's line of log says that the record is: of one in the account nothing more is
+/// known.
 fn stored(log: &str) -> Option<Stored> {
     #[derive(serde::Deserialize)]
     struct Line {
@@ -624,8 +712,16 @@ fn stored(log: &str) -> Option<Stored> {
     let line: Line = serde_json::from_str(log).ok()?;
     let (place, bytes) = (line.stored?, line.bytes.unwrap_or_default());
     match place.strip_prefix("s3://") {
-        Some(object) => object.split_once('/').map(|(bucket, key)| Stored::S3 { bucket: bucket.into(), key: key.into(), bytes }),
-        None => Some(Stored::Sqs { queue: place.rsplit('/').next()?.to_owned(), message_id: String::new(), bytes }),
+        Some(object) => object.split_once('/').map(|(bucket, key)| Stored::S3 {
+            bucket: bucket.into(),
+            key: key.into(),
+            bytes,
+        }),
+        None => Some(Stored::Sqs {
+            queue: place.rsplit('/').next()?.to_owned(),
+            message_id: String::new(),
+            bytes,
+        }),
     }
 }
 
@@ -654,7 +750,11 @@ impl std::fmt::Display for Unread {
 }
 
 /// The whole body, or why it isn't here.
-async fn read_body(body: Body, length: Option<usize>, room: &Room) -> Result<(Content, Held), Unread> {
+async fn read_body(
+    body: Body,
+    length: Option<usize>,
+    room: &Room,
+) -> Result<(Content, Held), Unread> {
     match timeout(BODY_PATIENCE, read_pieces(body, length, room)).await {
         Ok(read) => read,
         Err(_) => Err(Unread::Slow),
@@ -666,7 +766,11 @@ fn due(seen: usize) -> Duration {
     PACE_GRACE + Duration::from_secs((seen / PACE) as u64)
 }
 
-async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Result<(Content, Held), Unread> {
+async fn read_pieces(
+    mut body: Body,
+    length: Option<usize>,
+    room: &Room,
+) -> Result<(Content, Held), Unread> {
     let mut bytes = Vec::new();
     let mut held = Held::default();
     // Why nothing of it is kept.
@@ -679,7 +783,9 @@ async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Resu
     let mut since: Option<tokio::time::Instant> = None;
     let mut seen = 0;
     loop {
-        let patience = since.map_or(PIECE_PATIENCE, |since| due(seen).saturating_sub(since.elapsed()).min(PIECE_PATIENCE));
+        let patience = since.map_or(PIECE_PATIENCE, |since| {
+            due(seen).saturating_sub(since.elapsed()).min(PIECE_PATIENCE)
+        });
         let frame = match timeout(patience, body.frame()).await {
             Err(_) => return Err(Unread::Slow),
             Ok(None) => break,
@@ -717,17 +823,26 @@ async fn read_pieces(mut body: Body, length: Option<usize>, room: &Room) -> Resu
 }
 
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    let mut said: Vec<String> = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect();
     said.dedup();
     said.join(": ")
 }
 
 fn response(reply: Reply, without_body: bool) -> Response<Body> {
-    let mut response = Response::new(if without_body { Body::empty() } else { Body::from(Bytes::from(reply.body)) });
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(if without_body {
+        Body::empty()
+    } else {
+        Body::from(Bytes::from(reply.body))
+    });
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in reply.headers {
         // What a template set and HTTP doesn't know is left out.
-        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        if let (Ok(name), Ok(value)) =
+            (http::HeaderName::try_from(name), HeaderValue::try_from(value))
+        {
             response.headers_mut().append(name, value);
         }
     }
@@ -738,7 +853,9 @@ fn response(reply: Reply, without_body: bool) -> Response<Body> {
 fn refusal(status: StatusCode, message: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(json!({ "message": message }).to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -746,7 +863,8 @@ fn refusal(status: StatusCode, message: &str) -> Response<Body> {
 /// New ids of a request.
 fn ids(time: u64) -> Result<Ids, String> {
     let mut bytes = [0_u8; 38];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| format!("the system gives no random numbers: {error}"))?;
     // A random UUID: version 4, variant 1. Source: RFC 9562.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -767,9 +885,16 @@ pub fn clock(millis: u64) -> String {
 
 /// Serves a router until `stop`; then finishes what is in flight of `server`.
 ///
-/// `half_close`: who closes his half after the request still wants the answer. Where nobody does, a closed connection ends what was asked for on
-/// it: a worker that is stopped while it waits for a message takes none any more.
-pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, half_close: bool, mut stop: watch::Receiver<bool>) {
+/// `half_close`: who closes his half after the request still wants the answer. Where nobody does, a
+/// closed connection ends what was asked for on it: a worker that is stopped while it waits for a
+/// message takes none any more.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    server: Arc<Server>,
+    half_close: bool,
+    mut stop: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -807,7 +932,9 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>, h
             request.extensions_mut().insert(ConnectInfo(connection.peer));
             inner.call(request)
         });
-        let serving = builder.serve_connection(TokioIo::new(Taped::new(stream, tape, HEAD_PATIENCE)), service).into_owned();
+        let serving = builder
+            .serve_connection(TokioIo::new(Taped::new(stream, tape, HEAD_PATIENCE)), service)
+            .into_owned();
         let serving = graceful.watch(serving);
         tokio::spawn(async move {
             // A connection that breaks is its caller's affair.
@@ -860,14 +987,19 @@ mod tests {
     fn server(directory: &Path, room: Room) -> Arc<Server> {
         let yaml = "stack: hooks\nroutes:\n  /open: { token: none, s3: { bucket: hooks } }\nstages: { prod: {} }\n";
         let world = World { env: &|_| None, read: &|_| Ok(vec![]), region: None };
-        let loaded = spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
+        let loaded =
+            spec::load(&Source { path: Path::new("hooks.yaml"), bytes: yaml.as_bytes() }, &world);
         let stack = loaded.expect("a good stack").stack;
         let tokens = BTreeMap::new();
-        let gateway = Gateway::new(&stack, &offline_account(&stack), &tokens).expect("templates that parse");
+        let gateway =
+            Gateway::new(&stack, &offline_account(&stack), &tokens).expect("templates that parse");
         let journal = Journal::open(directory).expect("a directory of one's own");
-        let report = Report::new(&Cli::try_parse_from(["routeto", "--quiet", "validate"]).expect("words").global);
+        let report = Report::new(
+            &Cli::try_parse_from(["routeto", "--quiet", "validate"]).expect("words").global,
+        );
         let live = Live::new(stack, gateway, tokens);
-        let mut server = Server::new(live, Box::new(Nowhere), journal, report, "http://127.0.0.1:1".into(), 1);
+        let mut server =
+            Server::new(live, Box::new(Nowhere), journal, report, "http://127.0.0.1:1".into(), 1);
         Arc::get_mut(&mut server).expect("it is nobody else's yet").room = room;
         server
     }
@@ -901,16 +1033,29 @@ mod tests {
             ("gzip", Content::Whole(coding::gzip(&vec![b' '; SMALL + 1]))),
         ] {
             let (reply, exchange) = answered(&server, coding, body).await;
-            let retry = reply.headers.iter().find(|(name, _)| name == "Retry-After").map(|(_, value)| value.as_str());
-            assert_eq!((reply.status, reply.body.as_slice(), retry), (503, &br#"{"message":"Service Unavailable"}"#[..], Some("5")));
-            assert_eq!((exchange.status, exchange.route.as_deref(), exchange.event), (503, Some("/open"), None));
+            let retry = reply
+                .headers
+                .iter()
+                .find(|(name, _)| name == "Retry-After")
+                .map(|(_, value)| value.as_str());
+            assert_eq!(
+                (reply.status, reply.body.as_slice(), retry),
+                (503, &br#"{"message":"Service Unavailable"}"#[..], Some("5"))
+            );
+            assert_eq!(
+                (exchange.status, exchange.route.as_deref(), exchange.event),
+                (503, Some("/open"), None)
+            );
             assert!(exchange.why.is_some_and(|why| why.starts_with("too many large requests")));
         }
         // A small one is let through: here it ends at a destination that doesn't work.
-        let (reply, exchange) = answered(&server, "identity", Content::Whole(vec![b' '; SMALL])).await;
+        let (reply, exchange) =
+            answered(&server, "identity", Content::Whole(vec![b' '; SMALL])).await;
         assert!(reply.status == 503 && exchange.event.is_some(), "{reply:?}");
         // So is one in a coding that stays small: it needs none of the places that large ones hold.
-        for body in [coding::gzip(&vec![b' '; SMALL]), coding::gzip(&[b' '; 200]), b"no gzip".repeat(200)] {
+        for body in
+            [coding::gzip(&vec![b' '; SMALL]), coding::gzip(&[b' '; 200]), b"no gzip".repeat(200)]
+        {
             let (reply, exchange) = answered(&server, "gzip", Content::Whole(body)).await;
             assert!(exchange.why.is_none_or(|why| !why.starts_with("too many")), "{reply:?}");
         }
@@ -943,18 +1088,24 @@ mod tests {
     fn a_body_that_holds_room_has_to_come_at_a_pace_and_the_largest_has_its_time() {
         assert_eq!(due(SMALL), Duration::from_secs(14));
         let largest = due(LARGEST_BODY);
-        assert!(largest > BODY_PATIENCE && largest < BODY_PATIENCE + Duration::from_secs(30), "{largest:?}");
+        assert!(
+            largest > BODY_PATIENCE && largest < BODY_PATIENCE + Duration::from_secs(30),
+            "{largest:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_body_is_read_only_where_there_is_room_for_it() {
         let room = Room::of(10 * MB, 1, Duration::ZERO);
         let pieces = |bytes: usize| {
-            let pieces = (0..bytes.div_ceil(SMALL)).map(move |at| vec![b'x'; SMALL.min(bytes - at * SMALL)]);
+            let pieces =
+                (0..bytes.div_ceil(SMALL)).map(move |at| vec![b'x'; SMALL.min(bytes - at * SMALL)]);
             Body::from_stream(futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>)))
         };
         let read = async |bytes: usize, length: Option<usize>| {
-            let (content, held) = read_body(pieces(bytes), length, &room).await.unwrap_or_else(|unread| panic!("{unread}"));
+            let (content, held) = read_body(pieces(bytes), length, &room)
+                .await
+                .unwrap_or_else(|unread| panic!("{unread}"));
             let what = match content {
                 Content::Whole(body) => format!("{} bytes", body.len()),
                 Content::TooLarge => "too large".into(),

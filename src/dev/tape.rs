@@ -1,6 +1,8 @@
-//! The head of a request as it came over the connection: hyper keeps header names in lower case, templates see them as they were sent.
+//! The head of a request as it came over the connection: hyper keeps header names in lower case,
+//! templates see them as they were sent.
 //!
-//! Only a help: where what was seen doesn't agree with what hyper read (pipelined requests, HTTP/2), hyper's own names count.
+//! Only a help: where what was seen doesn't agree with what hyper read (pipelined requests,
+//! HTTP/2), hyper's own names count.
 
 use super::Patience;
 use std::{
@@ -18,14 +20,16 @@ use tokio::{
 /// A larger head is not looked at: it gets no answer of a template's.
 const LONGEST: usize = 64 * 1024;
 
-/// How an HTTP/2 connection begins. Source: RFC 9113, section 3.4. As long as what came can be it, hyper waits for the rest, and for ever.
+/// How an HTTP/2 connection begins. Source: RFC 9113, section 3.4. As long as what came can be it,
+/// hyper waits for the rest, and for ever.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that remembers the head of the request that it carries.
 pub struct Taped {
     stream: TcpStream,
     tape: Tape,
-    /// How much of the preface has come, and for how long the rest is waited for; none once it is known what is spoken.
+    /// How much of the preface has come, and for how long the rest is waited for; none once it is
+    /// known what is spoken.
     opening: Option<(usize, Patience)>,
 }
 
@@ -80,7 +84,11 @@ impl Tape {
             }
             let colon = line.iter().position(|byte| *byte == b':')?;
             let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-            if !read.get_all(http::HeaderName::from_bytes(name).ok()?).iter().any(|known| known.as_bytes() == value) {
+            if !read
+                .get_all(http::HeaderName::from_bytes(name).ok()?)
+                .iter()
+                .any(|known| known.as_bytes() == value)
+            {
                 return None;
             }
             headers.push((String::from_utf8_lossy(name).into_owned(), text(value)));
@@ -105,7 +113,11 @@ impl Taped {
 }
 
 impl AsyncRead for Taped {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let read = &buffer.filled()[before..];
@@ -124,11 +136,19 @@ impl AsyncRead for Taped {
 }
 
 impl AsyncWrite for Taped {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 
@@ -151,17 +171,31 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     fn read(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+            })
+            .collect()
     }
 
     #[test]
     fn names_keep_their_case_and_order_however_the_bytes_come() {
         let tape = Tape::default();
-        for chunk in [&b"POST /a HTTP/1.1\r\nX-GitHub-"[..], b"Event: push\r\nhost:h\r", b"\n", b"\r\nX-Body: none\r\n\r\n"] {
+        for chunk in [
+            &b"POST /a HTTP/1.1\r\nX-GitHub-"[..],
+            b"Event: push\r\nhost:h\r",
+            b"\n",
+            b"\r\nX-Body: none\r\n\r\n",
+        ] {
             tape.record(chunk);
         }
-        let expected = [("X-GitHub-Event".to_owned(), "push".to_owned()), ("host".to_owned(), "h".to_owned())];
-        assert_eq!(tape.headers(&read(&[("x-github-event", "push"), ("host", "h")])).expect("a head"), expected);
+        let expected =
+            [("X-GitHub-Event".to_owned(), "push".to_owned()), ("host".to_owned(), "h".to_owned())];
+        assert_eq!(
+            tape.headers(&read(&[("x-github-event", "push"), ("host", "h")])).expect("a head"),
+            expected
+        );
         assert_eq!(tape.headers(&read(&[("x-github-event", "push")])), None);
         tape.rewind();
         assert_eq!(tape.headers(&read(&[])), None);

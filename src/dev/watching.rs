@@ -34,8 +34,12 @@ impl Watching {
     /// again once it is made.
     pub fn follow(&mut self, files: &[PathBuf]) {
         // A watch ends with its directory, and goes along with one that is moved away.
-        let stale: Vec<PathBuf> =
-            self.directories.iter().filter(|(_, anchor)| anchor.check().is_err()).map(|(path, _)| path.clone()).collect();
+        let stale: Vec<PathBuf> = self
+            .directories
+            .iter()
+            .filter(|(_, anchor)| anchor.check().is_err())
+            .map(|(path, _)| path.clone())
+            .collect();
         for directory in stale {
             // A removed one has no watch any more.
             let _ = self.watcher.unwatch(&directory);

@@ -1,4 +1,5 @@
-//! What is kept between runs, below one directory: `zips/` by what they were made from, `build/` for cargo, `toolchain.json`.
+//! What is kept between runs, below one directory: `zips/` by what they were made from, `build/`
+//! for cargo, `toolchain.json`.
 //!
 //! The directory is routeto's alone and marked as such, since old files in it are removed: nothing
 //! is ever removed from one that isn't marked.
@@ -32,17 +33,25 @@ const ZIPS: usize = 12;
 const TAG: &str = "CACHEDIR.TAG";
 /// What a marked directory's file begins with. The second line says whose it is: a cache of another
 /// tool is not ours.
-const MARK: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of routeto.\n";
+const MARK: &str =
+    "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of routeto.\n";
 
 /// `routeto` in `ROUTETO_CACHE`, or in the user's own cache directory (`$XDG_CACHE_HOME`,
 /// `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
 pub fn directory(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
-    let unknown = |what: String| Failure::new("the cache directory", what).now("set ROUTETO_CACHE to a directory that can be written");
-    if let Some(own) = environment.get(&OsString::from("ROUTETO_CACHE")).filter(|own| !own.is_empty()) {
-        let own = std::path::absolute(own).map_err(|error| unknown(format!("ROUTETO_CACHE is no path: {error}")))?;
+    let unknown = |what: String| {
+        Failure::new("the cache directory", what)
+            .now("set ROUTETO_CACHE to a directory that can be written")
+    };
+    if let Some(own) =
+        environment.get(&OsString::from("ROUTETO_CACHE")).filter(|own| !own.is_empty())
+    {
+        let own = std::path::absolute(own)
+            .map_err(|error| unknown(format!("ROUTETO_CACHE is no path: {error}")))?;
         return Ok(own.join("routeto"));
     }
-    let home = etcetera::base_strategy::choose_native_strategy().map_err(|error| unknown(error.to_string()))?;
+    let home = etcetera::base_strategy::choose_native_strategy()
+        .map_err(|error| unknown(error.to_string()))?;
     Ok(home.cache_dir().join("routeto"))
 }
 
@@ -80,14 +89,18 @@ impl Cache {
         fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
         if !cache.is_marked() {
             // Another routeto may have marked it meanwhile.
-            if !cache.could_be_ours().map_err(|error| unwritable(directory, &error))? && !cache.is_marked() {
+            if !cache.could_be_ours().map_err(|error| unwritable(directory, &error))?
+                && !cache.is_marked()
+            {
                 let what = format!(
                     "{} has files that aren't routeto's (it lacks routeto's {TAG}), and old files are removed from a cache",
                     directory.display()
                 );
-                return Err(Failure::new(PLACE, what).now("set ROUTETO_CACHE to another directory: the cache is `routeto` in it"));
+                return Err(Failure::new(PLACE, what)
+                    .now("set ROUTETO_CACHE to another directory: the cache is `routeto` in it"));
             }
-            write_whole(&directory.join(TAG), MARK.as_bytes()).map_err(|error| unwritable(directory, &error))?;
+            write_whole(&directory.join(TAG), MARK.as_bytes())
+                .map_err(|error| unwritable(directory, &error))?;
         }
         for made in [cache.zips(), cache.build()] {
             fs::create_dir_all(&made).map_err(|error| unwritable(&made, &error))?;
@@ -102,10 +115,15 @@ impl Cache {
     /// Whether an unmarked directory may become the cache: it is empty, or holds what a cache held
     /// before there was a mark, the lock of its builds included, and nothing else.
     fn could_be_ours(&self) -> io::Result<bool> {
-        let names: Vec<OsString> = fs::read_dir(&self.0)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
-        let known = |name: &OsString| ["zips", "build", "toolchain.json", "lock"].iter().any(|known| name == known);
+        let names: Vec<OsString> = fs::read_dir(&self.0)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<_>>()?;
+        let known = |name: &OsString| {
+            ["zips", "build", "toolchain.json", "lock"].iter().any(|known| name == known)
+        };
         let half_written = |name: &OsString| name.to_string_lossy().starts_with(TEMPORARY);
-        let (others, ours): (Vec<_>, Vec<_>) = names.iter().filter(|name| !half_written(name)).partition(|name| !known(name));
+        let (others, ours): (Vec<_>, Vec<_>) =
+            names.iter().filter(|name| !half_written(name)).partition(|name| !known(name));
         Ok(others.is_empty() && (ours.is_empty() || ours.iter().any(|name| *name == "lock")))
     }
 
@@ -162,13 +180,26 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes the oldest zips beyond [`ZIPS`], and what a killed run left half-written. What can't be removed stays.
+    /// Removes the oldest zips beyond [`ZIPS`], and what a killed run left half-written. What can't
+    /// be removed stays.
     fn prune(&self) {
         let mut zips: Vec<(SystemTime, PathBuf)> = Vec::new();
-        for path in fs::read_dir(self.zips()).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        for path in
+            fs::read_dir(self.zips()).into_iter().flatten().flatten().map(|entry| entry.path())
+        {
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("zip") => zips.push((path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH), path)),
-                _ if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) => drop(fs::remove_file(path)),
+                Some("zip") => zips.push((
+                    path.metadata()
+                        .and_then(|data| data.modified())
+                        .unwrap_or(SystemTime::UNIX_EPOCH),
+                    path,
+                )),
+                _ if path
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) =>
+                {
+                    drop(fs::remove_file(path))
+                }
                 _ => {}
             }
         }
@@ -179,10 +210,15 @@ impl Cache {
         }
     }
 
-    /// Keeps other processes from building until it is dropped; a process that dies lets go of it. `waiting` is called once if there is one.
+    /// Keeps other processes from building until it is dropped; a process that dies lets go of it.
+    /// `waiting` is called once if there is one.
     pub fn lock(&self, cancel: &Cancel, waiting: &dyn Fn()) -> Result<File, Error> {
         let path = self.0.join("lock");
-        let file = File::options().create(true).append(true).open(&path).map_err(|error| unwritable(&path, &error))?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| unwritable(&path, &error))?;
         let mut told = false;
         loop {
             match file.try_lock() {
@@ -217,12 +253,14 @@ impl Cache {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(PLACE, format!("{} can't be written: {error}", path.display())).now("set ROUTETO_CACHE to a directory that can be written")
+    Failure::new(PLACE, format!("{} can't be written: {error}", path.display()))
+        .now("set ROUTETO_CACHE to a directory that can be written")
 }
 
 /// Writes beside `path` and moves it there, so that nobody ever sees half of it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
     #[cfg(unix)]
@@ -290,13 +328,21 @@ mod tests {
             let key = format!("{i:02}");
             cache.write(&key, &entry(&cache, &key, b"zip")).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 + i as u64);
-            File::options().append(true).open(cache.zip_path(&key)).unwrap().set_modified(time).unwrap();
+            File::options()
+                .append(true)
+                .open(cache.zip_path(&key))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
         }
         cache.prune();
-        let mut left: Vec<String> =
-            fs::read_dir(cache.zips()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<String> = fs::read_dir(cache.zips())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
-        let expected: Vec<String> = (3..ZIPS + 3).flat_map(|i| [format!("{i:02}.json"), format!("{i:02}.zip")]).collect();
+        let expected: Vec<String> =
+            (3..ZIPS + 3).flat_map(|i| [format!("{i:02}.json"), format!("{i:02}.zip")]).collect();
         assert_eq!(left, expected);
     }
 
@@ -305,7 +351,10 @@ mod tests {
         let own = BTreeMap::from([("ROUTETO_CACHE".into(), "/somewhere/else".into())]);
         assert_eq!(directory(&own).unwrap(), Path::new("/somewhere/else/routeto"));
         let relative = BTreeMap::from([("ROUTETO_CACHE".into(), "here".into())]);
-        assert_eq!(directory(&relative).unwrap(), std::env::current_dir().unwrap().join("here/routeto"));
+        assert_eq!(
+            directory(&relative).unwrap(),
+            std::env::current_dir().unwrap().join("here/routeto")
+        );
         let empty = BTreeMap::from([("ROUTETO_CACHE".into(), "".into())]);
         assert!(directory(&empty).unwrap().ends_with("routeto"));
     }
@@ -325,8 +374,15 @@ mod tests {
     #[test]
     fn files_of_the_users_outlive_a_cache_beside_them() {
         let scratch = tempfile::tempdir().unwrap();
-        for name in ["zips/photos.tar", "zips/notes.txt", "zips/a.zip", "build/source/main.c", "build/target/program", "lock", "src/lib.rs"]
-        {
+        for name in [
+            "zips/photos.tar",
+            "zips/notes.txt",
+            "zips/a.zip",
+            "build/source/main.c",
+            "build/target/program",
+            "lock",
+            "src/lib.rs",
+        ] {
             let path = scratch.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
@@ -338,10 +394,17 @@ mod tests {
         for i in 0..ZIPS + 2 {
             cache.write(&format!("{i}"), &entry(&cache, &format!("{i}"), b"zip")).unwrap();
         }
-        crate::package::Source::new([("Cargo.toml", "one")]).lay_down(&cache.build().join("source")).unwrap();
-        let after: BTreeMap<_, _> = files(scratch.path()).into_iter().filter(|(path, _)| !path.starts_with(&own)).collect();
+        crate::package::Source::new([("Cargo.toml", "one")])
+            .lay_down(&cache.build().join("source"))
+            .unwrap();
+        let after: BTreeMap<_, _> =
+            files(scratch.path()).into_iter().filter(|(path, _)| !path.starts_with(&own)).collect();
         assert_eq!(after, before);
-        assert!(fs::read_to_string(own.join(TAG)).unwrap().starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+        assert!(
+            fs::read_to_string(own.join(TAG))
+                .unwrap()
+                .starts_with("Signature: 8a477f597d28d172789f06886806bc55")
+        );
         Cache::open(&own).unwrap();
     }
 
@@ -349,12 +412,20 @@ mod tests {
     fn a_directory_with_other_files_is_never_taken_for_a_cache() {
         // A checkout of a project called routeto, a cache of another tool, half of what a cache
         // has.
-        for names in [&["Cargo.toml", "zips"][..], &[TAG], &["zips", "build"], &["lock", "zips", "notes"]] {
+        for names in
+            [&["Cargo.toml", "zips"][..], &[TAG], &["zips", "build"], &["lock", "zips", "notes"]]
+        {
             let scratch = tempfile::tempdir().unwrap();
-            names.iter().for_each(|name| fs::write(scratch.path().join(name), b"Signature: 8a477f597d28d172789f06886806bc55").unwrap());
+            names.iter().for_each(|name| {
+                fs::write(scratch.path().join(name), b"Signature: 8a477f597d28d172789f06886806bc55")
+                    .unwrap()
+            });
             let before = files(scratch.path());
             let text = Cache::open(scratch.path()).map(|_| ()).unwrap_err().to_string();
-            assert!(text.contains("has files that aren't routeto's") && text.contains("ROUTETO_CACHE"), "{text}");
+            assert!(
+                text.contains("has files that aren't routeto's") && text.contains("ROUTETO_CACHE"),
+                "{text}"
+            );
             assert_eq!(files(scratch.path()), before, "{names:?}");
         }
         // What a cache was before it had a mark.

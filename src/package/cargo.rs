@@ -1,6 +1,7 @@
 //! Runs cargo on the source that was laid down, and says in a few words what went wrong.
 //!
-//! What it runs is told nothing of the user's flags and wrappers, and dies with all that it started when the build is cancelled.
+//! What it runs is told nothing of the user's flags and wrappers, and dies with all that it started
+//! when the build is cancelled.
 
 use super::{Cancel, Event, Options, PLACE, cache::Cache, interrupted, toolchain};
 use crate::error::{Error, Failure};
@@ -22,7 +23,13 @@ use toolchain::{Target, Toolchain};
 const PROFILE: &str = "function";
 
 /// Compiles the function; the program's bytes.
-pub fn build(cache: &Cache, options: &Options, toolchain: &Toolchain, target: &Target, progress: &dyn Fn(Event)) -> Result<Vec<u8>, Error> {
+pub fn build(
+    cache: &Cache,
+    options: &Options,
+    toolchain: &Toolchain,
+    target: &Target,
+    progress: &dyn Fn(Event),
+) -> Result<Vec<u8>, Error> {
     let unwritable = |error: io::Error| {
         Failure::new(PLACE, format!("{} can't be written: {error}", cache.build().display()))
             .now("set ROUTETO_CACHE to a directory with room")
@@ -34,7 +41,12 @@ pub fn build(cache: &Cache, options: &Options, toolchain: &Toolchain, target: &T
     let cargo = Cargo { place: &place, options, toolchain, target };
 
     progress(Event::Fetching);
-    let run = cargo.run(&["metadata", "--format-version", "1", "--filter-platform", target.triple], &[], &mut log, &mut |_| {})?;
+    let run = cargo.run(
+        &["metadata", "--format-version", "1", "--filter-platform", target.triple],
+        &[],
+        &mut log,
+        &mut |_| {},
+    )?;
     if !run.status.success() {
         return Err(place.failure(&run).into());
     }
@@ -44,19 +56,38 @@ pub fn build(cache: &Cache, options: &Options, toolchain: &Toolchain, target: &T
     let mut done = BTreeSet::new();
     let flags = flags(&place, toolchain, &crates.roots, options);
     let run = cargo.run(
-        &["build", "--profile", PROFILE, "--target", target.triple, "--bin", "bootstrap", "--message-format", "json"],
+        &[
+            "build",
+            "--profile",
+            PROFILE,
+            "--target",
+            target.triple,
+            "--bin",
+            "bootstrap",
+            "--message-format",
+            "json",
+        ],
         &flags,
         &mut log,
         &mut |line| {
             let Some(name) = compiled(line, &mut done) else { return };
-            progress(Event::Compiling { done: done.len(), total: crates.count.max(done.len()), name });
+            progress(Event::Compiling {
+                done: done.len(),
+                total: crates.count.max(done.len()),
+                name,
+            });
         },
     )?;
     if !run.status.success() {
         return Err(place.failure(&run).into());
     }
     let program = place.target.join(target.triple).join(PROFILE).join("bootstrap");
-    let unread = |error| Failure::new(program.display().to_string(), format!("what cargo built can't be read: {error}"));
+    let unread = |error| {
+        Failure::new(
+            program.display().to_string(),
+            format!("what cargo built can't be read: {error}"),
+        )
+    };
     Ok(fs::read(&program).map_err(unread)?)
 }
 
@@ -72,7 +103,12 @@ impl Place {
     fn new(root: PathBuf) -> io::Result<Self> {
         // Windows' canonical paths are ones that its own linker doesn't take.
         let root = if cfg!(windows) { root } else { root.canonicalize()? };
-        Ok(Self { source: root.join("source"), target: root.join("target"), log: root.join("build.log"), root })
+        Ok(Self {
+            source: root.join("source"),
+            target: root.join("target"),
+            log: root.join("build.log"),
+            root,
+        })
     }
 
     /// Removes what another rustc compiled: cargo would use none of it, and never remove it.
@@ -92,7 +128,8 @@ impl Place {
     fn failure(&self, run: &Run) -> Failure {
         let Diagnosis { what, now } = diagnose(&run.stdout, &run.stderr, run.status);
         let log = format!("the whole log is in {}", self.log.display());
-        Failure::new(PLACE, what).now(now.map_or_else(|| log.clone(), |now| format!("{now}; {log}")))
+        Failure::new(PLACE, what)
+            .now(now.map_or_else(|| log.clone(), |now| format!("{now}; {log}")))
     }
 }
 
@@ -105,21 +142,32 @@ struct Crates {
 
 impl Crates {
     fn read(metadata: &[String]) -> Self {
-        let metadata: Value = metadata.iter().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let metadata: Value =
+            metadata.iter().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let nodes = list(&metadata["resolve"]["nodes"]);
         let needed: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
         let roots = list(&metadata["packages"])
             .iter()
-            .filter(|package| !package["source"].is_null() && package["id"].as_str().is_some_and(|id| needed.contains(id)))
-            .filter_map(|package| Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned()))
+            .filter(|package| {
+                !package["source"].is_null()
+                    && package["id"].as_str().is_some_and(|id| needed.contains(id))
+            })
+            .filter_map(|package| {
+                Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned())
+            })
             .collect();
         Self { count: needed.len(), roots }
     }
 }
 
 /// Flags that take this machine's paths out of the program.
-fn flags(place: &Place, toolchain: &Toolchain, crates: &BTreeSet<PathBuf>, options: &Options) -> Vec<String> {
+fn flags(
+    place: &Place,
+    toolchain: &Toolchain,
+    crates: &BTreeSet<PathBuf>,
+    options: &Options,
+) -> Vec<String> {
     let mut prefixes = vec![(toolchain.sysroot.clone(), "/rust")];
     prefixes.extend(toolchain::cargo_home(&options.environment).map(|home| (home, "/cargo")));
     // Each registry and each mirror has a directory of its own name.
@@ -139,7 +187,8 @@ fn flags(place: &Place, toolchain: &Toolchain, crates: &BTreeSet<PathBuf>, optio
 /// Counts the crate that a line of cargo's JSON says is compiled; its name.
 fn compiled(line: &str, done: &mut BTreeSet<String>) -> Option<String> {
     let message: Value = serde_json::from_str(line).ok()?;
-    let is_build_script = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "custom-build");
+    let is_build_script =
+        message["target"]["kind"].as_array()?.iter().any(|kind| kind == "custom-build");
     if message["reason"] != "compiler-artifact" || is_build_script {
         return None;
     }
@@ -167,7 +216,13 @@ struct Cargo<'a> {
 }
 
 impl Cargo<'_> {
-    fn run(&self, arguments: &[&str], flags: &[String], log: &mut File, each: &mut dyn FnMut(&str)) -> Result<Run, Error> {
+    fn run(
+        &self,
+        arguments: &[&str],
+        flags: &[String],
+        log: &mut File,
+        each: &mut dyn FnMut(&str),
+    ) -> Result<Run, Error> {
         let Self { place, options, toolchain, target } = self;
         let mut command = Command::new(&toolchain.cargo);
         command
@@ -182,7 +237,8 @@ impl Cargo<'_> {
             .env("CARGO_TERM_COLOR", "never")
             .env("LC_ALL", "C")
             .env("RUSTC", &toolchain.rustc)
-            // Empty: a wrapper in the user's own cargo configuration is switched off, too; and these flags replace all that it has.
+            // Empty: a wrapper in the user's own cargo configuration is switched off, too; and
+            // these flags replace all that it has.
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "")
             .env("CARGO_ENCODED_RUSTFLAGS", OsString::from(flags.join("\x1f")))
@@ -192,7 +248,8 @@ impl Cargo<'_> {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            // A group of its own: Ctrl-C on the terminal reaches routeto alone, and one signal reaches all that cargo started.
+            // A group of its own: Ctrl-C on the terminal reaches routeto alone, and one signal
+            // reaches all that cargo started.
             command.process_group(0);
         }
         let child = command.spawn().map_err(|error| {
@@ -204,7 +261,12 @@ impl Cargo<'_> {
 }
 
 /// Reads what the child says until it ends, or ends it.
-fn follow(mut child: Child, cancel: &Cancel, log: &mut File, each: &mut dyn FnMut(&str)) -> Result<Run, Error> {
+fn follow(
+    mut child: Child,
+    cancel: &Cancel,
+    log: &mut File,
+    each: &mut dyn FnMut(&str),
+) -> Result<Run, Error> {
     let (send, lines) = mpsc::channel();
     let readers = [
         read_lines(child.stdout.take().expect("piped"), send.clone(), Line::Out),
@@ -239,14 +301,20 @@ fn follow(mut child: Child, cancel: &Cancel, log: &mut File, each: &mut dyn FnMu
     for reader in readers {
         let _ = reader.join();
     }
-    let status = child.wait().map_err(|error| Failure::new(PLACE, format!("cargo's end can't be waited for: {error}")))?;
+    let status = child.wait().map_err(|error| {
+        Failure::new(PLACE, format!("cargo's end can't be waited for: {error}"))
+    })?;
     if killed.is_some() || cancel.is_cancelled() {
         return Err(interrupted());
     }
     Ok(Run { status, stdout, stderr })
 }
 
-fn read_lines(pipe: impl Read + Send + 'static, send: Sender<Line>, line: fn(String) -> Line) -> thread::JoinHandle<()> {
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    send: Sender<Line>,
+    line: fn(String) -> Line,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut bytes = Vec::new();
@@ -289,9 +357,11 @@ struct Diagnosis {
     now: Option<String>,
 }
 
-/// The cause of a failure of cargo's, from what it said. Cargo has no codes for these: the words are all there is.
+/// The cause of a failure of cargo's, from what it said. Cargo has no codes for these: the words
+/// are all there is.
 fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnosis {
-    let known = |what: &str, now: &str| Diagnosis { what: what.to_owned(), now: Some(now.to_owned()) };
+    let known =
+        |what: &str, now: &str| Diagnosis { what: what.to_owned(), now: Some(now.to_owned()) };
     let errors: Vec<Value> = stdout
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -299,11 +369,19 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
         .filter(|message| message["level"] == "error")
         .collect();
     let messages: Vec<&str> = errors.iter().filter_map(|error| error["message"].as_str()).collect();
-    let all = || stderr.iter().map(String::as_str).chain(errors.iter().filter_map(|error| error["rendered"].as_str()));
+    let all = || {
+        stderr
+            .iter()
+            .map(String::as_str)
+            .chain(errors.iter().filter_map(|error| error["rendered"].as_str()))
+    };
     let says = |words: &[&str]| all().any(|text| words.iter().any(|word| text.contains(word)));
 
     if says(&["No space left on device", "not enough space on the disk"]) {
-        return known("the disk is full", "make room, or set ROUTETO_CACHE to a directory with about 1 GB of it");
+        return known(
+            "the disk is full",
+            "make room, or set ROUTETO_CACHE to a directory with about 1 GB of it",
+        );
     }
     if says(&["signal: 9, SIGKILL"]) {
         return known(
@@ -318,13 +396,19 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
         return Diagnosis {
             what: format!("the C compiler `{tool}` was not found"),
             now: Some(match tool {
-                "cc" | "gcc" => "apt-get install gcc libc6-dev (or dnf install gcc, apk add build-base)".to_owned(),
+                "cc" | "gcc" => {
+                    "apt-get install gcc libc6-dev (or dnf install gcc, apk add build-base)"
+                        .to_owned()
+                }
                 other => format!("install it, or correct the variable that names `{other}`"),
             }),
         };
     }
     if says(&["can't find crate for `core`", "can't find crate for `std`"]) {
-        return known("the Rust target's standard library is not installed", "run `rustup target add` for the target named in the log");
+        return known(
+            "the Rust target's standard library is not installed",
+            "run `rustup target add` for the target named in the log",
+        );
     }
     if says(&["--locked was passed", "cannot update the lock file", "because --locked"]) {
         return known(
@@ -332,7 +416,11 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
             "in a checkout: UPDATE_CASES=1 cargo test --test package; else report it",
         );
     }
-    if says(&["is not supported by the following package", "requires rustc", "feature `edition2024` is required"]) {
+    if says(&[
+        "is not supported by the following package",
+        "requires rustc",
+        "feature `edition2024` is required",
+    ]) {
         return known("this Rust is too old for the function", "rustup update stable");
     }
     const NETWORK: &[&str] = &[
@@ -351,18 +439,20 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
         "you're using offline mode",
     ];
     if says(NETWORK) {
-        let cause = stderr
-            .iter()
-            .rev()
-            .map(|line| line.trim())
-            .find(|line| line.starts_with('[') || NETWORK.iter().any(|word| line.contains(word)));
+        let cause =
+            stderr.iter().rev().map(|line| line.trim()).find(|line| {
+                line.starts_with('[') || NETWORK.iter().any(|word| line.contains(word))
+            });
         return Diagnosis {
             what: format!("crates can't be downloaded: {}", cut(cause.unwrap_or("no network"))),
             now: Some("check the network and HTTPS_PROXY, or use --function-zip FILE".to_owned()),
         };
     }
-    if let Some((first, message)) = errors.iter().find_map(|error| Some((error, error["message"].as_str()?))) {
-        let code = first["code"]["code"].as_str().map(|code| format!("[{code}]")).unwrap_or_default();
+    if let Some((first, message)) =
+        errors.iter().find_map(|error| Some((error, error["message"].as_str()?)))
+    {
+        let code =
+            first["code"]["code"].as_str().map(|code| format!("[{code}]")).unwrap_or_default();
         let mut what = format!("the function does not compile\n  error{code}: {}", cut(message));
         let spans = first["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
         if let Some(span) = spans.iter().find(|span| span["is_primary"] == true) {
@@ -371,8 +461,12 @@ fn diagnose(stdout: &[String], stderr: &[String], status: ExitStatus) -> Diagnos
         }
         return Diagnosis { what, now: None };
     }
-    let told = stderr.iter().find(|line| line.starts_with("error")).or(stderr.iter().rfind(|line| !line.trim().is_empty()));
-    let told = told.map_or_else(|| status.to_string(), |line| cut(line.trim_start_matches("error: ")));
+    let told = stderr
+        .iter()
+        .find(|line| line.starts_with("error"))
+        .or(stderr.iter().rfind(|line| !line.trim().is_empty()));
+    let told =
+        told.map_or_else(|| status.to_string(), |line| cut(line.trim_start_matches("error: ")));
     Diagnosis { what: format!("cargo failed: {told}"), now: None }
 }
 
@@ -382,14 +476,19 @@ fn missing_tool(text: &str) -> Option<&str> {
         let start = text.find(before)? + before.len();
         Some((start, start + text[start..].find(end)?))
     };
-    let (start, end) = quoted(text, "failed to find tool \"", '"').or_else(|| quoted(text, "linker `", '`'))?;
+    let (start, end) =
+        quoted(text, "failed to find tool \"", '"').or_else(|| quoted(text, "linker `", '`'))?;
     text.get(start..end)
 }
 
 /// One line, not longer than a terminal is wide twice over.
 fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= 160 { line.to_owned() } else { line.chars().take(159).chain(['…']).collect() }
+    if line.chars().count() <= 160 {
+        line.to_owned()
+    } else {
+        line.chars().take(159).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -400,8 +499,10 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     fn told(stdout: &[&str], stderr: &[&str]) -> String {
-        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        let Diagnosis { what, now } = diagnose(&lines(stdout), &lines(stderr), ExitStatus::from_raw(101 << 8));
+        let lines =
+            |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let Diagnosis { what, now } =
+            diagnose(&lines(stdout), &lines(stderr), ExitStatus::from_raw(101 << 8));
         format!("{what} | {}", now.unwrap_or_default())
     }
 
@@ -427,7 +528,9 @@ mod tests {
 
     #[test]
     fn a_missing_compiler_is_named() {
-        let stderr = ["  error occurred in cc-rs: failed to find tool \"aarch64-linux-gnu-gcc\": No such file or directory (os error 2)"];
+        let stderr = [
+            "  error occurred in cc-rs: failed to find tool \"aarch64-linux-gnu-gcc\": No such file or directory (os error 2)",
+        ];
         assert_eq!(
             told(&[], &stderr),
             "the C compiler `aarch64-linux-gnu-gcc` was not found | install it, or correct the variable that names `aarch64-linux-gnu-gcc`"
@@ -442,12 +545,18 @@ mod tests {
     #[test]
     fn other_causes_that_the_user_can_mend_are_told_as_such() {
         for (line, what) in [
-            ("error: cannot update the lock file /c/Cargo.lock because --locked was passed to prevent this", "the Cargo.lock that travels"),
+            (
+                "error: cannot update the lock file /c/Cargo.lock because --locked was passed to prevent this",
+                "the Cargo.lock that travels",
+            ),
             (
                 "error: rustc 1.80.0 is not supported by the following package:",
                 "this Rust is too old for the function | rustup update stable",
             ),
-            ("error: could not write: No space left on device (os error 28)", "the disk is full | "),
+            (
+                "error: could not write: No space left on device (os error 28)",
+                "the disk is full | ",
+            ),
             (
                 "  process didn't exit successfully: `rustc` (signal: 9, SIGKILL: kill)",
                 "the compiler was killed, most likely for want of memory",
@@ -464,7 +573,9 @@ mod tests {
     fn a_crate_is_counted_once_and_its_build_script_not_at_all() {
         let mut done = BTreeSet::new();
         let line = |kind: &str, id: &str| {
-            format!(r#"{{"reason":"compiler-artifact","package_id":"{id}","target":{{"kind":["{kind}"],"name":"ring"}}}}"#)
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"{id}","target":{{"kind":["{kind}"],"name":"ring"}}}}"#
+            )
         };
         assert_eq!(compiled(&line("custom-build", "ring 1"), &mut done), None);
         assert_eq!(compiled(&line("lib", "ring 1"), &mut done), Some("ring".to_owned()));

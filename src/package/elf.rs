@@ -27,12 +27,21 @@ struct Needs {
     versions: BTreeMap<Glibc, Vec<String>>,
 }
 
-/// The newest glibc that `program` needs, or why Lambda can't run it. `place` names the program in an error.
-pub fn check(program: &[u8], architecture: Architecture, place: &str) -> Result<Option<Glibc>, Failure> {
+/// The newest glibc that `program` needs, or why Lambda can't run it. `place` names the program in
+/// an error.
+pub fn check(
+    program: &[u8],
+    architecture: Architecture,
+    place: &str,
+) -> Result<Option<Glibc>, Failure> {
     let Some(needs) = needs(program) else {
-        let what =
-            if program.starts_with(b"#!") { "it is a script, not a 64-bit ELF program" } else { "it is not a whole 64-bit ELF program" };
-        return Err(Failure::new(place, what).now("build it for Linux; `routeto package` shows how one is made"));
+        let what = if program.starts_with(b"#!") {
+            "it is a script, not a 64-bit ELF program"
+        } else {
+            "it is not a whole 64-bit ELF program"
+        };
+        return Err(Failure::new(place, what)
+            .now("build it for Linux; `routeto package` shows how one is made"));
     };
     let (wanted, name) = match architecture {
         Architecture::X86_64 => (elf::EM_X86_64, "x86_64"),
@@ -44,14 +53,21 @@ pub fn check(program: &[u8], architecture: Architecture, place: &str) -> Result<
             elf::EM_AARCH64 => "arm64".to_owned(),
             other => format!("machine {}", other.0),
         };
-        return Err(Failure::new(place, format!("it is built for {is}, the stack's architecture is {name}"))
-            .now(format!("build it for {name}, or set `function.architecture` in the stack file")));
+        return Err(Failure::new(
+            place,
+            format!("it is built for {is}, the stack's architecture is {name}"),
+        )
+        .now(format!("build it for {name}, or set `function.architecture` in the stack file")));
     }
     let newest = needs.versions.last_key_value();
     if let Some((version, symbols)) = newest
         && *version > NEWEST_GLIBC
     {
-        let by = if symbols.is_empty() { String::new() } else { format!(" (for {})", symbols.join(", ")) };
+        let by = if symbols.is_empty() {
+            String::new()
+        } else {
+            format!(" (for {})", symbols.join(", "))
+        };
         let target = match architecture {
             Architecture::X86_64 => "x86_64",
             Architecture::Arm64 => "aarch64",
@@ -107,10 +123,14 @@ fn name_symbols(
     let symbols = sections.symbols(endian, program, elf::SHT_DYNSYM).ok()?;
     for (index, symbol) in symbols.enumerate() {
         let index: SymbolIndex = index;
-        let Some(version) = by_index.get(&table.version_index(endian, index).index().0) else { continue };
+        let Some(version) = by_index.get(&table.version_index(endian, index).index().0) else {
+            continue;
+        };
         let named = versions.entry(*version).or_default();
         if named.len() < 3 {
-            named.push(String::from_utf8_lossy(symbols.symbol_name(endian, symbol).ok()?).into_owned());
+            named.push(
+                String::from_utf8_lossy(symbols.symbol_name(endian, symbol).ok()?).into_owned(),
+            );
         }
     }
     Some(())
@@ -132,7 +152,8 @@ fn glibc(name: &[u8]) -> Option<Glibc> {
 pub mod tests {
     use super::*;
 
-    /// A hand-made program: header and sections with nothing to run. `needed` are (version, weak, symbol).
+    /// A hand-made program: header and sections with nothing to run. `needed` are (version, weak,
+    /// symbol).
     pub fn program(machine: u16, needed: &[(&str, bool, &str)]) -> Vec<u8> {
         let mut strings = vec![0];
         let mut string = |text: &str| {
@@ -166,7 +187,12 @@ pub mod tests {
         let needs_glibc = !needed.is_empty();
         // (type, link, info, entry size, bytes)
         let sections: Vec<(u32, u32, u32, u64, Vec<u8>)> = if needs_glibc {
-            vec![(3, 0, 0, 0, strings), (11, 1, 1, 24, symbols), (0x6fff_ffff, 2, 0, 2, versym), (0x6fff_fffe, 1, 1, 0, verneed)]
+            vec![
+                (3, 0, 0, 0, strings),
+                (11, 1, 1, 24, symbols),
+                (0x6fff_ffff, 2, 0, 2, versym),
+                (0x6fff_fffe, 1, 1, 0, verneed),
+            ]
         } else {
             vec![(3, 0, 0, 0, vec![0])]
         };
@@ -210,9 +236,22 @@ pub mod tests {
 
     #[test]
     fn a_program_for_the_right_machine_and_an_old_glibc_is_taken_with_the_version_it_needs() {
-        let bytes = program(X86, &[("GLIBC_2.2.5", false, "read"), ("GLIBC_2.34", false, "pthread_create"), ("GCC_3.0", false, "_Unwind")]);
+        let bytes = program(
+            X86,
+            &[
+                ("GLIBC_2.2.5", false, "read"),
+                ("GLIBC_2.34", false, "pthread_create"),
+                ("GCC_3.0", false, "_Unwind"),
+            ],
+        );
         assert_eq!(check(&bytes, Architecture::X86_64, "bootstrap"), Ok(Some(NEWEST_GLIBC)));
-        assert_eq!(check(&program(ARM, &[("GLIBC_2.17", false, "read")]), Architecture::Arm64, "").unwrap().unwrap().minor, 17);
+        assert_eq!(
+            check(&program(ARM, &[("GLIBC_2.17", false, "read")]), Architecture::Arm64, "")
+                .unwrap()
+                .unwrap()
+                .minor,
+            17
+        );
     }
 
     #[test]
@@ -222,8 +261,14 @@ pub mod tests {
 
     #[test]
     fn a_newer_glibc_is_refused_with_the_symbols_that_want_it() {
-        let bytes =
-            program(X86, &[("GLIBC_2.38", false, "__isoc23_strtol"), ("GLIBC_2.38", false, "strlcpy"), ("GLIBC_2.4", false, "read")]);
+        let bytes = program(
+            X86,
+            &[
+                ("GLIBC_2.38", false, "__isoc23_strtol"),
+                ("GLIBC_2.38", false, "strlcpy"),
+                ("GLIBC_2.4", false, "read"),
+            ],
+        );
         assert_eq!(
             error(&bytes, Architecture::X86_64),
             "bootstrap: it needs glibc 2.38 (for __isoc23_strtol, strlcpy), Lambda's provided.al2023 has 2.34\n  = help: build on an older \
@@ -234,14 +279,19 @@ pub mod tests {
 
     #[test]
     fn packed_relocations_count_as_the_glibc_that_brought_them() {
-        let text = error(&program(ARM, &[("GLIBC_ABI_DT_RELR", false, "marker")]), Architecture::Arm64);
+        let text =
+            error(&program(ARM, &[("GLIBC_ABI_DT_RELR", false, "marker")]), Architecture::Arm64);
         assert!(text.starts_with("bootstrap: it needs glibc 2.36"), "{text}");
     }
 
     #[test]
     fn a_newer_glibc_that_is_only_asked_for_weakly_is_no_need() {
-        let bytes = program(X86, &[("GLIBC_2.39", true, "pidfd_spawnp"), ("GLIBC_2.28", false, "read")]);
-        assert_eq!(check(&bytes, Architecture::X86_64, "").unwrap().unwrap(), Glibc { major: 2, minor: 28 });
+        let bytes =
+            program(X86, &[("GLIBC_2.39", true, "pidfd_spawnp"), ("GLIBC_2.28", false, "read")]);
+        assert_eq!(
+            check(&bytes, Architecture::X86_64, "").unwrap().unwrap(),
+            Glibc { major: 2, minor: 28 }
+        );
     }
 
     #[test]
@@ -250,21 +300,33 @@ pub mod tests {
             error(&program(X86, &[]), Architecture::Arm64),
             "bootstrap: it is built for x86_64, the stack's architecture is arm64\n  = help: build it for arm64, or set `function.architecture` in the stack file"
         );
-        assert!(error(&program(243, &[]), Architecture::X86_64).starts_with("bootstrap: it is built for machine 243,"));
+        assert!(
+            error(&program(243, &[]), Architecture::X86_64)
+                .starts_with("bootstrap: it is built for machine 243,")
+        );
     }
 
     #[test]
     fn what_is_no_program_is_told_and_never_panics() {
         let whole = program(X86, &[("GLIBC_2.38", false, "strlcpy"), ("GLIBC_2.4", false, "read")]);
         for end in 0..whole.len() {
-            assert!(check(&whole[..end], Architecture::X86_64, "bootstrap").is_err(), "cut at {end}");
+            assert!(
+                check(&whole[..end], Architecture::X86_64, "bootstrap").is_err(),
+                "cut at {end}"
+            );
         }
         for at in 0..whole.len() {
             let mut broken = whole.clone();
             broken[at] ^= 0xff;
             let _ = check(&broken, Architecture::X86_64, "bootstrap");
         }
-        assert!(error(b"#!/bin/sh\n", Architecture::X86_64).starts_with("bootstrap: it is a script, not a 64-bit ELF program\n"));
-        assert!(error(b"", Architecture::X86_64).starts_with("bootstrap: it is not a whole 64-bit ELF program\n"));
+        assert!(
+            error(b"#!/bin/sh\n", Architecture::X86_64)
+                .starts_with("bootstrap: it is a script, not a 64-bit ELF program\n")
+        );
+        assert!(
+            error(b"", Architecture::X86_64)
+                .starts_with("bootstrap: it is not a whole 64-bit ELF program\n")
+        );
     }
 }

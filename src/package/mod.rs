@@ -1,7 +1,9 @@
-//! The function's source to the zip that Lambda runs: cargo, checks of the program it made, a reproducible archive, and a cache of it all.
+//! The function's source to the zip that Lambda runs: cargo, checks of the program it made, a
+//! reproducible archive, and a cache of it all.
 //!
-//! Runs cargo and rustc, and writes below the cache directory only (and to the file that [`Artifact::write`] is told). It knows nothing of
-//! AWS, prints nothing and reads no environment but the one it is given. Blocking: call it where blocking is allowed.
+//! Runs cargo and rustc, and writes below the cache directory only (and to the file that
+//! [`Artifact::write`] is told). It knows nothing of AWS, prints nothing and reads no environment
+//! but the one it is given. Blocking: call it where blocking is allowed.
 
 mod archive;
 mod cache;
@@ -31,7 +33,8 @@ use std::{
 };
 use toolchain::{Target, Toolchain};
 
-/// The newest glibc that the runtime `provided.al2023` has. Source: Amazon Linux 2023 User Guide, "Core glibc and toolchain".
+/// The newest glibc that the runtime `provided.al2023` has. Source: Amazon Linux 2023 User Guide,
+/// "Core glibc and toolchain".
 pub const NEWEST_GLIBC: Glibc = Glibc { major: 2, minor: 34 };
 
 /// Where a failure of this module happened, unless it is about one file.
@@ -52,7 +55,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The function that this binary carries, in this process's environment. Fails where no cache directory can be told.
+    /// The function that this binary carries, in this process's environment. Fails where no cache
+    /// directory can be told.
     pub fn new(architecture: Architecture) -> Result<Self, Failure> {
         let environment: BTreeMap<_, _> = std::env::vars_os().collect();
         Ok(Self {
@@ -73,7 +77,8 @@ pub enum Event {
     Waiting,
     /// Crates are looked for, and downloaded where they are missing.
     Fetching,
-    /// `done` of about `total` crates are compiled; `name` is the one that was finished last, empty at the start.
+    /// `done` of about `total` crates are compiled; `name` is the one that was finished last, empty
+    /// at the start.
     Compiling {
         done: usize,
         total: usize,
@@ -110,7 +115,8 @@ impl std::fmt::Display for Glibc {
     }
 }
 
-/// A zip that Lambda takes: `bootstrap` for [`NEWEST_GLIBC`] and the architecture that was asked for.
+/// A zip that Lambda takes: `bootstrap` for [`NEWEST_GLIBC`] and the architecture that was asked
+/// for.
 #[derive(Clone, PartialEq)]
 pub struct Artifact {
     pub zip: Vec<u8>,
@@ -177,13 +183,15 @@ impl Artifact {
     /// Writes the zip to `out`, whole or not at all; the report has `out` as its path.
     pub fn write(&self, out: &Path) -> Result<Report, Failure> {
         cache::write_whole(out, &self.zip).map_err(|error| {
-            Failure::new(out.display().to_string(), format!("the zip can't be written: {error}")).now("choose another file with --out")
+            Failure::new(out.display().to_string(), format!("the zip can't be written: {error}"))
+                .now("choose another file with --out")
         })?;
         Ok(Report { path: out.to_owned(), ..self.report() })
     }
 }
 
-/// Stops a build from another thread: cargo and all that it started are killed, and [`build`] ends as interrupted.
+/// Stops a build from another thread: cargo and all that it started are killed, and [`build`] ends
+/// as interrupted.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<(Mutex<bool>, Condvar)>);
 
@@ -200,8 +208,11 @@ impl Cancel {
     /// Waits for at most `time`; true at once when cancelled.
     fn wait(&self, time: Duration) -> bool {
         let cancelled = self.0.0.lock().expect("no thread panics with this lock");
-        let (cancelled, _) =
-            self.0.1.wait_timeout_while(cancelled, time, |cancelled| !*cancelled).expect("no thread panics with this lock");
+        let (cancelled, _) = self
+            .0
+            .1
+            .wait_timeout_while(cancelled, time, |cancelled| !*cancelled)
+            .expect("no thread panics with this lock");
         *cancelled
     }
 
@@ -211,10 +222,14 @@ impl Cancel {
 }
 
 fn interrupted() -> Error {
-    Error::Interrupted(Failure::new(PLACE, "interrupted").now("nothing was changed; the next run goes on from here"))
+    Error::Interrupted(
+        Failure::new(PLACE, "interrupted")
+            .now("nothing was changed; the next run goes on from here"),
+    )
 }
 
-/// The zip for `options`: the given one, the cached one, or one built now. Each event goes to `progress` as it happens.
+/// The zip for `options`: the given one, the cached one, or one built now. Each event goes to
+/// `progress` as it happens.
 pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Error> {
     if let Some(path) = &options.function_zip {
         return Ok(given(path, options.architecture)?);
@@ -246,14 +261,21 @@ pub fn build(options: &Options, progress: &dyn Fn(Event)) -> Result<Artifact, Er
     archive::check_size(PLACE, zip.len() as u64)?;
     // as it is kept: a zip from the cache tells the same
     let seconds = start.elapsed().as_millis() as f64 / 1000.0;
-    let entry =
-        Entry { sha256: Sha256::digest(&zip).into(), bootstrap_bytes, glibc, build_seconds: seconds, path: cache.zip_path(&key), zip };
+    let entry = Entry {
+        sha256: Sha256::digest(&zip).into(),
+        bootstrap_bytes,
+        glibc,
+        build_seconds: seconds,
+        path: cache.zip_path(&key),
+        zip,
+    };
     cache.write(&key, &entry)?;
     progress(Event::Built { seconds });
     Ok(artifact(entry, options.architecture, Origin::Built))
 }
 
-/// The zip of a program. It takes seconds and can't be stopped, so a cancelled one is left to itself.
+/// The zip of a program. It takes seconds and can't be stopped, so a cancelled one is left to
+/// itself.
 fn compress(bootstrap: Vec<u8>, cancel: &Cancel) -> Result<Vec<u8>, Error> {
     let worker = std::thread::spawn(move || archive::write(&bootstrap));
     while !worker.is_finished() {
@@ -270,15 +292,31 @@ fn bootstrap_place(target: &Target) -> String {
 
 fn artifact(entry: Entry, architecture: Architecture, origin: Origin) -> Artifact {
     let Entry { zip, sha256, path, bootstrap_bytes, glibc, build_seconds } = entry;
-    Artifact { code_sha256: BASE64_STANDARD.encode(sha256), zip, architecture, origin, path, bootstrap_bytes, glibc, build_seconds }
+    Artifact {
+        code_sha256: BASE64_STANDARD.encode(sha256),
+        zip,
+        architecture,
+        origin,
+        path,
+        bootstrap_bytes,
+        glibc,
+        build_seconds,
+    }
 }
 
-/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its linker, the compression.
-/// Not the versions of this machine's linker and C library: a zip made with older ones runs as well.
+/// What a zip is kept by: the source with its lock and profile, the toolchain, the target with its
+/// linker, the compression. Not the versions of this machine's linker and C library: a zip made
+/// with older ones runs as well.
 fn key(source: &Source, toolchain: &Toolchain, target: &Target) -> String {
     let level = archive::LEVEL.to_string();
     let mut hash = Sha256::new();
-    for part in [source.digest().as_str(), &toolchain.version, target.triple, &target.overrides_text(), &level] {
+    for part in [
+        source.digest().as_str(),
+        &toolchain.version,
+        target.triple,
+        &target.overrides_text(),
+        &level,
+    ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

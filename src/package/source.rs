@@ -11,7 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Files of a cargo package that needs no workspace, by their path in it with `/`; its program is called `bootstrap`.
+/// Files of a cargo package that needs no workspace, by their path in it with `/`; its program is
+/// called `bootstrap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source(BTreeMap<String, Cow<'static, [u8]>>);
 
@@ -21,12 +22,22 @@ static EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/function
 impl Source {
     /// What travels inside this binary.
     pub fn embedded() -> Self {
-        Self(EMBEDDED.iter().map(|(path, bytes)| ((*path).to_owned(), Cow::Borrowed(*bytes))).collect())
+        Self(
+            EMBEDDED
+                .iter()
+                .map(|(path, bytes)| ((*path).to_owned(), Cow::Borrowed(*bytes)))
+                .collect(),
+        )
     }
 
     /// Files by path, for a package of one's own.
     pub fn new<P: Into<String>, B: Into<Vec<u8>>>(files: impl IntoIterator<Item = (P, B)>) -> Self {
-        Self(files.into_iter().map(|(path, bytes)| (path.into(), Cow::Owned(bytes.into()))).collect())
+        Self(
+            files
+                .into_iter()
+                .map(|(path, bytes)| (path.into(), Cow::Owned(bytes.into())))
+                .collect(),
+        )
     }
 
     /// A file of it.
@@ -46,11 +57,15 @@ impl Source {
         hex(&hash.finalize())
     }
 
-    /// Makes `directory` hold these files and no others. A file that is right already isn't touched, so that cargo sees only what changed.
+    /// Makes `directory` hold these files and no others. A file that is right already isn't
+    /// touched, so that cargo sees only what changed.
     pub fn lay_down(&self, directory: &Path) -> io::Result<()> {
         let mut wanted = BTreeMap::new();
         for (path, bytes) in &self.0 {
-            wanted.insert(path.split('/').fold(directory.to_owned(), |at, part| at.join(part)), bytes);
+            wanted.insert(
+                path.split('/').fold(directory.to_owned(), |at, part| at.join(part)),
+                bytes,
+            );
         }
         fs::create_dir_all(directory)?;
         remove_others(directory, &wanted)?;
@@ -65,7 +80,10 @@ impl Source {
     }
 }
 
-fn remove_others(directory: &Path, wanted: &BTreeMap<PathBuf, &Cow<'static, [u8]>>) -> io::Result<()> {
+fn remove_others(
+    directory: &Path,
+    wanted: &BTreeMap<PathBuf, &Cow<'static, [u8]>>,
+) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
@@ -93,7 +111,9 @@ mod tests {
     fn laying_down_leaves_right_files_untouched_and_removes_what_is_no_longer_there() {
         let scratch = tempfile::tempdir().unwrap();
         let at = scratch.path().join("source");
-        Source::new([("Cargo.toml", "one"), ("src/main.rs", "main"), ("src/old/gone.rs", "gone")]).lay_down(&at).unwrap();
+        Source::new([("Cargo.toml", "one"), ("src/main.rs", "main"), ("src/old/gone.rs", "gone")])
+            .lay_down(&at)
+            .unwrap();
         let stamp = |name: &str| fs::metadata(at.join(name)).unwrap().modified().unwrap();
         let before = stamp("Cargo.toml");
         Source::new([("Cargo.toml", "one"), ("src/main.rs", "other")]).lay_down(&at).unwrap();
@@ -104,7 +124,9 @@ mod tests {
 
     #[test]
     fn the_digest_tells_a_moved_byte_from_a_moved_name() {
-        let digest = |files: &[(&str, &str)]| Source::new(files.iter().map(|(path, text)| (*path, *text))).digest();
+        let digest = |files: &[(&str, &str)]| {
+            Source::new(files.iter().map(|(path, text)| (*path, *text))).digest()
+        };
         assert_eq!(digest(&[("a", "bc")]), digest(&[("a", "bc")]));
         assert_ne!(digest(&[("a", "bc")]), digest(&[("ab", "c")]));
         assert_ne!(digest(&[("a", ""), ("b", "")]), digest(&[("a", "b")]));

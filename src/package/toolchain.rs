@@ -14,7 +14,8 @@ use std::{
     time::SystemTime,
 };
 
-const INSTALL_RUST: &str = "install Rust (https://rustup.rs), or give a zip that is already built: --function-zip FILE";
+const INSTALL_RUST: &str =
+    "install Rust (https://rustup.rs), or give a zip that is already built: --function-zip FILE";
 
 /// The process's environment, as it was given.
 pub type Environment = BTreeMap<OsString, OsString>;
@@ -56,11 +57,16 @@ impl Toolchain {
     /// The toolchain on `PATH` (or in cargo's own `bin`), or what to do without one.
     pub fn find(cache: &Cache, options: &Options) -> Result<Self, Error> {
         let environment = &options.environment;
-        let cargo = program("cargo", environment).ok_or_else(|| Failure::new(PLACE, "cargo was not found on PATH").now(INSTALL_RUST))?;
-        let rustc = program("rustc", environment).ok_or_else(|| Failure::new(PLACE, "rustc was not found on PATH").now(INSTALL_RUST))?;
+        let cargo = program("cargo", environment)
+            .ok_or_else(|| Failure::new(PLACE, "cargo was not found on PATH").now(INSTALL_RUST))?;
+        let rustc = program("rustc", environment)
+            .ok_or_else(|| Failure::new(PLACE, "rustc was not found on PATH").now(INSTALL_RUST))?;
         let mut stamps = vec![Stamp::file(cargo.clone()), Stamp::file(rustc.clone())];
         stamps.push(Stamp::Toolchain(environment.get(OsStr::new("RUSTUP_TOOLCHAIN")).cloned()));
-        stamps.extend(home("RUSTUP_HOME", ".rustup", environment).map(|home| Stamp::file(home.join("settings.toml"))));
+        stamps.extend(
+            home("RUSTUP_HOME", ".rustup", environment)
+                .map(|home| Stamp::file(home.join("settings.toml"))),
+        );
         if let Some(note) = cache.read_note::<Note>("toolchain.json") {
             let own = note.stamps.iter().skip(stamps.len()).cloned();
             let still: Vec<Stamp> = own
@@ -73,17 +79,29 @@ impl Toolchain {
                 return Ok(note.toolchain);
             }
         }
-        let sysroot = PathBuf::from(ask(&rustc, &["--print", "sysroot"], cache, environment)?.trim());
-        // Not rustup's stand-in from here on: it may choose otherwise in another directory, and takes its time.
+        let sysroot =
+            PathBuf::from(ask(&rustc, &["--print", "sysroot"], cache, environment)?.trim());
+        // Not rustup's stand-in from here on: it may choose otherwise in another directory, and
+        // takes its time.
         let own = |name: &str, found: &Path| {
-            let own = sysroot.join("bin").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+            let own =
+                sysroot.join("bin").join(name).with_extension(std::env::consts::EXE_EXTENSION);
             if own.is_file() { own } else { found.to_owned() }
         };
         let (cargo, rustc) = (own("cargo", &cargo), own("rustc", &rustc));
         let version = ask(&rustc, &["-vV"], cache, environment)?;
-        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
+        let host = version
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .unwrap_or_default()
+            .to_owned();
         if host.is_empty() {
-            return Err(Failure::new(PLACE, format!("{} doesn't answer as rustc does", rustc.display())).now(INSTALL_RUST).into());
+            return Err(Failure::new(
+                PLACE,
+                format!("{} doesn't answer as rustc does", rustc.display()),
+            )
+            .now(INSTALL_RUST)
+            .into());
         }
         stamps.extend([&cargo, &rustc].map(|path| Stamp::file(path.clone())));
         let toolchain = Self { cargo, rustc, sysroot, host, version };
@@ -102,12 +120,20 @@ impl Toolchain {
 }
 
 /// What a toolchain's program says on stdout.
-fn ask(program: &Path, arguments: &[&str], cache: &Cache, environment: &Environment) -> Result<String, Failure> {
-    let failed =
-        |what: String| Failure::new(PLACE, format!("{} {what}", program.display())).now("run `rustup show`, and mend what it tells");
+fn ask(
+    program: &Path,
+    arguments: &[&str],
+    cache: &Cache,
+    environment: &Environment,
+) -> Result<String, Failure> {
+    let failed = |what: String| {
+        Failure::new(PLACE, format!("{} {what}", program.display()))
+            .now("run `rustup show`, and mend what it tells")
+    };
     let output = Command::new(program)
         .args(arguments)
-        // Away from the user's directory: a rust-toolchain.toml in it is not meant for the function.
+        // Away from the user's directory: a rust-toolchain.toml in it is not meant for the
+        // function.
         .current_dir(cache.build())
         .env_clear()
         .envs(passed_on(environment))
@@ -116,7 +142,11 @@ fn ask(program: &Path, arguments: &[&str], cache: &Cache, environment: &Environm
         .map_err(|error| failed(format!("can't be run: {error}")))?;
     if !output.status.success() {
         let told = String::from_utf8_lossy(&output.stderr);
-        let told = told.lines().find(|line| line.starts_with("error")).or(told.lines().next()).unwrap_or("without a word");
+        let told = told
+            .lines()
+            .find(|line| line.starts_with("error"))
+            .or(told.lines().next())
+            .unwrap_or("without a word");
         return Err(failed(format!("failed: {}", told.trim_start_matches("error: "))));
     }
     String::from_utf8(output.stdout).map_err(|_| failed("doesn't answer in UTF-8".to_owned()))
@@ -124,8 +154,10 @@ fn ask(program: &Path, arguments: &[&str], cache: &Cache, environment: &Environm
 
 /// A program on the environment's `PATH`, else in cargo's own `bin`.
 pub fn program(name: &str, environment: &Environment) -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> =
-        environment.get(OsStr::new("PATH")).map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    let mut places: Vec<PathBuf> = environment
+        .get(OsStr::new("PATH"))
+        .map(|path| std::env::split_paths(path).collect())
+        .unwrap_or_default();
     places.extend(cargo_home(environment).map(|home| home.join("bin")));
     let places = std::env::join_paths(places.iter().filter(|place| place.is_absolute())).ok()?;
     which::which_in(name, Some(places), "/").ok()
@@ -137,13 +169,18 @@ pub fn cargo_home(environment: &Environment) -> Option<PathBuf> {
 }
 
 fn home(variable: &str, directory: &str, environment: &Environment) -> Option<PathBuf> {
-    let get = |name: &str| environment.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from);
-    get(variable).or_else(|| Some(get(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?.join(directory)))
+    let get = |name: &str| {
+        environment.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    };
+    get(variable)
+        .or_else(|| Some(get(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?.join(directory)))
 }
 
-/// What of the user's environment goes on to cargo: what finds programs, homes, the network and, for another target, its linker.
+/// What of the user's environment goes on to cargo: what finds programs, homes, the network and,
+/// for another target, its linker.
 ///
-/// A list of what may pass, not of what may not: flags, wrappers, profiles and target directories come in under many names.
+/// A list of what may pass, not of what may not: flags, wrappers, profiles and target directories
+/// come in under many names.
 pub fn passed_on(environment: &Environment) -> impl Iterator<Item = (&OsString, &OsString)> {
     const NAMES: &[&str] = &[
         "PATH",
@@ -178,7 +215,8 @@ pub fn passed_on(environment: &Environment) -> impl Iterator<Item = (&OsString, 
         "NO_PROXY",
     ];
     // Nix wraps its compilers with these; the registries' are for mirrors.
-    const PREFIXES: &[&str] = &["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "NIX_"];
+    const PREFIXES: &[&str] =
+        &["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "NIX_"];
     environment.iter().filter(|(name, _)| {
         let Some(name) = name.to_str().map(str::to_ascii_uppercase) else { return false };
         NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -189,17 +227,26 @@ pub fn passed_on(environment: &Environment) -> impl Iterator<Item = (&OsString, 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub triple: &'static str,
-    /// Set for cargo and for the crates that compile C: the user's own settings for this target, else a cross compiler that was found.
+    /// Set for cargo and for the crates that compile C: the user's own settings for this target,
+    /// else a cross compiler that was found.
     pub variables: Vec<(String, OsString)>,
     /// The cross compiler that would be needed and wasn't found.
     missing_compiler: Option<&'static str>,
 }
 
 impl Target {
-    pub fn choose(architecture: Architecture, toolchain: &Toolchain, environment: &Environment) -> Self {
+    pub fn choose(
+        architecture: Architecture,
+        toolchain: &Toolchain,
+        environment: &Environment,
+    ) -> Self {
         let (machine, gnu, musl) = match architecture {
-            Architecture::X86_64 => ("x86_64", "x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"),
-            Architecture::Arm64 => ("aarch64", "aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl"),
+            Architecture::X86_64 => {
+                ("x86_64", "x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl")
+            }
+            Architecture::Arm64 => {
+                ("aarch64", "aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl")
+            }
         };
         let host = toolchain.host.as_str();
         // A distribution on musl builds its own kind of program, which is static and runs anywhere.
@@ -210,16 +257,33 @@ impl Target {
             return Self { triple, variables: own, missing_compiler: None };
         }
         let names: [&'static str; 3] = match (machine, triple == musl) {
-            ("aarch64", false) => ["aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc", "aarch64-none-linux-gnu-gcc"],
-            ("aarch64", true) => ["aarch64-linux-musl-gcc", "aarch64-unknown-linux-musl-gcc", "aarch64-alpine-linux-musl-gcc"],
-            (_, false) => ["x86_64-linux-gnu-gcc", "x86_64-unknown-linux-gnu-gcc", "x86_64-pc-linux-gnu-gcc"],
-            (_, true) => ["x86_64-linux-musl-gcc", "x86_64-unknown-linux-musl-gcc", "x86_64-alpine-linux-musl-gcc"],
+            ("aarch64", false) => [
+                "aarch64-linux-gnu-gcc",
+                "aarch64-unknown-linux-gnu-gcc",
+                "aarch64-none-linux-gnu-gcc",
+            ],
+            ("aarch64", true) => [
+                "aarch64-linux-musl-gcc",
+                "aarch64-unknown-linux-musl-gcc",
+                "aarch64-alpine-linux-musl-gcc",
+            ],
+            (_, false) => {
+                ["x86_64-linux-gnu-gcc", "x86_64-unknown-linux-gnu-gcc", "x86_64-pc-linux-gnu-gcc"]
+            }
+            (_, true) => [
+                "x86_64-linux-musl-gcc",
+                "x86_64-unknown-linux-musl-gcc",
+                "x86_64-alpine-linux-musl-gcc",
+            ],
         };
         let Some(compiler) = names.iter().find_map(|name| program(name, environment)) else {
             return Self { triple, variables: own, missing_compiler: Some(names[0]) };
         };
         let underscored = triple.replace('-', "_");
-        let mut variables = vec![(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), compiler.clone().into_os_string())];
+        let mut variables = vec![(
+            format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()),
+            compiler.clone().into_os_string(),
+        )];
         if !own.iter().any(|(name, _)| name.starts_with("CC_")) {
             variables.push((format!("CC_{underscored}"), compiler.into_os_string()));
         }
@@ -236,32 +300,52 @@ impl Target {
             install.push(if toolchain.is_rustups() {
                 format!("rustup target add {}", self.triple)
             } else {
-                format!("a Rust from https://rustup.rs and with it `rustup target add {}`", self.triple)
+                format!(
+                    "a Rust from https://rustup.rs and with it `rustup target add {}`",
+                    self.triple
+                )
             });
         }
         if let Some(compiler) = self.missing_compiler {
             missing.push(format!("the cross compiler {compiler}"));
             install.push(match (std::env::consts::OS, self.triple) {
                 ("linux", triple) if triple.ends_with("-gnu") => {
-                    format!("apt-get install {} libc6-dev-{}-cross", compiler_package(triple), debian(triple))
+                    format!(
+                        "apt-get install {} libc6-dev-{}-cross",
+                        compiler_package(triple),
+                        debian(triple)
+                    )
                 }
-                ("macos", triple) => format!("brew install messense/macos-cross-toolchains/{triple}"),
+                ("macos", triple) => {
+                    format!("brew install messense/macos-cross-toolchains/{triple}")
+                }
                 (_, triple) => {
-                    format!("a C compiler for {triple}, named by CARGO_TARGET_{}_LINKER", triple.replace('-', "_").to_uppercase())
+                    format!(
+                        "a C compiler for {triple}, named by CARGO_TARGET_{}_LINKER",
+                        triple.replace('-', "_").to_uppercase()
+                    )
                 }
             });
         }
         if missing.is_empty() {
             return Ok(());
         }
-        let elsewhere = if cfg!(target_os = "linux") { "" } else { "; or build on Linux and give the zip with --function-zip FILE" };
+        let elsewhere = if cfg!(target_os = "linux") {
+            ""
+        } else {
+            "; or build on Linux and give the zip with --function-zip FILE"
+        };
         let are = if missing.len() == 1 { "is" } else { "are" };
-        Err(Failure::new(PLACE, format!("{} {are} missing", missing.join(" and "))).now(format!("{}{elsewhere}", install.join(" && "))))
+        Err(Failure::new(PLACE, format!("{} {are} missing", missing.join(" and ")))
+            .now(format!("{}{elsewhere}", install.join(" && "))))
     }
 
     /// Part of what a zip is kept by: another linker makes another program.
     pub fn overrides_text(&self) -> String {
-        self.variables.iter().map(|(name, value)| format!("{name}={}\n", value.to_string_lossy())).collect()
+        self.variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}\n", value.to_string_lossy()))
+            .collect()
     }
 }
 
@@ -283,7 +367,10 @@ fn own_variables(triple: &str, environment: &Environment) -> Vec<(String, OsStri
         format!("AR_{underscored}"),
         format!("AR_{triple}"),
     ];
-    names.into_iter().filter_map(|name| environment.get(OsStr::new(&name)).cloned().map(|value| (name, value))).collect()
+    names
+        .into_iter()
+        .filter_map(|name| environment.get(OsStr::new(&name)).cloned().map(|value| (name, value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -295,7 +382,13 @@ mod tests {
 
     fn toolchain(host: &str) -> Toolchain {
         let path = PathBuf::from("/nowhere/toolchains/stable");
-        Toolchain { cargo: path.clone(), rustc: path.clone(), sysroot: path, host: host.to_owned(), version: String::new() }
+        Toolchain {
+            cargo: path.clone(),
+            rustc: path.clone(),
+            sysroot: path,
+            host: host.to_owned(),
+            version: String::new(),
+        }
     }
 
     /// An environment whose `PATH` has these programs and no others.
@@ -312,7 +405,10 @@ mod tests {
 
     fn missing(architecture: Architecture, host: &str, environment: &Environment) -> String {
         let toolchain = toolchain(host);
-        Target::choose(architecture, &toolchain, environment).check(&toolchain).unwrap_err().to_string()
+        Target::choose(architecture, &toolchain, environment)
+            .check(&toolchain)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -334,12 +430,16 @@ mod tests {
     fn a_cross_compiler_on_the_path_is_used_for_linking_and_for_crates_in_c() {
         let (scratch, with_gcc) = environment(&["aarch64-linux-gnu-gcc"]);
         let gcc = scratch.path().join("aarch64-linux-gnu-gcc").into_os_string();
-        let target = Target::choose(Architecture::Arm64, &toolchain("x86_64-unknown-linux-gnu"), &with_gcc);
+        let target =
+            Target::choose(Architecture::Arm64, &toolchain("x86_64-unknown-linux-gnu"), &with_gcc);
         let variables = vec![
             ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), gcc.clone()),
             ("CC_aarch64_unknown_linux_gnu".to_owned(), gcc),
         ];
-        assert_eq!(target, Target { triple: "aarch64-unknown-linux-gnu", variables, missing_compiler: None });
+        assert_eq!(
+            target,
+            Target { triple: "aarch64-unknown-linux-gnu", variables, missing_compiler: None }
+        );
     }
 
     #[test]
@@ -347,7 +447,11 @@ mod tests {
         let (_scratch, mut environment) = environment(&["aarch64-linux-gnu-gcc"]);
         let own = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "/opt/zig-cc");
         environment.insert(own.0.into(), own.1.into());
-        let target = Target::choose(Architecture::Arm64, &toolchain("x86_64-unknown-linux-gnu"), &environment);
+        let target = Target::choose(
+            Architecture::Arm64,
+            &toolchain("x86_64-unknown-linux-gnu"),
+            &environment,
+        );
         assert_eq!(target.variables, [(own.0.to_owned(), own.1.into())]);
         assert_eq!(target.missing_compiler, None);
     }
@@ -385,8 +489,10 @@ mod tests {
             "RUSTC_WRAPPER",
             "CARGO_PROFILE_RELEASE_LTO",
         ];
-        let environment: Environment = names.iter().map(|name| (name.into(), "value".into())).collect();
-        let passed: Vec<&str> = passed_on(&environment).filter_map(|(name, _)| name.to_str()).collect();
+        let environment: Environment =
+            names.iter().map(|name| (name.into(), "value".into())).collect();
+        let passed: Vec<&str> =
+            passed_on(&environment).filter_map(|(name, _)| name.to_str()).collect();
         assert_eq!(passed, ["CARGO_NET_RETRY", "HOME", "PATH", "RUSTUP_TOOLCHAIN", "https_proxy"]);
     }
 }

@@ -10,11 +10,14 @@ const LONGEST: usize = 60;
 impl Report {
     /// One request. `clock`: when it came, for people.
     pub fn exchange(&self, exchange: &Exchange, clock: &str) {
-        let Exchange { id, time, stage, route, request, status, millis, record, why, .. } = exchange;
+        let Exchange { id, time, stage, route, request, status, millis, record, why, .. } =
+            exchange;
         let place = record.as_ref().map(|record| match record {
             Stored::S3 { bucket, key, .. } => format!("s3://{bucket}/{key}"),
             // Of one in the account the message's id is not known.
-            Stored::Sqs { queue, message_id, .. } if message_id.is_empty() => format!("sqs {queue}"),
+            Stored::Sqs { queue, message_id, .. } if message_id.is_empty() => {
+                format!("sqs {queue}")
+            }
             Stored::Sqs { queue, message_id, .. } => format!("sqs {queue} {message_id}"),
         });
         let stage = Some(stage.as_str()).filter(|stage| !stage.is_empty());
@@ -37,7 +40,8 @@ impl Report {
             (None, Some(why)) => format!("  {}", why.lines().next().unwrap_or_default()),
             (None, None) => format!("  {}", said(exchange)),
         };
-        let method = if request.method == "POST" { String::new() } else { format!("{} ", request.method) };
+        let method =
+            if request.method == "POST" { String::new() } else { format!("{} ", request.method) };
         let line = format!(
             "{clock} {} {:<5} {method}{} {millis:.1} ms {}{}",
             self.paint(style, &status.to_string()),
@@ -57,7 +61,8 @@ impl Report {
 /// The reason that the function gave.
 fn said(exchange: &Exchange) -> String {
     let answer: Option<serde_json::Value> = serde_json::from_slice(&exchange.response.body).ok();
-    let word = |key: &str| answer.as_ref().and_then(|answer| answer[key].as_str()).map(str::to_owned);
+    let word =
+        |key: &str| answer.as_ref().and_then(|answer| answer[key].as_str()).map(str::to_owned);
     word("reason").or_else(|| word("result")).unwrap_or_default()
 }
 

@@ -11,28 +11,49 @@ use serde_json::{Map, Value, json};
 /// The shape's version; it rises when a key is taken away or changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// `{"created":[…],"updated":[…],"replaced":[…],"deleted":[…],"unchanged":[…],"kept":[…]}`, names as `kind name`. With `applied`, only what was done.
+/// `{"created":[…],"updated":[…],"replaced":[…],"deleted":[…],"unchanged":[…],"kept":[…]}`, names
+/// as `kind name`. With `applied`, only what was done.
 pub fn changes(plan: &Plan, applied: Option<&Applied>) -> Value {
     let mut lists: Map<String, Value> = Map::new();
-    for (verb, word) in [(Verb::Create, "created"), (Verb::Update, "updated"), (Verb::Replace, "replaced"), (Verb::Delete, "deleted")] {
+    for (verb, word) in [
+        (Verb::Create, "created"),
+        (Verb::Update, "updated"),
+        (Verb::Replace, "replaced"),
+        (Verb::Delete, "deleted"),
+    ] {
         let mut names: Vec<String> = plan
             .with(verb)
             .filter(|change| change.key.step == Step::Main)
-            .filter(|change| applied.is_none_or(|applied| applied.done.contains(&change.key) && !applied.kept.contains_key(&change.key)))
+            .filter(|change| {
+                applied.is_none_or(|applied| {
+                    applied.done.contains(&change.key) && !applied.kept.contains_key(&change.key)
+                })
+            })
             .map(|change| change.key.id.to_string())
             .collect();
         names.sort();
         lists.insert(word.into(), json!(names));
     }
-    lists.insert("unchanged".into(), json!(plan.unchanged.iter().map(ToString::to_string).collect::<Vec<_>>()));
-    let late = applied.iter().flat_map(|applied| &applied.kept).map(|(key, why)| json!({"resource": key.id.to_string(), "why": why}));
-    let kept = plan.kept.iter().map(|kept| json!({"resource": kept.id.to_string(), "why": kept.why})).chain(late);
+    lists.insert(
+        "unchanged".into(),
+        json!(plan.unchanged.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    );
+    let late = applied
+        .iter()
+        .flat_map(|applied| &applied.kept)
+        .map(|(key, why)| json!({"resource": key.id.to_string(), "why": why}));
+    let kept = plan
+        .kept
+        .iter()
+        .map(|kept| json!({"resource": kept.id.to_string(), "why": kept.why}))
+        .chain(late);
     lists.insert("kept".into(), kept.collect());
     Value::Object(lists)
 }
 
-/// A problem in a file: `{"severity":"error"|"warning","file","line","column","message","help"}`. Line and column count from 1 and are null where the file
-/// as a whole is meant; so is help where there is none.
+/// A problem in a file: `{"severity":"error"|"warning","file","line","column","message","help"}`.
+/// Line and column count from 1 and are null where the file as a whole is meant; so is help where
+/// there is none.
 pub fn diagnostic(diagnostic: &Diagnostic) -> Value {
     // The line itself and the caret's width are for people.
     let Diagnostic { severity, file, place, source_line: _, width: _, message, help } = diagnostic;
@@ -50,8 +71,12 @@ pub fn diagnostic(diagnostic: &Diagnostic) -> Value {
 pub fn error(error: &Error) -> Value {
     let mut object = json!({"exit_code": error.exit_code(), "text": error.to_string()});
     match error {
-        Error::Stack(diagnostics) => object["diagnostics"] = diagnostics.iter().map(diagnostic).collect(),
-        Error::Usage(failure) | Error::Interrupted(failure) => object["failures"] = json!([self::failure(failure)]),
+        Error::Stack(diagnostics) => {
+            object["diagnostics"] = diagnostics.iter().map(diagnostic).collect()
+        }
+        Error::Usage(failure) | Error::Interrupted(failure) => {
+            object["failures"] = json!([self::failure(failure)])
+        }
         Error::Failed(failures) => object["failures"] = failures.iter().map(failure).collect(),
     }
     json!({"version": VERSION, "error": object})
@@ -62,17 +87,23 @@ fn failure(failure: &Failure) -> Value {
     json!({"place": place, "what": what, "help": now})
 }
 
-/// What a plan takes away that is in service: `[{"route":"/input","stages":["prod"]}]`; `route` is null where the whole stage goes.
+/// What a plan takes away that is in service: `[{"route":"/input","stages":["prod"]}]`; `route` is
+/// null where the whole stage goes.
 pub fn lost(plan: &Plan) -> Value {
     plan.lost.iter().map(|lost| json!({"route": lost.route, "stages": lost.stages})).collect()
 }
 
-/// What was set by hand and opens doors or endangers records: `[{"resource":"role hooks-prod-eu-west-1","what","hint"}]`.
+/// What was set by hand and opens doors or endangers records: `[{"resource":"role
+/// hooks-prod-eu-west-1","what","hint"}]`.
 pub fn risks(plan: &Plan) -> Value {
-    plan.risks.iter().map(|risk| json!({"resource": risk.id.to_string(), "what": risk.what, "hint": risk.hint})).collect()
+    plan.risks
+        .iter()
+        .map(|risk| json!({"resource": risk.id.to_string(), "what": risk.what, "hint": risk.hint}))
+        .collect()
 }
 
-/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","observed","desired"}]},"lost":[…],"risks":[…]}`.
+/// A plan: `{"version":1,"stack","region","changes":{…},"differences":{"<resource>":[{"attribute","
+/// observed","desired"}]},"lost":[…],"risks":[…]}`.
 pub fn plan(stack: &str, region: &str, plan: &Plan) -> Value {
     let mut differences: Map<String, Value> = Map::new();
     for change in &plan.changes {

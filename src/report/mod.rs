@@ -1,4 +1,5 @@
-//! All that a person or a program reads: progress and errors on stderr, results on stdout. The only place, with `lib`, that prints.
+//! All that a person or a program reads: progress and errors on stderr, results on stdout. The only
+//! place, with `lib`, that prints.
 
 mod dev;
 pub mod json;
@@ -19,7 +20,8 @@ use std::{
     },
 };
 
-/// Why a result didn't reach stdout, if one didn't: a full disk, say. A closed pipe is the reader's choice and doesn't count.
+/// Why a result didn't reach stdout, if one didn't: a full disk, say. A closed pipe is the reader's
+/// choice and doesn't count.
 static LOST: OnceLock<std::io::Error> = OnceLock::new();
 
 /// What kept a result from being written. A command whose result is lost has failed.
@@ -35,7 +37,8 @@ pub fn has_result() -> bool {
     RESULT.load(Ordering::Relaxed)
 }
 
-/// A line on stderr, written at once: stderr has no buffer, so each piece of a formatted line would be a call of the kernel's.
+/// A line on stderr, written at once: stderr has no buffer, so each piece of a formatted line would
+/// be a call of the kernel's.
 fn tell(line: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
@@ -75,9 +78,18 @@ impl Report {
         let color = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => stdout_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => {
+                stdout_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
         };
-        Self { json: global.output == Output::Json, quiet: global.quiet, verbose: global.verbose, terminal, stdout_terminal, color }
+        Self {
+            json: global.output == Output::Json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            terminal,
+            stdout_terminal,
+            color,
+        }
     }
 
     /// Text in a style, or as it is where there are no colours.
@@ -95,7 +107,8 @@ impl Report {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// Whether a token may be printed: asked for, or to a person at a terminal. An object for programs has it only when asked for.
+    /// Whether a token may be printed: asked for, or to a person at a terminal. An object for
+    /// programs has it only when asked for.
     pub fn shows_tokens(&self, asked: bool) -> bool {
         asked || (self.stdout_terminal && !self.json)
     }
@@ -142,7 +155,9 @@ impl Report {
     pub fn diagnostics(&self, diagnostics: &[Diagnostic]) {
         for diagnostic in diagnostics {
             if self.json {
-                self.event(&serde_json::json!({"event": "warning", "text": diagnostic.to_string()}));
+                self.event(
+                    &serde_json::json!({"event": "warning", "text": diagnostic.to_string()}),
+                );
             } else {
                 tell(&format!("{diagnostic}\n"));
             }

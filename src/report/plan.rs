@@ -1,4 +1,5 @@
-//! A plan as text: a line per resource, its differences below it, templates and policies as text diffs.
+//! A plan as text: a line per resource, its differences below it, templates and policies as text
+//! diffs.
 
 use super::{Report, Style};
 use crate::{
@@ -13,24 +14,43 @@ impl Report {
     /// The plan, as a person reads it; stages in the stack file's order.
     pub fn plan(&self, stack: &Stack, plan: &Plan) -> String {
         let mut text = String::new();
-        let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| is_shown(change)).collect();
-        changes.sort_by_cached_key(|change| (change.key.id.kind, stack.order_key(&change.key.id.name), change.key.step));
+        let mut changes: Vec<&Change> =
+            plan.changes.iter().filter(|change| is_shown(change)).collect();
+        changes.sort_by_cached_key(|change| {
+            (change.key.id.kind, stack.order_key(&change.key.id.name), change.key.step)
+        });
         for change in changes {
             let (sign, style) = sign(change);
-            let _ = writeln!(text, "{} {}", self.paint(style, sign), self.paint(Style::Bold, &change.key.id.to_string()));
-            // What a new resource consists of is what the stack file says; what differs is what a person has to see.
+            let _ = writeln!(
+                text,
+                "{} {}",
+                self.paint(style, sign),
+                self.paint(Style::Bold, &change.key.id.to_string())
+            );
+            // What a new resource consists of is what the stack file says; what differs is what a
+            // person has to see.
             if self.verbose || change.verb() == Some(Verb::Update) || change.verb().is_none() {
                 for difference in &change.differences {
                     match whole_method(difference, &change.differences) {
-                        Some(count) if !self.verbose => self.whole_method(&mut text, difference, count),
-                        _ if self.verbose || !of_whole_method(difference, &change.differences) => self.difference(&mut text, difference),
+                        Some(count) if !self.verbose => {
+                            self.whole_method(&mut text, difference, count)
+                        }
+                        _ if self.verbose || !of_whole_method(difference, &change.differences) => {
+                            self.difference(&mut text, difference)
+                        }
                         _ => {}
                     }
                 }
             }
         }
         for kept in &plan.kept {
-            let _ = writeln!(text, "{} {}: kept, {}", self.paint(Style::Changed, "="), kept.id, kept.why);
+            let _ = writeln!(
+                text,
+                "{} {}: kept, {}",
+                self.paint(Style::Changed, "="),
+                kept.id,
+                kept.why
+            );
         }
         if self.verbose {
             for id in &plan.unchanged {
@@ -58,9 +78,17 @@ impl Report {
     /// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
     pub fn summary(&self, plan: &Plan) -> String {
         if plan.is_empty() {
-            return format!("nothing to do: {} resources are as the stack file says\n", plan.unchanged.len());
+            return format!(
+                "nothing to do: {} resources are as the stack file says\n",
+                plan.unchanged.len()
+            );
         }
-        let counts = [(Verb::Create, "create"), (Verb::Update, "update"), (Verb::Replace, "replace"), (Verb::Delete, "delete")];
+        let counts = [
+            (Verb::Create, "create"),
+            (Verb::Update, "update"),
+            (Verb::Replace, "replace"),
+            (Verb::Delete, "delete"),
+        ];
         let mut parts: Vec<String> = counts
             .iter()
             .map(|(verb, word)| (plan.with(*verb).count(), word))
@@ -89,7 +117,12 @@ impl Report {
                 self.text_diff(text, before, after);
             }
             (Some(before), Some(after)) => {
-                let _ = writeln!(text, "    {attribute}: {} → {}", self.paint(Style::Bad, before), self.paint(Style::Good, after));
+                let _ = writeln!(
+                    text,
+                    "    {attribute}: {} → {}",
+                    self.paint(Style::Bad, before),
+                    self.paint(Style::Good, after)
+                );
             }
             (Some(before), None) => self.one_sided(text, "-", Style::Bad, attribute, before),
             (None, Some(after)) => self.one_sided(text, "+", Style::Good, attribute, after),
@@ -98,24 +131,43 @@ impl Report {
     }
 
     /// A method that comes or goes with all that belongs to it.
-    fn whole_method(&self, text: &mut String, Difference { attribute, observed, .. }: &Difference, count: usize) {
+    fn whole_method(
+        &self,
+        text: &mut String,
+        Difference { attribute, observed, .. }: &Difference,
+        count: usize,
+    ) {
         let (sign, style) = if observed.is_some() { ("-", Style::Bad) } else { ("+", Style::Good) };
-        let _ = writeln!(text, "  {} {}: {count} settings (-v shows)", self.paint(style, sign), self.paint(style, attribute));
+        let _ = writeln!(
+            text,
+            "  {} {}: {count} settings (-v shows)",
+            self.paint(style, sign),
+            self.paint(style, attribute)
+        );
     }
 
     fn one_sided(&self, text: &mut String, sign: &str, style: Style, attribute: &str, value: &str) {
         if value.contains('\n') && !self.verbose {
             // a text that comes or goes as a whole has nothing to compare
             let count = value.lines().count();
-            let _ =
-                writeln!(text, "  {} {attribute}: {count} line{} (-v shows)", self.paint(style, sign), if count == 1 { "" } else { "s" });
+            let _ = writeln!(
+                text,
+                "  {} {attribute}: {count} line{} (-v shows)",
+                self.paint(style, sign),
+                if count == 1 { "" } else { "s" }
+            );
         } else if value.contains('\n') {
             let _ = writeln!(text, "  {} {attribute}:", self.paint(style, sign));
             for line in value.lines() {
                 let _ = writeln!(text, "      {}", self.paint(style, &format!("{sign}{line}")));
             }
         } else {
-            let _ = writeln!(text, "  {} {attribute}: {}", self.paint(style, sign), self.paint(style, value));
+            let _ = writeln!(
+                text,
+                "  {} {attribute}: {}",
+                self.paint(style, sign),
+                self.paint(style, value)
+            );
         }
     }
 
@@ -137,18 +189,23 @@ impl Report {
     }
 }
 
-/// How many differences are those of this method, where the difference is the method itself, `POST /input`, which one side has and the other
-/// has not.
+/// How many differences are those of this method, where the difference is the method itself, `POST
+/// /input`, which one side has and the other has not.
 fn whole_method(difference: &Difference, all: &[Difference]) -> Option<usize> {
     let (verb, path) = difference.attribute.split_once(' ')?;
-    let is_method = verb.bytes().all(|byte| byte.is_ascii_uppercase()) && path.starts_with('/') && !path.contains(' ');
-    (is_method && difference.observed.is_some() != difference.desired.is_some())
-        .then(|| all.iter().filter(|other| belongs(&other.attribute, &difference.attribute)).count())
+    let is_method = verb.bytes().all(|byte| byte.is_ascii_uppercase())
+        && path.starts_with('/')
+        && !path.contains(' ');
+    (is_method && difference.observed.is_some() != difference.desired.is_some()).then(|| {
+        all.iter().filter(|other| belongs(&other.attribute, &difference.attribute)).count()
+    })
 }
 
 /// Whether it is one of the settings of a method that comes or goes as a whole.
 fn of_whole_method(difference: &Difference, all: &[Difference]) -> bool {
-    all.iter().any(|other| belongs(&difference.attribute, &other.attribute) && whole_method(other, all).is_some())
+    all.iter().any(|other| {
+        belongs(&difference.attribute, &other.attribute) && whole_method(other, all).is_some()
+    })
 }
 
 /// `POST /input` and `POST /input timeout` belong to `POST /input`; `POST /input-2` does not.
@@ -159,7 +216,10 @@ fn belongs(attribute: &str, method: &str) -> bool {
 /// Steps that only serve another resource's change stay out of sight.
 fn is_shown(change: &Change) -> bool {
     match change.action {
-        Action::CreateDeployment { .. } | Action::AwaitVersion { .. } | Action::Journal { .. } | Action::Wait { .. } => false,
+        Action::CreateDeployment { .. }
+        | Action::AwaitVersion { .. }
+        | Action::Journal { .. }
+        | Action::Wait { .. } => false,
         Action::Permit { .. } | Action::ConfirmQueue { .. } => !change.differences.is_empty(),
         _ => !matches!(change.key.step, Step::Trim | Step::Rest) || !change.differences.is_empty(),
     }

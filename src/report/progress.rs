@@ -1,4 +1,5 @@
-//! How a plan's carrying out is shown: on a terminal a line per resource with its state and time, elsewhere plain lines, or JSON lines.
+//! How a plan's carrying out is shown: on a terminal a line per resource with its state and time,
+//! elsewhere plain lines, or JSON lines.
 
 use super::{Report, Style, tell};
 use crate::{
@@ -35,13 +36,15 @@ impl Progress {
         self.bars.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Not on a terminal that can't move its cursor (`TERM=dumb`) either: indicatif draws nothing there, not even lines.
+    /// Not on a terminal that can't move its cursor (`TERM=dumb`) either: indicatif draws nothing
+    /// there, not even lines.
     fn interactive(&self) -> bool {
         self.report.terminal && !self.report.json && !self.report.quiet && !self.multi.is_hidden()
     }
 
     fn spinner(&self, text: String) -> ProgressBar {
-        let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed:>4}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed:>4}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = self.multi.add(ProgressBar::new_spinner().with_style(style).with_message(text));
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
@@ -85,7 +88,8 @@ impl Progress {
 
     /// Ends the step in hand.
     pub fn step_done(&self) {
-        if let Some(bar) = self.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+        if let Some(bar) = self.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+        {
             bar.finish_and_clear();
         }
     }
@@ -100,7 +104,8 @@ impl Progress {
     }
 
     fn event(&self, kind: &str, change: &Change, more: serde_json::Value) {
-        let mut event = json!({"event": kind, "resource": change.key.id.to_string(), "doing": doing(change).0});
+        let mut event =
+            json!({"event": kind, "resource": change.key.id.to_string(), "doing": doing(change).0});
         if let (Some(event), serde_json::Value::Object(more)) = (event.as_object_mut(), more) {
             event.extend(more);
         }
@@ -131,7 +136,9 @@ fn doing(change: &Change) -> (&'static str, &'static str) {
         (_, Some(Verb::Create)) => ("creating", "created"),
         (_, Some(Verb::Replace)) => ("replacing", "replaced"),
         (_, Some(Verb::Delete)) => ("deleting", "deleted"),
-        (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => ("pruning", "pruned"),
+        (Action::PruneVersions { .. } | Action::PruneDeployments { .. }, _) => {
+            ("pruning", "pruned")
+        }
         _ if change.key.step == Step::Trim => ("trimming", "trimmed"),
         _ if change.key.step == Step::Rest => ("completing", "completed"),
         _ => ("updating", "updated"),
@@ -176,11 +183,19 @@ impl Watch for Progress {
     fn finished(&self, change: &Change, outcome: &Outcome, took: Duration) {
         let seconds = took.as_secs_f64();
         if self.report.json {
-            return self.event("finished", change, json!({"seconds": (seconds * 1000.0).round() / 1000.0}));
+            return self.event(
+                "finished",
+                change,
+                json!({"seconds": (seconds * 1000.0).round() / 1000.0}),
+            );
         }
-        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a teardown is written down is none, nor what a
-        // role or a log group gets that was just made.
-        let silent = matches!(change.action, Action::AwaitVersion { .. } | Action::Journal { .. } | Action::Wait { .. });
+        // Waiting for a version is a step of the stage's: only its wait is worth a line. That a
+        // teardown is written down is none, nor what a role or a log group gets that was
+        // just made.
+        let silent = matches!(
+            change.action,
+            Action::AwaitVersion { .. } | Action::Journal { .. } | Action::Wait { .. }
+        );
         if silent || change.key.step == Step::Rest {
             if let Some(bar) = self.bars().remove(&change.key) {
                 bar.finish_and_clear();
@@ -198,7 +213,11 @@ impl Watch for Progress {
         if self.report.json {
             return self.event("failed", change, json!({}));
         }
-        self.end(change, self.report.paint(Style::Bad, "✗"), &format!("{:<9} {}", "failed", change.key.id));
+        self.end(
+            change,
+            self.report.paint(Style::Bad, "✗"),
+            &format!("{:<9} {}", "failed", change.key.id),
+        );
     }
 
     fn skipped(&self, change: &Change) {
@@ -206,7 +225,11 @@ impl Watch for Progress {
             return self.event("skipped", change, json!({}));
         }
         if change.verb().is_some() {
-            self.end(change, self.report.paint(Style::Dim, "-"), &format!("{:<9} {}", "skipped", change.key.id));
+            self.end(
+                change,
+                self.report.paint(Style::Dim, "-"),
+                &format!("{:<9} {}", "skipped", change.key.id),
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
-//! What webhook providers post, as `routeto test` sends it: bodies and headers as the providers document them. Pure.
+//! What webhook providers post, as `routeto test` sends it: bodies and headers as the providers
+//! document them. Pure.
 //!
-//! The signatures are of the right form and by nobody's secret: what checks them turns these away, which is its business and not routeto's.
+//! The signatures are of the right form and by nobody's secret: what checks them turns these away,
+//! which is its business and not routeto's.
 
 use clap::ValueEnum;
 
@@ -37,7 +39,9 @@ impl Provider {
     /// The media type that it posts, as a route's `accept` has it.
     pub fn media(self) -> &'static str {
         match self {
-            Provider::SendgridEvents | Provider::Github | Provider::Stripe | Provider::Shopify => "application/json",
+            Provider::SendgridEvents | Provider::Github | Provider::Stripe | Provider::Shopify => {
+                "application/json"
+            }
             Provider::SendgridInbound => "multipart/form-data",
             Provider::Twilio | Provider::Slack => "application/x-www-form-urlencoded",
         }
@@ -45,13 +49,16 @@ impl Provider {
 
     /// Whose sample stands for a media type where none was asked for.
     pub fn of(media: &str) -> Option<Provider> {
-        [Provider::SendgridEvents, Provider::SendgridInbound, Provider::Twilio].into_iter().find(|provider| provider.media() == media)
+        [Provider::SendgridEvents, Provider::SendgridInbound, Provider::Twilio]
+            .into_iter()
+            .find(|provider| provider.media() == media)
     }
 
     /// Whose sample goes to a route as a media type: the provider's that the route is named after,
     /// if it posts that type, else the one that stands for the type.
     pub fn for_route(path: &str, media: &str) -> Option<Provider> {
-        let words = || path.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+        let words =
+            || path.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
         // `sendgrid` of `sendgrid-events`
         let is_named = |provider: &&Provider| {
             let name = provider.name();
@@ -228,17 +235,27 @@ mod tests {
     }
 
     fn header(provider: Provider, name: &str) -> &'static str {
-        provider.sample().headers.iter().find(|(given, _)| *given == name).map(|(_, value)| *value).expect("a header")
+        provider
+            .sample()
+            .headers
+            .iter()
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| *value)
+            .expect("a header")
     }
 
     fn form(provider: Provider) -> BTreeMap<String, String> {
         let body = String::from_utf8(provider.sample().body).expect("text");
         assert!(!body.contains(char::is_whitespace), "{body}");
-        body.split('&').map(|pair| pair.split_once('=').expect("a pair")).map(|(name, value)| (name.into(), value.into())).collect()
+        body.split('&')
+            .map(|pair| pair.split_once('=').expect("a pair"))
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
     }
 
     fn is_hex(text: &str, length: usize) -> bool {
-        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        text.len() == length
+            && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
     }
 
     #[test]
@@ -246,7 +263,11 @@ mod tests {
         for provider in Provider::value_variants() {
             let sample = provider.sample();
             let (name, value) = sample.headers[0];
-            assert_eq!((name, value.split(';').next()), ("content-type", Some(provider.media())), "{provider:?}");
+            assert_eq!(
+                (name, value.split(';').next()),
+                ("content-type", Some(provider.media())),
+                "{provider:?}"
+            );
             let mut names: Vec<&str> = sample.headers.iter().map(|(name, _)| *name).collect();
             assert!(names.iter().all(|name| *name == name.to_lowercase()), "{names:?}");
             let all = names.len();
@@ -295,28 +316,61 @@ mod tests {
         let text = String::from_utf8(body).expect("text");
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
         let events = json(Provider::SendgridEvents);
-        let kinds: Vec<&str> = events.as_array().expect("an array").iter().map(|event| event["event"].as_str().expect("a word")).collect();
-        assert_eq!(kinds, ["processed", "deferred", "delivered", "open", "click", "bounce", "dropped", "spamreport", "group_unsubscribe"]);
+        let kinds: Vec<&str> = events
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|event| event["event"].as_str().expect("a word"))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "processed",
+                "deferred",
+                "delivered",
+                "open",
+                "click",
+                "bounce",
+                "dropped",
+                "spamreport",
+                "group_unsubscribe"
+            ]
+        );
         for event in events.as_array().expect("an array") {
             for name in ["email", "sg_event_id", "sg_message_id"] {
-                assert!(event[name].as_str().is_some_and(|text| !text.is_empty()), "{name} in {event}");
+                assert!(
+                    event[name].as_str().is_some_and(|text| !text.is_empty()),
+                    "{name} in {event}"
+                );
             }
             assert!(event["timestamp"].is_u64());
         }
-        let signature = BASE64_STANDARD.decode(header(Provider::SendgridEvents, "x-twilio-email-event-webhook-signature")).expect("base64");
+        let signature = BASE64_STANDARD
+            .decode(header(Provider::SendgridEvents, "x-twilio-email-event-webhook-signature"))
+            .expect("base64");
         // A sequence of two integers of P-256, in DER.
-        assert_eq!((signature[0], usize::from(signature[1]), signature[2]), (0x30, signature.len() - 2, 0x02));
+        assert_eq!(
+            (signature[0], usize::from(signature[1]), signature[2]),
+            (0x30, signature.len() - 2, 0x02)
+        );
     }
 
     #[test]
     fn an_inbound_mail_has_sendgrids_parts_a_text_that_is_no_utf8_and_an_attachment() {
         let body = Provider::SendgridInbound.sample().body;
         let text: String = body.iter().map(|byte| char::from(*byte)).collect();
-        let parts: Vec<&str> = text.strip_suffix("\r\n--xYzZY--\r\n").expect("its end").split("--xYzZY\r\n").skip(1).collect();
+        let parts: Vec<&str> = text
+            .strip_suffix("\r\n--xYzZY--\r\n")
+            .expect("its end")
+            .split("--xYzZY\r\n")
+            .skip(1)
+            .collect();
         let named = parts.iter().map(|part| {
             let (head, content) = part.split_once("\r\n\r\n").expect("a head");
-            let name =
-                head.strip_prefix("Content-Disposition: form-data; name=\"").and_then(|rest| rest.split('"').next()).expect("a name");
+            let name = head
+                .strip_prefix("Content-Disposition: form-data; name=\"")
+                .and_then(|rest| rest.split('"').next())
+                .expect("a name");
             (name, (head, content.strip_suffix("\r\n").unwrap_or(content)))
         });
         let named: BTreeMap<_, _> = named.collect();
@@ -345,36 +399,71 @@ mod tests {
             ]
         );
         for name in ["attachment-info", "charsets", "content-ids", "envelope"] {
-            assert!(serde_json::from_str::<Value>(named[name].1).is_ok_and(|value| value.is_object()), "{name}");
+            assert!(
+                serde_json::from_str::<Value>(named[name].1).is_ok_and(|value| value.is_object()),
+                "{name}"
+            );
         }
         assert!(named["text"].1.contains("d\u{e9}j\u{e0}"));
         assert!(std::str::from_utf8(&body).is_err());
         let (head, content) = named["attachment1"];
         assert!(head.ends_with("filename=\"dot.png\"\r\nContent-Type: image/png"), "{head}");
-        assert_eq!(content.chars().map(|c| u8::try_from(u32::from(c)).expect("a byte")).collect::<Vec<_>>(), PNG);
+        assert_eq!(
+            content
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).expect("a byte"))
+                .collect::<Vec<_>>(),
+            PNG
+        );
     }
 
     #[test]
     fn github_stripe_and_shopify_post_an_object_with_their_ids_and_signatures() {
         let push = json(Provider::Github);
-        assert_eq!((&push["ref"], push["commits"].as_array().map(Vec::len)), (&"refs/heads/main".into(), Some(1)));
+        assert_eq!(
+            (&push["ref"], push["commits"].as_array().map(Vec::len)),
+            (&"refs/heads/main".into(), Some(1))
+        );
         assert_eq!(push["head_commit"]["id"], push["after"]);
         assert_eq!(header(Provider::Github, "x-github-event"), "push");
-        assert!(header(Provider::Github, "x-hub-signature-256").strip_prefix("sha256=").is_some_and(|hex| is_hex(hex, 64)));
-        assert!(header(Provider::Github, "x-hub-signature").strip_prefix("sha1=").is_some_and(|hex| is_hex(hex, 40)));
+        assert!(
+            header(Provider::Github, "x-hub-signature-256")
+                .strip_prefix("sha256=")
+                .is_some_and(|hex| is_hex(hex, 64))
+        );
+        assert!(
+            header(Provider::Github, "x-hub-signature")
+                .strip_prefix("sha1=")
+                .is_some_and(|hex| is_hex(hex, 40))
+        );
 
         let event = json(Provider::Stripe);
         assert_eq!(
             (&event["object"], &event["type"], &event["data"]["object"]["object"]),
             (&"event".into(), &"charge.succeeded".into(), &"charge".into())
         );
-        let signature: BTreeMap<&str, &str> =
-            header(Provider::Stripe, "stripe-signature").split(',').map(|part| part.split_once('=').expect("a pair")).collect();
-        assert!(signature["t"].parse::<u64>().is_ok() && is_hex(signature["v1"], 64) && is_hex(signature["v0"], 64), "{signature:?}");
+        let signature: BTreeMap<&str, &str> = header(Provider::Stripe, "stripe-signature")
+            .split(',')
+            .map(|part| part.split_once('=').expect("a pair"))
+            .collect();
+        assert!(
+            signature["t"].parse::<u64>().is_ok()
+                && is_hex(signature["v1"], 64)
+                && is_hex(signature["v0"], 64),
+            "{signature:?}"
+        );
 
         let order = json(Provider::Shopify);
-        assert_eq!((order["id"].as_u64(), order["total_price"].as_str()), (Some(820_982_911_946_154_508), Some("388.00")));
-        assert_eq!(BASE64_STANDARD.decode(header(Provider::Shopify, "x-shopify-hmac-sha256")).map(|bytes| bytes.len()), Ok(32));
+        assert_eq!(
+            (order["id"].as_u64(), order["total_price"].as_str()),
+            (Some(820_982_911_946_154_508), Some("388.00"))
+        );
+        assert_eq!(
+            BASE64_STANDARD
+                .decode(header(Provider::Shopify, "x-shopify-hmac-sha256"))
+                .map(|bytes| bytes.len()),
+            Ok(32)
+        );
     }
 
     #[test]
@@ -386,10 +475,22 @@ mod tests {
         );
         assert_eq!(message["MessageSid"].len(), 34);
         // SHA-1 has 20 bytes.
-        assert_eq!(BASE64_STANDARD.decode(header(Provider::Twilio, "x-twilio-signature")).map(|bytes| bytes.len()), Ok(20));
+        assert_eq!(
+            BASE64_STANDARD
+                .decode(header(Provider::Twilio, "x-twilio-signature"))
+                .map(|bytes| bytes.len()),
+            Ok(20)
+        );
         let command = form(Provider::Slack);
-        assert_eq!((command["command"].as_str(), command["text"].as_str()), ("%2Fweather", "94070"));
-        assert!(header(Provider::Slack, "x-slack-signature").strip_prefix("v0=").is_some_and(|hex| is_hex(hex, 64)));
+        assert_eq!(
+            (command["command"].as_str(), command["text"].as_str()),
+            ("%2Fweather", "94070")
+        );
+        assert!(
+            header(Provider::Slack, "x-slack-signature")
+                .strip_prefix("v0=")
+                .is_some_and(|hex| is_hex(hex, 64))
+        );
         assert!(header(Provider::Slack, "x-slack-request-timestamp").parse::<u64>().is_ok());
     }
 }

@@ -1,8 +1,12 @@
-//! What can only be said of the stack as a whole: names on every stage, limits, and what two places say against each other.
+//! What can only be said of the stack as a whole: names on every stage, limits, and what two places
+//! say against each other.
 
 use super::{
     Pattern, S3Format, TokenRule,
-    draft::{DestinationDraft, RouteDraft, S3Draft, Spanned, SqsDraft, StackDraft, StageDraft, TemplateDraft},
+    draft::{
+        DestinationDraft, RouteDraft, S3Draft, Spanned, SqsDraft, StackDraft, StageDraft,
+        TemplateDraft,
+    },
     load::JSON,
     names::{self, Problem, Rule},
     reader::Reader,
@@ -14,7 +18,8 @@ use crate::{diagnostic::Diagnostic, vtl};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn stack(reader: &mut Reader<'_>, draft: &StackDraft) {
-    let region = reader.world.region.or(draft.region.as_deref()).unwrap_or(names::LONGEST_REGION).to_owned();
+    let region =
+        reader.world.region.or(draft.region.as_deref()).unwrap_or(names::LONGEST_REGION).to_owned();
     let mut checker = Checker { reader, draft, region: &region, told: BTreeSet::new() };
     checker.route_limits();
     checker.role_names();
@@ -47,10 +52,14 @@ struct Needs {
 }
 
 impl Needs {
-    /// An expiry is a rule for a prefix, so two of them get along where neither prefix holds the other's objects.
+    /// An expiry is a rule for a prefix, so two of them get along where neither prefix holds the
+    /// other's objects.
     fn contradicts(&self, other: &Needs) -> bool {
-        let overlap = self.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&self.prefix);
-        self.existing != other.existing || self.dead_letter != other.dead_letter || (overlap && self.expire_after != other.expire_after)
+        let overlap =
+            self.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&self.prefix);
+        self.existing != other.existing
+            || self.dead_letter != other.dead_letter
+            || (overlap && self.expire_after != other.expire_after)
     }
 }
 
@@ -86,7 +95,10 @@ impl<'c> Checker<'c, '_> {
     /// Every stage with every route.
     fn each(&self) -> impl Iterator<Item = (&'c StageDraft, &'c RouteDraft)> + use<'c> {
         let draft = self.draft;
-        draft.stages.iter().flat_map(move |stage| draft.routes.iter().map(move |route| (stage, route)))
+        draft
+            .stages
+            .iter()
+            .flat_map(move |stage| draft.routes.iter().map(move |route| (stage, route)))
     }
 
     fn route_limits(&mut self) {
@@ -97,7 +109,11 @@ impl<'c> Checker<'c, '_> {
                 "the routes' paths have {resources} parts in all, the root counted; an API has at most {} resources",
                 names::API_RESOURCES
             );
-            self.reader.error(self.draft.routes_at, message, "shorten the paths, or split the stack in two");
+            self.reader.error(
+                self.draft.routes_at,
+                message,
+                "shorten the paths, or split the stack in two",
+            );
         }
         let mut first: BTreeMap<&str, &RouteDraft> = BTreeMap::new();
         for route in routes.iter().filter(|route| names::path(&route.path.value).is_ok()) {
@@ -108,7 +124,11 @@ impl<'c> Checker<'c, '_> {
                     super::shown(&route.path.value),
                     super::shown(&route.variable)
                 );
-                self.reader.error(route.path.span, message, "it is made of the path's letters and digits; change one of the two paths");
+                self.reader.error(
+                    route.path.span,
+                    message,
+                    "it is made of the path's letters and digits; change one of the two paths",
+                );
             }
         }
     }
@@ -123,7 +143,11 @@ impl<'c> Checker<'c, '_> {
                     stage.name.value,
                     names::ROLE_NAME
                 );
-                self.reader.error(name.span, message, format!("make the stack's name shorter by {}", length - names::ROLE_NAME));
+                self.reader.error(
+                    name.span,
+                    message,
+                    format!("make the stack's name shorter by {}", length - names::ROLE_NAME),
+                );
                 return;
             }
         }
@@ -131,7 +155,8 @@ impl<'c> Checker<'c, '_> {
 
     fn stage_variables(&mut self) {
         for stage in &self.draft.stages {
-            let count = names::OWN_VARIABLES.len() + self.draft.routes.len() + stage.variables.len();
+            let count =
+                names::OWN_VARIABLES.len() + self.draft.routes.len() + stage.variables.len();
             if count > names::STAGE_VARIABLES && !stage.variables.is_empty() {
                 let message = format!(
                     "stage `{}` would have {count} variables, with {} of routeto's own and one per route; API Gateway takes {}",
@@ -139,7 +164,11 @@ impl<'c> Checker<'c, '_> {
                     names::OWN_VARIABLES.len(),
                     names::STAGE_VARIABLES
                 );
-                self.reader.error(stage.name.span, message, "take variables away, or split the stack in two");
+                self.reader.error(
+                    stage.name.span,
+                    message,
+                    "take variables away, or split the stack in two",
+                );
             }
             for (_, value) in &stage.variables {
                 if let Err(problem) = names::variable_value(&self.on(stage, value)) {
@@ -149,14 +178,23 @@ impl<'c> Checker<'c, '_> {
         }
     }
 
-    /// A rule must hold on every stage; the first stage where it doesn't is told. A file without a good stage has its names checked too.
+    /// A rule must hold on every stage; the first stage where it doesn't is told. A file without a
+    /// good stage has its names checked too.
     fn holds(&mut self, text: &Text, what: &str, rule: Rule) {
         let stand_in = StageDraft::stand_in();
-        let stages = if self.draft.stages.is_empty() { std::slice::from_ref(&stand_in) } else { &self.draft.stages };
+        let stages = if self.draft.stages.is_empty() {
+            std::slice::from_ref(&stand_in)
+        } else {
+            &self.draft.stages
+        };
         for stage in stages {
             if let Err(problem) = rule(&self.on(stage, text)) {
                 let tell = text.names_stage() && !self.draft.stages.is_empty();
-                let on_stage = if tell { format!(" (on stage `{}`)", stage.name.value) } else { String::new() };
+                let on_stage = if tell {
+                    format!(" (on stage `{}`)", stage.name.value)
+                } else {
+                    String::new()
+                };
                 self.reader.broken_rule(text, what, &on_stage, problem);
                 return;
             }
@@ -173,42 +211,58 @@ impl<'c> Checker<'c, '_> {
                 }
                 Some(DestinationDraft::Sqs(sqs)) => {
                     sqs.queue.iter().for_each(|queue| self.holds(queue, "queue", names::queue));
-                    route.dead_letter().into_iter().for_each(|queue| self.holds(queue, "queue", names::queue));
+                    route
+                        .dead_letter()
+                        .into_iter()
+                        .for_each(|queue| self.holds(queue, "queue", names::queue));
                 }
                 None => {}
             }
         }
     }
 
-    /// A bucket's prefix and what `allow` lists must fit the route's stage variable; a queue's URL always does.
+    /// A bucket's prefix and what `allow` lists must fit the route's stage variable; a queue's URL
+    /// always does.
     fn destination_values(&mut self) {
         for (stage, draft) in self.each() {
             let (Some(route), Some(s3)) = (draft.finish(), draft.s3()) else { continue };
             let (stage, account, region) = (&stage.name.value, names::ANY_ACCOUNT, self.region);
-            let length = route.variable_value(str::to_owned, stage, account, region).chars().count();
+            let length =
+                route.variable_value(str::to_owned, stage, account, region).chars().count();
             if length > names::VARIABLE_VALUE {
                 let problem = Problem {
-                    what: format!("and what stands beside it make {length} characters on stage `{stage}`; its stage variable takes 512"),
+                    what: format!(
+                        "and what stands beside it make {length} characters on stage `{stage}`; its stage variable takes 512"
+                    ),
                     help: "shorten `prefix`, or what `allow` lists".into(),
                 };
-                s3.bucket.iter().for_each(|bucket| self.reader.broken_rule(bucket, "bucket", "", problem.clone()));
+                s3.bucket.iter().for_each(|bucket| {
+                    self.reader.broken_rule(bucket, "bucket", "", problem.clone())
+                });
             }
         }
     }
 
-    /// A stage must stand alone, and two routes may not ask different things of one bucket or queue.
+    /// A stage must stand alone, and two routes may not ask different things of one bucket or
+    /// queue.
     fn sharing(&mut self) {
         let mut users: BTreeMap<(&str, String), Vec<(&StageDraft, &RouteDraft)>> = BTreeMap::new();
         for (stage, route) in self.each() {
             let Some((kind, text)) = route.target() else { continue };
             let others = users.entry((kind, self.on(stage, text))).or_default();
-            if let Some((other, _)) = others.iter().find(|(other, _)| other.name.value != stage.name.value) {
+            if let Some((other, _)) =
+                others.iter().find(|(other, _)| other.name.value != stage.name.value)
+            {
                 self.shared_by_stages(kind, text, route, other, stage);
             }
             let needs = self.needs(stage, route);
             let contradicts = |(stage, other): &&(&StageDraft, &RouteDraft)| {
                 let theirs = self.needs(stage, other);
-                other.path.value != route.path.value && needs.as_ref().zip(theirs.as_ref()).is_some_and(|(one, two)| one.contradicts(two))
+                other.path.value != route.path.value
+                    && needs
+                        .as_ref()
+                        .zip(theirs.as_ref())
+                        .is_some_and(|(one, two)| one.contradicts(two))
             };
             if let Some((_, other)) = others.iter().find(contradicts) {
                 self.contradiction(kind, text, route, other);
@@ -217,29 +271,50 @@ impl<'c> Checker<'c, '_> {
         }
     }
 
-    /// What a dev token can reach must not be what prod keeps: so neither a queue nor a bucket of ours may serve two stages. A bucket
-    /// that is the user's own (`existing: true`) may: its owner decided so, and prefixes keep the stages apart. A queue has no prefixes.
-    fn shared_by_stages(&mut self, kind: &str, text: &Text, route: &RouteDraft, one: &StageDraft, two: &StageDraft) {
-        if route.s3().is_some_and(|s3| s3.existing != Some(false)) || !self.told.insert(("shared", text.span)) {
+    /// What a dev token can reach must not be what prod keeps: so neither a queue nor a bucket of
+    /// ours may serve two stages. A bucket that is the user's own (`existing: true`) may: its
+    /// owner decided so, and prefixes keep the stages apart. A queue has no prefixes.
+    fn shared_by_stages(
+        &mut self,
+        kind: &str,
+        text: &Text,
+        route: &RouteDraft,
+        one: &StageDraft,
+        two: &StageDraft,
+    ) {
+        if route.s3().is_some_and(|s3| s3.existing != Some(false))
+            || !self.told.insert(("shared", text.span))
+        {
             return;
         }
         let help = match kind {
-            "bucket" => "put `${stage}` into its name; a bucket of your own may serve both with `existing: true`",
+            "bucket" => {
+                "put `${stage}` into its name; a bucket of your own may serve both with `existing: true`"
+            }
             _ => "put `${stage}` into its name",
         };
-        let message = format!("{kind} `{}` is used by stages `{}` and `{}`", super::shown(&text.written), one.name.value, two.name.value);
+        let message = format!(
+            "{kind} `{}` is used by stages `{}` and `{}`",
+            super::shown(&text.written),
+            one.name.value,
+            two.name.value
+        );
         self.reader.error(text.span, message, help);
     }
 
     fn needs(&self, stage: &StageDraft, route: &RouteDraft) -> Option<Needs> {
         Some(match route.destination.as_ref()? {
             // What can't be read contradicts nothing: its own error is told.
-            DestinationDraft::S3(S3Draft { readable: false, .. }) | DestinationDraft::Sqs(SqsDraft { readable: false, .. }) => {
+            DestinationDraft::S3(S3Draft { readable: false, .. })
+            | DestinationDraft::Sqs(SqsDraft { readable: false, .. }) => {
                 return None;
             }
             DestinationDraft::S3(s3) => Needs {
                 existing: s3.existing?,
-                prefix: s3.prefix.as_ref().map_or_else(String::new, |prefix| self.on(stage, prefix)),
+                prefix: s3
+                    .prefix
+                    .as_ref()
+                    .map_or_else(String::new, |prefix| self.on(stage, prefix)),
                 expire_after: s3.expire_after,
                 dead_letter: None,
             },
@@ -247,7 +322,9 @@ impl<'c> Checker<'c, '_> {
                 existing: sqs.existing?,
                 prefix: String::new(),
                 expire_after: None,
-                dead_letter: sqs.dead_letter.as_ref().map(|dead| (dead.queue.as_ref().map(|queue| self.on(stage, queue)), dead.after)),
+                dead_letter: sqs.dead_letter.as_ref().map(|dead| {
+                    (dead.queue.as_ref().map(|queue| self.on(stage, queue)), dead.after)
+                }),
             },
         })
     }
@@ -281,23 +358,31 @@ impl<'c> Checker<'c, '_> {
             let name = self.on(stage, text);
             let written = super::shown(&text.written);
             if let Some(other) = queues.get(&name) {
-                let message = format!("the dead-letter queue `{written}` is also the queue of route `{}`", other.path.value);
+                let message = format!(
+                    "the dead-letter queue `{written}` is also the queue of route `{}`",
+                    other.path.value
+                );
                 self.reader.error(text.span, message, "give the dead letters a queue of their own");
             }
             let first = stages.entry(name).or_insert(stage);
             if first.name.value != stage.name.value && self.told.insert(("shared", text.span)) {
-                let message =
-                    format!("the dead-letter queue `{written}` is used by stages `{}` and `{}`", first.name.value, stage.name.value);
+                let message = format!(
+                    "the dead-letter queue `{written}` is used by stages `{}` and `{}`",
+                    first.name.value, stage.name.value
+                );
                 self.reader.error(text.span, message, "put `${stage}` into its name");
             }
         }
     }
 
-    /// `allow` may not reach what another stage's bucket of ours keeps: a dev token could then write into prod.
+    /// `allow` may not reach what another stage's bucket of ours keeps: a dev token could then
+    /// write into prod.
     fn allow_lists(&mut self) {
         let mut owners: BTreeMap<String, &StageDraft> = BTreeMap::new();
         for (stage, route) in self.each() {
-            if let Some(bucket) = route.s3().filter(|s3| s3.existing == Some(false)).and_then(|s3| s3.bucket.as_ref()) {
+            if let Some(bucket) =
+                route.s3().filter(|s3| s3.existing == Some(false)).and_then(|s3| s3.bucket.as_ref())
+            {
                 owners.entry(self.on(stage, bucket)).or_insert(stage);
             }
         }
@@ -311,7 +396,11 @@ impl<'c> Checker<'c, '_> {
                         "on stage `{}` this allows `?bucket=` to name the bucket of stage `{}`",
                         stage.name.value, owner.name.value
                     );
-                    self.reader.error(entry.span, message, "put `${stage}` into it, or take it out");
+                    self.reader.error(
+                        entry.span,
+                        message,
+                        "put `${stage}` into it, or take it out",
+                    );
                 }
             }
         }
@@ -333,8 +422,9 @@ impl<'c> Checker<'c, '_> {
         }
     }
 
-    /// An upper bound for the characters of the role's inline policy: everything around the ARNs, and each ARN once, in the partition
-    /// with the longest name, with quotes and comma; for a destination that isn't ours the ARN of its KMS key besides.
+    /// An upper bound for the characters of the role's inline policy: everything around the ARNs,
+    /// and each ARN once, in the partition with the longest name, with quotes and comma; for a
+    /// destination that isn't ours the ARN of its KMS key besides.
     fn role_policy(&self, stage: &StageDraft) -> usize {
         const AROUND: usize = 1_200;
         const KEY: usize = 100;
@@ -345,7 +435,8 @@ impl<'c> Checker<'c, '_> {
         for destination in self.draft.routes.iter().filter_map(|route| route.destination.as_ref()) {
             match destination {
                 DestinationDraft::S3(s3) => {
-                    let prefix = s3.prefix.as_ref().map(|prefix| on(&prefix.pattern)).unwrap_or_default();
+                    let prefix =
+                        s3.prefix.as_ref().map(|prefix| on(&prefix.pattern)).unwrap_or_default();
                     for bucket in s3.bucket.iter().map(|bucket| on(&bucket.pattern)) {
                         arns.insert(format!("arn:aws-us-gov:s3:::{bucket}/{prefix}*"));
                         keys.extend(s3.existing.unwrap_or(false).then_some(bucket));
@@ -372,7 +463,8 @@ impl<'c> Checker<'c, '_> {
 
     /// `binaryMediaTypes` holds for the whole API, so each type must be one thing on all routes.
     fn content_types(&mut self) {
-        let accepted: BTreeSet<&str> = self.draft.routes.iter().flat_map(RouteDraft::accepted).collect();
+        let accepted: BTreeSet<&str> =
+            self.draft.routes.iter().flat_map(RouteDraft::accepted).collect();
         for entry in &self.draft.binary {
             if entry.value == JSON {
                 self.reader.error(
@@ -387,7 +479,8 @@ impl<'c> Checker<'c, '_> {
         for (route, template) in self.custom_templates() {
             let media_type = template.media_type.value.as_str();
             let built_in = |other: &&RouteDraft| {
-                other.accepted().contains(media_type) && !other.templates.iter().any(|t| t.media_type.value == media_type)
+                other.accepted().contains(media_type)
+                    && !other.templates.iter().any(|t| t.media_type.value == media_type)
             };
             let Some(other) = self.draft.routes.iter().find(built_in) else { continue };
             if media_type != JSON && !self.is_binary(media_type) {
@@ -405,19 +498,37 @@ impl<'c> Checker<'c, '_> {
         self.ndjson();
     }
 
-    /// A slip of the finger would leave a type text that was meant to be binary: an error. What resembles no accepted type does no harm.
+    /// A slip of the finger would leave a type text that was meant to be binary: an error. What
+    /// resembles no accepted type does no harm.
     fn unaccepted(&mut self, entry: &Spanned<String>, accepted: &BTreeSet<&str>) {
         let message = format!("no route accepts `{}`", entry.value);
-        match nearest(&entry.value, accepted.iter().copied().filter(|media_type| *media_type != JSON)) {
-            Some(known) => self.reader.error(entry.span, message, format!("did you mean `{known}`?")),
-            None => self.reader.warning(entry.span, message, "take it out, or add it to a route's `accept`"),
+        match nearest(
+            &entry.value,
+            accepted.iter().copied().filter(|media_type| *media_type != JSON),
+        ) {
+            Some(known) => {
+                self.reader.error(entry.span, message, format!("did you mean `{known}`?"))
+            }
+            None => self.reader.warning(
+                entry.span,
+                message,
+                "take it out, or add it to a route's `accept`",
+            ),
         }
     }
 
     fn ndjson(&mut self) {
         for route in &self.draft.routes {
-            let Some(format) = route.s3().map(|s3| &s3.format).filter(|format| format.value == S3Format::Ndjson) else { continue };
-            let others: Vec<&str> = route.accepted().into_iter().filter(|media_type| !media_type.ends_with("json")).collect();
+            let Some(format) =
+                route.s3().map(|s3| &s3.format).filter(|format| format.value == S3Format::Ndjson)
+            else {
+                continue;
+            };
+            let others: Vec<&str> = route
+                .accepted()
+                .into_iter()
+                .filter(|media_type| !media_type.ends_with("json"))
+                .collect();
             if !others.is_empty() {
                 self.reader.warning(
                     format.span,
@@ -429,14 +540,22 @@ impl<'c> Checker<'c, '_> {
     }
 
     fn custom_templates(&self) -> Vec<(&'c RouteDraft, &'c TemplateDraft)> {
-        self.draft.routes.iter().flat_map(|route| route.templates.iter().map(move |template| (route, template))).collect()
+        self.draft
+            .routes
+            .iter()
+            .flat_map(|route| route.templates.iter().map(move |template| (route, template)))
+            .collect()
     }
 
     fn templates(&mut self) {
         for (route, draft) in self.custom_templates() {
             let Some(template) = &draft.template else { continue };
             if let Err(error) = vtl::Template::parse(&template.text) {
-                self.reader.template(Diagnostic::of_template(&route.path.value, template.file.clone(), &error));
+                self.reader.template(Diagnostic::of_template(
+                    &route.path.value,
+                    template.file.clone(),
+                    &error,
+                ));
             }
             let text = without_comments(&template.text);
             if route.token == TokenRule::Query && !text.contains("validToken") {
@@ -465,7 +584,10 @@ impl<'c> Checker<'c, '_> {
             }
             return;
         }
-        if ["$input.body", "$input.json", "$input.path", "$!input.", "${input."].iter().any(|body| template.contains(body)) {
+        if ["$input.body", "$input.json", "$input.path", "$!input.", "${input."]
+            .iter()
+            .any(|body| template.contains(body))
+        {
             self.reader.warning(
                 span,
                 format!("with a template of its own, `{media_type}` is read as text: bytes that are not UTF-8 are lost before the template runs"),

@@ -1,8 +1,8 @@
 //! What was read of a stack file, with the places: what `load` makes and `check` looks over.
 
 use super::{
-    DeadLetter, Destination, FunctionSettings, Pattern, Route, S3Destination, S3Format, SqsDestination, SqsFormat, Stack, Stage, Template,
-    Throttle, TokenRule, text::Text, yaml::Span,
+    DeadLetter, Destination, FunctionSettings, Pattern, Route, S3Destination, S3Format,
+    SqsDestination, SqsFormat, Stack, Stage, Template, Throttle, TokenRule, text::Text, yaml::Span,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,19 +98,28 @@ impl StackDraft {
             name: self.name.as_ref()?.value.clone(),
             region: self.region.clone(),
             function: self.function.clone(),
-            routes: self.routes.iter().map(|r| Some((r.path.value.clone(), r.finish()?))).collect::<Option<_>>()?,
+            routes: self
+                .routes
+                .iter()
+                .map(|r| Some((r.path.value.clone(), r.finish()?)))
+                .collect::<Option<_>>()?,
             binary: self.binary.iter().map(|media_type| media_type.value.clone()).collect(),
             stages: self.stages.iter().map(StageDraft::finish).collect(),
             tags: self.tags.clone(),
             file: file.to_owned(),
-            lines: self.routes.iter().map(|r| (r.path.value.clone(), r.path.span.place.line)).collect(),
+            lines: self
+                .routes
+                .iter()
+                .map(|r| (r.path.value.clone(), r.path.span.place.line))
+                .collect(),
         })
     }
 }
 
 impl RouteDraft {
     pub fn finish(&self) -> Option<Route> {
-        let templates = self.templates.iter().map(|t| Some((t.media_type.value.clone(), t.template.clone()?)));
+        let templates =
+            self.templates.iter().map(|t| Some((t.media_type.value.clone(), t.template.clone()?)));
         Some(Route {
             path: self.path.value.clone(),
             variable: self.variable.clone(),
@@ -123,7 +132,11 @@ impl RouteDraft {
 
     /// Lower-case media types, those of its templates included.
     pub fn accepted(&self) -> BTreeSet<&str> {
-        self.accept.iter().chain(self.templates.iter().map(|t| &t.media_type)).map(|media_type| media_type.value.as_str()).collect()
+        self.accept
+            .iter()
+            .chain(self.templates.iter().map(|t| &t.media_type))
+            .map(|media_type| media_type.value.as_str())
+            .collect()
     }
 }
 
@@ -133,7 +146,10 @@ impl DestinationDraft {
             Self::S3(s3) => Destination::S3(S3Destination {
                 bucket: s3.bucket.as_ref()?.pattern.clone(),
                 existing: s3.existing?,
-                prefix: s3.prefix.as_ref().map_or_else(|| Pattern(String::new()), |prefix| prefix.pattern.clone()),
+                prefix: s3
+                    .prefix
+                    .as_ref()
+                    .map_or_else(|| Pattern(String::new()), |prefix| prefix.pattern.clone()),
                 format: s3.format.value,
                 allow: s3.allow.iter().map(|entry| entry.pattern.clone()).collect(),
                 expire_after: s3.expire_after,
@@ -143,7 +159,10 @@ impl DestinationDraft {
                 existing: sqs.existing?,
                 dead_letter: match &sqs.dead_letter {
                     None => None,
-                    Some(dead) => Some(DeadLetter { queue: dead.queue.as_ref()?.pattern.clone(), after: dead.after? }),
+                    Some(dead) => Some(DeadLetter {
+                        queue: dead.queue.as_ref()?.pattern.clone(),
+                        after: dead.after?,
+                    }),
                 },
                 format: sqs.format,
             }),
@@ -162,7 +181,11 @@ impl StageDraft {
         Stage {
             name: self.name.value.clone(),
             throttle: self.throttle,
-            variables: self.variables.iter().map(|(name, value)| (name.clone(), value.pattern.clone())).collect(),
+            variables: self
+                .variables
+                .iter()
+                .map(|(name, value)| (name.clone(), value.pattern.clone()))
+                .collect(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The stack file: YAML text to a validated [`Stack`], or every problem in it at once.
 //!
-//! Pure: the text, the environment and the files it names come in through arguments; nothing is read, printed or asked of AWS here.
-//! The way through: `yaml` makes a tree with places, `load` makes a draft of it, `check` looks the whole draft over.
+//! Pure: the text, the environment and the files it names come in through arguments; nothing is
+//! read, printed or asked of AWS here. The way through: `yaml` makes a tree with places, `load`
+//! makes a draft of it, `check` looks the whole draft over.
 
 mod check;
 mod draft;
@@ -24,13 +25,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes. A larger file is refused before it is read any further; the largest stack that AWS takes is a tenth of it.
+/// Bytes. A larger file is refused before it is read any further; the largest stack that AWS takes
+/// is a tenth of it.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// The stack file as it came from the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// As the user named it: diagnostics show it, and template files are relative to its directory.
+    /// As the user named it: diagnostics show it, and template files are relative to its
+    /// directory.
     pub path: &'a Path,
     pub bytes: &'a [u8],
 }
@@ -41,7 +44,8 @@ pub struct World<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The bytes of a template file; the path is joined to the stack file's directory.
     pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
-    /// The region that the command is going to use, if that is settled; else the file's own counts, else the longest there is.
+    /// The region that the command is going to use, if that is settled; else the file's own
+    /// counts, else the longest there is.
     pub region: Option<&'a str>,
 }
 
@@ -74,7 +78,9 @@ pub fn load(source: &Source<'_>, world: &World<'_>) -> Result<Loaded, Vec<Diagno
     if failed {
         return Err(diagnostics);
     }
-    let stack = draft.and_then(|draft| draft.finish(source.path)).expect("whatever could not be read was told as an error");
+    let stack = draft
+        .and_then(|draft| draft.finish(source.path))
+        .expect("whatever could not be read was told as an error");
     Ok(Loaded { stack, warnings: diagnostics })
 }
 
@@ -89,7 +95,10 @@ fn text_of<'a>(source: &Source<'a>) -> Result<&'a str, Vec<Diagnostic>> {
         Err(error) => {
             let before = &bytes[..error.valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let message = format!("the stack file is not UTF-8: the first byte that is not is byte {}, in line {line}", before.len() + 1);
+            let message = format!(
+                "the stack file is not UTF-8: the first byte that is not is byte {}, in line {line}",
+                before.len() + 1
+            );
             Err(vec![whole_file(path, &message, "save it as UTF-8 text")])
         }
     }
@@ -97,7 +106,11 @@ fn text_of<'a>(source: &Source<'a>) -> Result<&'a str, Vec<Diagnostic>> {
 
 /// For whoever reads the file and sees from its size that there is no need to.
 pub fn too_large(path: &Path) -> Diagnostic {
-    whole_file(path, &format!("the stack file is larger than {} KiB", MAX_BYTES / 1024), "this is not a stack file; name the right one")
+    whole_file(
+        path,
+        &format!("the stack file is larger than {} KiB", MAX_BYTES / 1024),
+        "this is not a stack file; name the right one",
+    )
 }
 
 fn whole_file(file: &Path, message: &str, help: &str) -> Diagnostic {
@@ -120,8 +133,11 @@ pub fn is_region(name: &str) -> bool {
 /// Text of the user's for a message: control characters made visible, long text cut.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 80;
-    let mut shown: String =
-        text.chars().take(MOST).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect();
     if text.chars().nth(MOST).is_some() {
         shown.push('…');
     }
@@ -176,7 +192,9 @@ impl Stack {
     /// These stages in the file's order, which is the order in which they are shown everywhere.
     /// Those that the file doesn't have come last.
     pub fn in_order<'s>(&'s self, stages: &'s BTreeSet<String>) -> Vec<&'s String> {
-        let place = |name: &String| self.stages.iter().position(|stage| stage.name == *name).unwrap_or(usize::MAX);
+        let place = |name: &String| {
+            self.stages.iter().position(|stage| stage.name == *name).unwrap_or(usize::MAX)
+        };
         let mut ordered: Vec<&String> = stages.iter().collect();
         ordered.sort_by_key(|name| place(name));
         ordered
@@ -196,12 +214,15 @@ impl Stack {
         });
         // Of `prod` and `eu-prod` the longer one is meant.
         match named.max_by_key(|(end, length, _)| (*end, *length)) {
-            Some((end, length, place)) => format!("{}\u{1}{place:02}{}", &name[..end - length], &name[end..]),
+            Some((end, length, place)) => {
+                format!("{}\u{1}{place:02}{}", &name[..end - length], &name[end..])
+            }
             None => name.to_owned(),
         }
     }
 
-    /// The stages that `--stage` asks for, in the order of the file; all of them if it asks for none.
+    /// The stages that `--stage` asks for, in the order of the file; all of them if it asks for
+    /// none.
     ///
     /// The error is the text of a usage error, for the first name that is no stage of the file.
     pub fn select_stages(&self, wanted: &[String]) -> Result<Vec<&Stage>, String> {
@@ -213,7 +234,11 @@ impl Stack {
             };
             return Err(format!("stack `{}` has no stage `{}`; {tip}", self.name, shown(unknown)));
         }
-        Ok(self.stages.iter().filter(|stage| wanted.is_empty() || wanted.contains(&stage.name)).collect())
+        Ok(self
+            .stages
+            .iter()
+            .filter(|stage| wanted.is_empty() || wanted.contains(&stage.name))
+            .collect())
     }
 
     /// Where a route stands in the file: `stacks/routeto.yaml:12 (route /input)`.
@@ -226,7 +251,12 @@ impl Stack {
     pub fn route(&self, wanted: &str) -> Result<&Route, String> {
         self.routes.get(wanted).ok_or_else(|| {
             let paths: Vec<&str> = self.routes.keys().map(String::as_str).collect();
-            format!("stack `{}` has no route `{}`; {}", self.name, shown(wanted), did_you_mean(wanted, &paths))
+            format!(
+                "stack `{}` has no route `{}`; {}",
+                self.name,
+                shown(wanted),
+                did_you_mean(wanted, &paths)
+            )
         })
     }
 }
@@ -246,13 +276,23 @@ pub struct Route {
 }
 
 impl Route {
-    /// The value of the route's stage variable on a stage: all that the function must know of the route, in the function's own words.
-    /// A queue's URL depends on the partition too, which only the caller knows: `queue_url` makes it of the name.
-    pub fn variable_value(&self, queue_url: impl FnOnce(&str) -> String, stage: &str, account: &str, region: &str) -> String {
+    /// The value of the route's stage variable on a stage: all that the function must know of the
+    /// route, in the function's own words. A queue's URL depends on the partition too, which
+    /// only the caller knows: `queue_url` makes it of the name.
+    pub fn variable_value(
+        &self,
+        queue_url: impl FnOnce(&str) -> String,
+        stage: &str,
+        account: &str,
+        region: &str,
+    ) -> String {
         let resolve = |pattern: &Pattern| pattern.resolve(stage, account, region);
         let place = |text: String| {
             let (bucket, path) = text.split_once('/').unwrap_or((&text, ""));
-            routeto_function::Place { bucket: bucket.into(), path: path.strip_suffix('/').unwrap_or(path).into() }
+            routeto_function::Place {
+                bucket: bucket.into(),
+                path: path.strip_suffix('/').unwrap_or(path).into(),
+            }
         };
         let token = self.token;
         let destination = match &self.destination {
@@ -263,9 +303,11 @@ impl Route {
                 allow: s3.allow.iter().map(|entry| place(resolve(entry))).collect(),
                 token,
             },
-            Destination::Sqs(sqs) => {
-                routeto_function::Destination::Sqs { queue_url: queue_url(&resolve(&sqs.queue)), format: sqs.format, token }
-            }
+            Destination::Sqs(sqs) => routeto_function::Destination::Sqs {
+                queue_url: queue_url(&resolve(&sqs.queue)),
+                format: sqs.format,
+                token,
+            },
         };
         destination.to_string()
     }
@@ -330,13 +372,17 @@ pub struct Throttle {
     pub burst: u32,
 }
 
-/// Text with `${stage}`, `${account}` and `${region}` still in it; `${env.NAME}` is filled in when the file is read.
+/// Text with `${stage}`, `${account}` and `${region}` still in it; `${env.NAME}` is filled in when
+/// the file is read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern(pub String);
 
 impl Pattern {
     /// The text for one stage. The placeholders were checked when the file was read.
     pub fn resolve(&self, stage: &str, account: &str, region: &str) -> String {
-        self.0.replace("${stage}", stage).replace("${account}", account).replace("${region}", region)
+        self.0
+            .replace("${stage}", stage)
+            .replace("${account}", account)
+            .replace("${region}", region)
     }
 }

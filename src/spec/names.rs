@@ -1,7 +1,8 @@
-//! What AWS takes as a name, so that a bad one is found in the file and not halfway through a deploy.
+//! What AWS takes as a name, so that a bad one is found in the file and not halfway through a
+//! deploy.
 //!
-//! Each rule gets the name as AWS would see it and says what is wrong with it, never repeating the name: parts of it may come from
-//! the environment. The file's own text is shown by whoever asked.
+//! Each rule gets the name as AWS would see it and says what is wrong with it, never repeating the
+//! name: parts of it may come from the environment. The file's own text is shown by whoever asked.
 
 use std::collections::BTreeSet;
 
@@ -16,35 +17,42 @@ pub(super) type Rule = fn(&str) -> Result<(), Problem>;
 
 /// Characters. Source: IAM CreateRole, RoleName.
 pub(super) const ROLE_NAME: usize = 64;
-/// Characters of all inline policies of a role together, white space not counted. Source: IAM and STS quotas.
+/// Characters of all inline policies of a role together, white space not counted. Source: IAM and
+/// STS quotas.
 pub(super) const ROLE_POLICY: usize = 10_240;
 /// Stages of an API. Source: Amazon API Gateway quotas (raisable).
 pub(super) const STAGES: usize = 10;
-/// Resources of an API; every part of a path is one, and the root. Source: Amazon API Gateway quotas (raisable).
+/// Resources of an API; every part of a path is one, and the root. Source: Amazon API Gateway
+/// quotas (raisable).
 pub(super) const API_RESOURCES: usize = 300;
 /// Variables of a stage. Source: Amazon API Gateway quotas (fixed).
 pub(super) const STAGE_VARIABLES: usize = 100;
 /// The stage variables that are routeto's own, beside one per route.
-pub(super) const OWN_VARIABLES: [&str; 4] = ["validToken", "functionName", "functionVersion", "previous"];
+pub(super) const OWN_VARIABLES: [&str; 4] =
+    ["validToken", "functionName", "functionVersion", "previous"];
 /// Routes of a stack: each takes a stage variable; one place is left for the user's own.
 pub(super) const ROUTES: usize = STAGE_VARIABLES - OWN_VARIABLES.len() - 1;
 /// Characters. Source: API Gateway CreateStage, stage variables.
 pub(super) const VARIABLE_NAME: usize = 64;
 /// Characters. Source: API Gateway CreateStage, stage variables.
 pub(super) const VARIABLE_VALUE: usize = 512;
-/// What the names of the routes' variables begin with; free variables may not, so that the two can always be told apart.
+/// What the names of the routes' variables begin with; free variables may not, so that the two can
+/// always be told apart.
 pub(super) const DESTINATION: &str = "destination_";
 /// What the names of the variables begin with that keep what a rollback goes back to.
 pub(super) const PREVIOUS: &str = "previous_";
-/// Bytes of a mapping template. Source: Amazon API Gateway quotas say 300 KB; the smaller reading, and room for the line that is put before it.
+/// Bytes of a mapping template. Source: Amazon API Gateway quotas say 300 KB; the smaller reading,
+/// and room for the line that is put before it.
 pub(super) const TEMPLATE: usize = 299_000;
 /// Tags of the user's own. Most services take 50 on a resource; the rest is for routeto's.
 pub(super) const TAGS: usize = 45;
 /// Days. Source: CloudWatch Logs PutRetentionPolicy, retentionInDays.
-pub(super) const LOG_RETENTION: [u32; 22] =
-    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
-/// Regions that are known to this version: for "did you mean" and for lengths. Another one is not refused. Source: botocore's
-/// `partitions.json`.
+pub(super) const LOG_RETENTION: [u32; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
+/// Regions that are known to this version: for "did you mean" and for lengths. Another one is not
+/// refused. Source: botocore's `partitions.json`.
 pub(super) const REGIONS: [&str; 45] = [
     "af-south-1",
     "ap-east-1",
@@ -111,13 +119,17 @@ fn lower_digit_hyphen(c: char) -> bool {
 
 /// `^[a-z][a-z0-9-]{<least - 1>,<most - 1>}$`.
 fn plain_name(name: &str, least: usize, most: usize) -> Result<(), Problem> {
-    let fits = name.starts_with(|c: char| c.is_ascii_lowercase()) && all(name, lower_digit_hyphen) && (least..=most).contains(&name.len());
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && all(name, lower_digit_hyphen)
+        && (least..=most).contains(&name.len());
     if fits {
         return Ok(());
     }
     problem(
         "is not a name that can be used here",
-        format!("{least} to {most} characters: lower-case letters, digits and hyphens, a letter first"),
+        format!(
+            "{least} to {most} characters: lower-case letters, digits and hyphens, a letter first"
+        ),
     )
 }
 
@@ -155,10 +167,18 @@ pub(super) fn bucket(name: &str) -> Result<(), Problem> {
         );
     }
     if !(3..=63).contains(&length) {
-        return problem(format!("is {length} characters long; a bucket's name has 3 to 63"), "take a name of another length");
+        return problem(
+            format!("is {length} characters long; a bucket's name has 3 to 63"),
+            "take a name of another length",
+        );
     }
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.ends_with(|c: char| c.is_ascii_alphanumeric()) {
-        return problem("must begin and end with a letter or a digit", "take the hyphen or dot at its end away");
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !name.ends_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        return problem(
+            "must begin and end with a letter or a digit",
+            "take the hyphen or dot at its end away",
+        );
     }
     if name.contains("..") {
         return problem("has two dots next to each other", "take one of them away");
@@ -166,11 +186,22 @@ pub(super) fn bucket(name: &str) -> Result<(), Problem> {
     if name.parse::<std::net::Ipv4Addr>().is_ok() {
         return problem("looks like an IP address, which S3 refuses", "take another name");
     }
-    if let Some(reserved) = ["xn--", "sthree-", "amzn-s3-demo-"].iter().find(|prefix| name.starts_with(**prefix)) {
-        return problem(format!("begins with `{reserved}`, which S3 keeps for itself"), "take another name");
+    if let Some(reserved) =
+        ["xn--", "sthree-", "amzn-s3-demo-"].iter().find(|prefix| name.starts_with(**prefix))
+    {
+        return problem(
+            format!("begins with `{reserved}`, which S3 keeps for itself"),
+            "take another name",
+        );
     }
-    if let Some(reserved) = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().find(|suffix| name.ends_with(**suffix)) {
-        return problem(format!("ends with `{reserved}`, which S3 keeps for itself"), "take another name");
+    if let Some(reserved) = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"]
+        .iter()
+        .find(|suffix| name.ends_with(**suffix))
+    {
+        return problem(
+            format!("ends with `{reserved}`, which S3 keeps for itself"),
+            "take another name",
+        );
     }
     Ok(())
 }
@@ -179,21 +210,34 @@ pub(super) fn bucket(name: &str) -> Result<(), Problem> {
 pub(super) fn queue(name: &str) -> Result<(), Problem> {
     let length = name.chars().count();
     if name.ends_with(".fifo") {
-        return problem("is a FIFO queue's name; FIFO queues are refused for now", "take a standard queue: a name without `.fifo`");
+        return problem(
+            "is a FIFO queue's name; FIFO queues are refused for now",
+            "take a standard queue: a name without `.fifo`",
+        );
     }
     if name.starts_with("https:") || name.starts_with("arn:") {
-        return problem("is an address, not a name", "write the queue's name alone: what stands after the last `/` or `:`");
+        return problem(
+            "is an address, not a name",
+            "write the queue's name alone: what stands after the last `/` or `:`",
+        );
     }
     if !all(name, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-        return problem("has characters that a queue's name can't have", "a queue's name has letters, digits, hyphens and underscores");
+        return problem(
+            "has characters that a queue's name can't have",
+            "a queue's name has letters, digits, hyphens and underscores",
+        );
     }
     if !(1..=80).contains(&length) {
-        return problem(format!("is {length} characters long; a queue's name has 1 to 80"), "take a name of another length");
+        return problem(
+            format!("is {length} characters long; a queue's name has 1 to 80"),
+            "take a name of another length",
+        );
     }
     Ok(())
 }
 
-/// What the path of an object may have: the alphabet of stage variables without what separates the settings behind it.
+/// What the path of an object may have: the alphabet of stage variables without what separates the
+/// settings behind it.
 fn object_path(path: &str, whole: &str) -> Result<(), Problem> {
     if !all(path, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/' | ':')) {
         return problem(
@@ -202,10 +246,16 @@ fn object_path(path: &str, whole: &str) -> Result<(), Problem> {
         );
     }
     if path.starts_with('/') || path.contains("//") {
-        return problem("has an empty part before a `/`", "an object's key begins with a letter or digit and has no `//`");
+        return problem(
+            "has an empty part before a `/`",
+            "an object's key begins with a letter or digit and has no `//`",
+        );
     }
     if path.split('/').any(|part| matches!(part, "." | "..")) {
-        return problem("has a `.` or `..` as a part of its path", "S3 has no directories; write the path out");
+        return problem(
+            "has a `.` or `..` as a part of its path",
+            "S3 has no directories; write the path out",
+        );
     }
     Ok(())
 }
@@ -233,17 +283,28 @@ pub(super) fn allowed(entry: &str) -> Result<(), Problem> {
 
 /// Source: API Gateway CreateStage, stage variables: "alphanumeric characters and underscores".
 pub(super) fn variable(name: &str) -> Result<(), Problem> {
-    if !all(name, |c| c.is_ascii_alphanumeric() || c == '_') || !(1..=VARIABLE_NAME).contains(&name.len()) {
-        return problem("has characters, or a length, that API Gateway refuses", "1 to 64 characters: letters, digits and underscores");
+    if !all(name, |c| c.is_ascii_alphanumeric() || c == '_')
+        || !(1..=VARIABLE_NAME).contains(&name.len())
+    {
+        return problem(
+            "has characters, or a length, that API Gateway refuses",
+            "1 to 64 characters: letters, digits and underscores",
+        );
     }
     if OWN_VARIABLES.contains(&name) {
         return problem("is routeto's own", "take another name for yours");
     }
     if name.starts_with(DESTINATION) {
-        return problem(format!("begins with `{DESTINATION}`, as routeto's own for the routes do"), "take another name for yours");
+        return problem(
+            format!("begins with `{DESTINATION}`, as routeto's own for the routes do"),
+            "take another name for yours",
+        );
     }
     if name.starts_with(PREVIOUS) {
-        return problem(format!("begins with `{PREVIOUS}`, as routeto's own for rollback do"), "take another name for yours");
+        return problem(
+            format!("begins with `{PREVIOUS}`, as routeto's own for rollback do"),
+            "take another name for yours",
+        );
     }
     Ok(())
 }
@@ -252,7 +313,10 @@ pub(super) fn variable(name: &str) -> Result<(), Problem> {
 pub(super) fn variable_value(value: &str) -> Result<(), Problem> {
     let length = value.chars().count();
     if !(1..=VARIABLE_VALUE).contains(&length) {
-        return problem(format!("has {length} characters; a stage variable's value has 1 to 512"), "take a value of another length");
+        return problem(
+            format!("has {length} characters; a stage variable's value has 1 to 512"),
+            "take a value of another length",
+        );
     }
     if !all(value, |c| c.is_ascii_alphanumeric() || "-._~:/?#&=,".contains(c)) {
         return problem(
@@ -263,7 +327,8 @@ pub(super) fn variable_value(value: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The alphabet that every service takes; API Gateway's is the narrowest. Source: Amazon API Gateway Developer Guide, tag restrictions.
+/// The alphabet that every service takes; API Gateway's is the narrowest. Source: Amazon API
+/// Gateway Developer Guide, tag restrictions.
 fn tag_alphabet(text: &str) -> bool {
     all(text, |c| c.is_ascii_alphanumeric() || "+-=._:/".contains(c))
 }
@@ -295,7 +360,10 @@ pub(super) fn tag_value(value: &str) -> Result<(), Problem> {
 /// `type/subtype` alone. Source: RFC 6838, section 4.2 (restricted names).
 pub(super) fn media_type(text: &str) -> Result<(), Problem> {
     if text.contains(';') {
-        return problem("has a parameter", "write the part before the `;` alone: only that counts, whatever comes behind it in a request");
+        return problem(
+            "has a parameter",
+            "write the part before the `;` alone: only that counts, whatever comes behind it in a request",
+        );
     }
     if text.contains('*') {
         return problem("is a wildcard", ONE_BY_ONE);
@@ -309,8 +377,13 @@ pub(super) fn media_type(text: &str) -> Result<(), Problem> {
         Some((kind, subtype)) if name(kind) && name(subtype) => Ok(()),
         _ => match media_type_meant(text) {
             _ if means_any(text) => problem("is not of the form type/subtype", ONE_BY_ONE),
-            meant if meant != text => problem("is not of the form type/subtype", format!("write `{meant}`")),
-            _ => problem("is not of the form type/subtype", "a content type looks like `multipart/form-data`"),
+            meant if meant != text => {
+                problem("is not of the form type/subtype", format!("write `{meant}`"))
+            }
+            _ => problem(
+                "is not of the form type/subtype",
+                "a content type looks like `multipart/form-data`",
+            ),
         },
     }
 }
@@ -324,12 +397,19 @@ const ONE_BY_ONE: &str = "list the content types that the provider sends, such a
 
 /// Whether a word stands for every content type.
 fn means_any(word: &str) -> bool {
-    matches!(word.to_lowercase().as_str(), "any" | "all" | "every" | "everything" | "anything" | "default" | "true") || word.contains('*')
+    matches!(
+        word.to_lowercase().as_str(),
+        "any" | "all" | "every" | "everything" | "anything" | "default" | "true"
+    ) || word.contains('*')
 }
 
 /// What to write where one text stands instead of a list of content types.
 pub(super) fn media_types_meant(text: &str) -> String {
-    if means_any(text) { ONE_BY_ONE.to_owned() } else { format!("write `[{}]`", super::shown(media_type_meant(text))) }
+    if means_any(text) {
+        ONE_BY_ONE.to_owned()
+    } else {
+        format!("write `[{}]`", super::shown(media_type_meant(text)))
+    }
 }
 
 /// The content type that somebody means by a word; the word itself if nobody knows.
@@ -349,42 +429,67 @@ pub(super) fn media_type_meant(word: &str) -> &str {
     }
 }
 
-/// Source: Amazon API Gateway Developer Guide: a path part has `[A-Za-z0-9_.,:-]`; `/ping` and `/sping` are reserved.
+/// Source: Amazon API Gateway Developer Guide: a path part has `[A-Za-z0-9_.,:-]`; `/ping` and
+/// `/sping` are reserved.
 pub(super) fn path(path: &str) -> Result<(), Problem> {
     let Some(parts) = path.strip_prefix('/') else {
         return problem("does not begin with a `/`", format!("write `/{}`", super::shown(path)));
     };
     if parts.is_empty() {
-        return problem("has no name", "a route is at least `/name`: records are named after the last part of its path");
+        return problem(
+            "has no name",
+            "a route is at least `/name`: records are named after the last part of its path",
+        );
     }
     if parts.contains(['{', '}']) {
-        return problem("has a path parameter, which routes can't have", "write one route per path");
+        return problem(
+            "has a path parameter, which routes can't have",
+            "write one route per path",
+        );
     }
     if parts.split('/').any(str::is_empty) {
         let whole: Vec<&str> = parts.split('/').filter(|part| !part.is_empty()).collect();
-        return problem("has an empty part", format!("write `/{}`", super::shown(&whole.join("/"))));
+        return problem(
+            "has an empty part",
+            format!("write `/{}`", super::shown(&whole.join("/"))),
+        );
     }
-    if !all(parts, |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | ',' | ':' | '-')) {
-        return problem("has characters that a path can't have", "a part of a path has letters, digits and `_ . , : -`");
+    if !all(parts, |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | ',' | ':' | '-'))
+    {
+        return problem(
+            "has characters that a path can't have",
+            "a part of a path has letters, digits and `_ . , : -`",
+        );
     }
     if parts.split('/').any(|part| matches!(part, "." | "..")) {
         return problem("has a `.` or `..` as a part", "write the path out");
     }
     if let Some(first @ ("ping" | "sping")) = parts.split('/').next() {
-        return problem(format!("is under `/{first}`, which API Gateway keeps for itself"), "take another path");
+        return problem(
+            format!("is under `/{first}`, which API Gateway keeps for itself"),
+            "take another path",
+        );
     }
     if DESTINATION.len() + parts.len() > VARIABLE_NAME {
         return problem(
-            format!("is too long: the stage variable made from it has {} characters of at most 64", DESTINATION.len() + parts.len()),
+            format!(
+                "is too long: the stage variable made from it has {} characters of at most 64",
+                DESTINATION.len() + parts.len()
+            ),
             format!("a path has at most {} characters", VARIABLE_NAME - DESTINATION.len() + 1),
         );
     }
     Ok(())
 }
 
-/// The stage variable that carries a route's destination: `destination_` and the path, `_` for whatever isn't a letter or digit.
+/// The stage variable that carries a route's destination: `destination_` and the path, `_` for
+/// whatever isn't a letter or digit.
 pub fn destination_variable(path: &str) -> String {
-    let name: String = path.trim_start_matches('/').chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let name: String = path
+        .trim_start_matches('/')
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
     format!("{DESTINATION}{name}")
 }
 

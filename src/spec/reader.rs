@@ -1,4 +1,5 @@
-//! Takes values out of the tree, each with its kind checked, and keeps every problem found on the way.
+//! Takes values out of the tree, each with its kind checked, and keeps every problem found on the
+//! way.
 
 use super::{
     Pattern, World,
@@ -21,16 +22,26 @@ pub(super) struct Section {
     pub keys: &'static [&'static str],
 }
 
-pub(super) const STACK: Section =
-    Section { name: "the stack file", keys: &["stack", "region", "function", "routes", "binary", "stages", "tags"] };
-pub(super) const FUNCTION: Section = Section { name: "`function`", keys: &["memory", "timeout", "architecture", "log_retention"] };
-pub(super) const ROUTE: Section = Section { name: "a route", keys: &["s3", "sqs", "accept", "token", "templates"] };
-pub(super) const S3: Section = Section { name: "`s3`", keys: &["bucket", "existing", "prefix", "format", "allow", "expire_after"] };
-pub(super) const SQS: Section = Section { name: "`sqs`", keys: &["queue", "existing", "dead_letter", "format"] };
-pub(super) const DEAD_LETTER: Section = Section { name: "`dead_letter`", keys: &["queue", "after"] };
+pub(super) const STACK: Section = Section {
+    name: "the stack file",
+    keys: &["stack", "region", "function", "routes", "binary", "stages", "tags"],
+};
+pub(super) const FUNCTION: Section =
+    Section { name: "`function`", keys: &["memory", "timeout", "architecture", "log_retention"] };
+pub(super) const ROUTE: Section =
+    Section { name: "a route", keys: &["s3", "sqs", "accept", "token", "templates"] };
+pub(super) const S3: Section = Section {
+    name: "`s3`",
+    keys: &["bucket", "existing", "prefix", "format", "allow", "expire_after"],
+};
+pub(super) const SQS: Section =
+    Section { name: "`sqs`", keys: &["queue", "existing", "dead_letter", "format"] };
+pub(super) const DEAD_LETTER: Section =
+    Section { name: "`dead_letter`", keys: &["queue", "after"] };
 pub(super) const STAGE: Section = Section { name: "a stage", keys: &["throttle", "variables"] };
 pub(super) const THROTTLE: Section = Section { name: "`throttle`", keys: &["rate", "burst"] };
-const SECTIONS: [&Section; 8] = [&STACK, &FUNCTION, &ROUTE, &S3, &SQS, &DEAD_LETTER, &STAGE, &THROTTLE];
+const SECTIONS: [&Section; 8] =
+    [&STACK, &FUNCTION, &ROUTE, &S3, &SQS, &DEAD_LETTER, &STAGE, &THROTTLE];
 
 /// A value with what it is called and where to point when it is wrong.
 #[derive(Clone, Copy)]
@@ -72,8 +83,13 @@ impl<'n> Fields<'n> {
     /// Whether a key that isn't known stands for a route's destination: a slip in `s3` or `sqs`, or
     /// another service's name.
     pub fn names_another_destination(&self) -> bool {
-        let meant = |key: &str| service(key).is_some() || matches!(nearest(key, ROUTE.keys.iter().copied()), Some("s3" | "sqs"));
-        self.entries.iter().any(|entry| !ROUTE.keys.contains(&entry.key.as_str()) && meant(&entry.key))
+        let meant = |key: &str| {
+            service(key).is_some()
+                || matches!(nearest(key, ROUTE.keys.iter().copied()), Some("s3" | "sqs"))
+        };
+        self.entries
+            .iter()
+            .any(|entry| !ROUTE.keys.contains(&entry.key.as_str()) && meant(&entry.key))
     }
 
     pub fn get(&self, key: &str) -> Option<Item<'n>> {
@@ -111,18 +127,29 @@ impl<'a> Reader<'a> {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// YAML's own errors can point behind the end of the text: then it is the end of the last line that is meant.
+    /// YAML's own errors can point behind the end of the text: then it is the end of the last line
+    /// that is meant.
     fn inside(&self, mut span: Span) -> Span {
         if span.place.line > self.lines.len() {
-            span.place = Place { line: self.lines.len(), column: self.lines.last().map_or(0, |line| line.chars().count()) + 1 };
+            span.place = Place {
+                line: self.lines.len(),
+                column: self.lines.last().map_or(0, |line| line.chars().count()) + 1,
+            };
         }
         span
     }
 
     fn report(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
         let span = self.inside(span);
-        let line = span.place.line.checked_sub(1).and_then(|index| self.lines.get(index)).filter(|line| line.len() <= LONGEST_LINE);
-        let room = line.map_or(1, |line| line.chars().count().saturating_sub(span.place.column.saturating_sub(1)));
+        let line = span
+            .place
+            .line
+            .checked_sub(1)
+            .and_then(|index| self.lines.get(index))
+            .filter(|line| line.len() <= LONGEST_LINE);
+        let room = line.map_or(1, |line| {
+            line.chars().count().saturating_sub(span.place.column.saturating_sub(1))
+        });
         // The same place can be read twice, by way of an alias or once per stage.
         if !self.told.insert((span, message.clone())) {
             return;
@@ -158,7 +185,11 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_kind(&mut self, item: Item<'_>, expected: &str, help: impl Into<String>) {
-        self.error(item.span(), format!("`{}` must be {expected}; found {}", shown(item.name), described(item.node)), help);
+        self.error(
+            item.span(),
+            format!("`{}` must be {expected}; found {}", shown(item.name), described(item.node)),
+            help,
+        );
     }
 
     /// The entries of a mapping whose keys are the user's. Nothing written counts as an empty one.
@@ -183,11 +214,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A key that must be there.
-    pub fn required<'n>(&mut self, fields: &Fields<'n>, key: &str, section: &Section, help: &str) -> Option<Item<'n>> {
+    pub fn required<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &str,
+        section: &Section,
+        help: &str,
+    ) -> Option<Item<'n>> {
         let item = fields.get(key);
         // A slip in its name was told, and is the same mistake.
-        let meant =
-            |entry: &Entry| !section.keys.contains(&entry.key.as_str()) && nearest(&entry.key, section.keys.iter().copied()) == Some(key);
+        let meant = |entry: &Entry| {
+            !section.keys.contains(&entry.key.as_str())
+                && nearest(&entry.key, section.keys.iter().copied()) == Some(key)
+        };
         if item.is_none() && !fields.entries.iter().any(meant) {
             self.error(fields.at, format!("`{key}` is missing in {}", section.name), help);
         }
@@ -200,7 +239,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The same. `meant` says what to write where one text stands instead of a list.
-    pub fn elements_meant<'n>(&mut self, item: Item<'n>, meant: fn(&str) -> String) -> Vec<Item<'n>> {
+    pub fn elements_meant<'n>(
+        &mut self,
+        item: Item<'n>,
+        meant: fn(&str) -> String,
+    ) -> Vec<Item<'n>> {
         match &item.node.value {
             Value::List(nodes) => nodes.iter().map(|node| item.element(node)).collect(),
             Value::Scalar(Scalar { text, core: Core::Text }) => {
@@ -218,7 +261,10 @@ impl<'a> Reader<'a> {
     pub fn plain_text<'n>(&mut self, item: Item<'n>) -> Option<&'n str> {
         match &item.node.value {
             Value::Scalar(Scalar { text, core: Core::Text }) => Some(text),
-            Value::Scalar(Scalar { text, core: Core::Bool(_) | Core::Integer(_) | Core::Float(_) }) => {
+            Value::Scalar(Scalar {
+                text,
+                core: Core::Bool(_) | Core::Integer(_) | Core::Float(_),
+            }) => {
                 self.wrong_kind(item, "text", format!("put it in quotes: `\"{}\"`", shown(text)));
                 None
             }
@@ -229,18 +275,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn integer(&mut self, item: Item<'_>, range: RangeInclusive<u32>, unit: &str) -> Option<u32> {
+    pub fn integer(
+        &mut self,
+        item: Item<'_>,
+        range: RangeInclusive<u32>,
+        unit: &str,
+    ) -> Option<u32> {
         let expected = format!("a whole number{unit}, {} to {}", range.start(), range.end());
         match item.node.value {
-            Value::Scalar(Scalar { core: Core::Integer(number), .. }) => match u32::try_from(number) {
-                Ok(number) if range.contains(&number) => Some(number),
-                _ => {
-                    self.wrong_kind(item, &expected, "take a number of that range");
-                    None
+            Value::Scalar(Scalar { core: Core::Integer(number), .. }) => {
+                match u32::try_from(number) {
+                    Ok(number) if range.contains(&number) => Some(number),
+                    _ => {
+                        self.wrong_kind(item, &expected, "take a number of that range");
+                        None
+                    }
                 }
-            },
+            }
             _ => {
-                self.wrong_kind(item, &expected, "write the digits alone, without quotes, unit or `_`");
+                self.wrong_kind(
+                    item,
+                    &expected,
+                    "write the digits alone, without quotes, unit or `_`",
+                );
                 None
             }
         }
@@ -268,7 +325,11 @@ impl<'a> Reader<'a> {
         if let Value::Scalar(Scalar { core: Core::Bool(value), .. }) = item.node.value {
             return Some(value);
         }
-        self.wrong_kind(item, "`true` or `false`", "write `true` or `false`, without quotes; `yes` and `on` are text in YAML 1.2");
+        self.wrong_kind(
+            item,
+            "`true` or `false`",
+            "write `true` or `false`, without quotes; `yes` and `on` are text in YAML 1.2",
+        );
         None
     }
 
@@ -296,23 +357,40 @@ impl<'a> Reader<'a> {
         let mut good = true;
         for piece in pieces(written) {
             match piece {
-                Piece::Literal(text) => match text::miswritten(text).filter(|_| allowed == Allowed::All) {
-                    None => filled.push_str(text),
-                    Some((slip, name)) => {
-                        let message = format!("`{}` is no placeholder", shown(slip));
-                        self.error(self.within(item.span(), slip), message, placeholder_help(name, item.name));
-                        good = false;
+                Piece::Literal(text) => {
+                    match text::miswritten(text).filter(|_| allowed == Allowed::All) {
+                        None => filled.push_str(text),
+                        Some((slip, name)) => {
+                            let message = format!("`{}` is no placeholder", shown(slip));
+                            self.error(
+                                self.within(item.span(), slip),
+                                message,
+                                placeholder_help(name, item.name),
+                            );
+                            good = false;
+                        }
                     }
-                },
-                Piece::Placeholder(Placeholder::Env(name), text) => match (self.world.env)(name).filter(|value| !value.is_empty()) {
-                    Some(value) => filled.push_str(&value),
-                    None => {
-                        let help = format!("set it before you run this (`export {name}=…`), or write the value into the file");
-                        self.error(self.within(item.span(), text), format!("the environment variable `{name}` is not set, or empty"), help);
-                        good = false;
+                }
+                Piece::Placeholder(Placeholder::Env(name), text) => {
+                    match (self.world.env)(name).filter(|value| !value.is_empty()) {
+                        Some(value) => filled.push_str(&value),
+                        None => {
+                            let help = format!(
+                                "set it before you run this (`export {name}=…`), or write the value into the file"
+                            );
+                            self.error(
+                                self.within(item.span(), text),
+                                format!("the environment variable `{name}` is not set, or empty"),
+                                help,
+                            );
+                            good = false;
+                        }
                     }
-                },
-                Piece::Placeholder(Placeholder::Stage | Placeholder::Account | Placeholder::Region, text) if allowed == Allowed::All => {
+                }
+                Piece::Placeholder(
+                    Placeholder::Stage | Placeholder::Account | Placeholder::Region,
+                    text,
+                ) if allowed == Allowed::All => {
                     filled.push_str(text);
                 }
                 Piece::Placeholder(placeholder, text) => {
@@ -321,7 +399,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        good.then(|| Text { written: written.to_owned(), pattern: Pattern(filled), span: item.span() })
+        good.then(|| Text {
+            written: written.to_owned(),
+            pattern: Pattern(filled),
+            span: item.span(),
+        })
     }
 
     fn refuse_placeholder(&mut self, item: Item<'_>, placeholder: Placeholder<'_>, text: &str) {
@@ -329,20 +411,30 @@ impl<'a> Reader<'a> {
         match placeholder {
             Placeholder::Open => self.error(span, "`${` without its `}`", "close it: `${stage}`"),
             Placeholder::Unknown(name) => {
-                self.error(span, format!("there is no placeholder `{}`", shown(text)), placeholder_help(name, item.name));
+                self.error(
+                    span,
+                    format!("there is no placeholder `{}`", shown(text)),
+                    placeholder_help(name, item.name),
+                );
             }
             _ => {
-                let message = format!("`{text}` can't stand in `{}`: it is one for all stages", shown(item.name));
+                let message = format!(
+                    "`{text}` can't stand in `{}`: it is one for all stages",
+                    shown(item.name)
+                );
                 self.error(span, message, "only `${env.NAME}` is filled in here");
             }
         }
     }
 
-    /// Where `text` stands in the line of `span`; `span` itself where it can't be found there (escapes, several lines).
+    /// Where `text` stands in the line of `span`; `span` itself where it can't be found there
+    /// (escapes, several lines).
     fn within(&self, span: Span, text: &str) -> Span {
         let Some(line) = self.lines.get(span.place.line.saturating_sub(1)) else { return span };
         let before = span.place.column.saturating_sub(1);
-        let Some(start) = line.char_indices().nth(before).map(|(index, _)| index) else { return span };
+        let Some(start) = line.char_indices().nth(before).map(|(index, _)| index) else {
+            return span;
+        };
         let Some(offset) = line[start..].find(text) else { return span };
         let mut found = span;
         found.place.column += line[start..start + offset].chars().count();
@@ -367,7 +459,11 @@ impl<'a> Reader<'a> {
         match rule(&entry.key) {
             Ok(()) => true,
             Err(Problem { what: problem, help }) => {
-                self.error(entry.key_span, format!("{what} `{}` {problem}", shown(&entry.key)), help);
+                self.error(
+                    entry.key_span,
+                    format!("{what} `{}` {problem}", shown(&entry.key)),
+                    help,
+                );
                 false
             }
         }
@@ -430,7 +526,11 @@ fn unknown_key_help(key: &str, section: &Section, name: &str) -> String {
         );
     }
     if nearest(key, section.keys.iter().copied()).is_none() {
-        let homes: Vec<&str> = SECTIONS.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
+        let homes: Vec<&str> = SECTIONS
+            .iter()
+            .filter(|other| other.keys.contains(&key))
+            .map(|other| other.name)
+            .collect();
         if !homes.is_empty() {
             return format!("`{key}` belongs in {}; look at the indentation", homes.join(" or "));
         }
@@ -443,8 +543,23 @@ fn unknown_key_help(key: &str, section: &Section, name: &str) -> String {
 fn placeholder_help(name: &str, key: &str) -> String {
     const KNOWN: &str = "there are `${stage}`, `${account}`, `${region}` and `${env.NAME}`, \
                          a variable of your shell when routeto runs";
-    const TIMES: [&str; 15] =
-        ["date", "time", "datetime", "timestamp", "now", "today", "year", "month", "day", "hour", "minute", "yyyy", "mm", "dd", "dt"];
+    const TIMES: [&str; 15] = [
+        "date",
+        "time",
+        "datetime",
+        "timestamp",
+        "now",
+        "today",
+        "year",
+        "month",
+        "day",
+        "hour",
+        "minute",
+        "yyyy",
+        "mm",
+        "dd",
+        "dt",
+    ];
     if TIMES.contains(&name.to_lowercase().as_str()) {
         let time = match key {
             "prefix" => {
@@ -483,8 +598,12 @@ pub(super) fn could_be_a_token(text: &str) -> bool {
 fn without_token(line: &str) -> String {
     let covered = line.split_once("token:").and_then(|(before, after)| {
         let value = after.trim_start().split([',', '}', '#']).next().unwrap_or_default().trim_end();
-        could_be_a_token(value.trim_matches(['"', '\'']))
-            .then(|| format!("{before}token:{}", after.replacen(value, &"*".repeat(value.chars().count()), 1)))
+        could_be_a_token(value.trim_matches(['"', '\''])).then(|| {
+            format!(
+                "{before}token:{}",
+                after.replacen(value, &"*".repeat(value.chars().count()), 1)
+            )
+        })
     });
     covered.unwrap_or_else(|| line.to_owned())
 }

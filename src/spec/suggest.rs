@@ -5,7 +5,8 @@ const LONGEST: usize = 64;
 
 /// The candidate that `word` was most likely meant to be; none if nothing is near.
 ///
-/// Near is: at most a third of the letters differ (a swap of two neighbours counts once), or one is the beginning of the other.
+/// Near is: at most a third of the letters differ (a swap of two neighbours counts once), or one is
+/// the beginning of the other.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.chars().count() > LONGEST {
         return None;
@@ -17,7 +18,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             let known = candidate.to_lowercase();
             let distance = strsim::damerau_levenshtein(&word, &known);
             let allowed = (word.chars().count().max(known.chars().count()) / 3).max(1);
-            let begins = word.len() >= 3 && known.len() >= 3 && (known.starts_with(&word) || word.starts_with(&known));
+            let begins = word.len() >= 3
+                && known.len() >= 3
+                && (known.starts_with(&word) || word.starts_with(&known));
             (distance <= allowed || begins).then_some((distance, candidate))
         })
         .min_by_key(|(distance, _)| *distance)

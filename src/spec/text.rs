@@ -1,6 +1,7 @@
 //! A value of the file in which placeholders may stand.
 //!
-//! `${env.NAME}` is filled in at once, from a function that the caller gives; what it gave is never shown. The others wait for a stage.
+//! `${env.NAME}` is filled in at once, from a function that the caller gives; what it gave is never
+//! shown. The others wait for a stage.
 
 use super::{Pattern, yaml::Span};
 
@@ -62,13 +63,16 @@ fn placeholder(name: &str) -> Placeholder<'_> {
 /// `{stage}`, `{{ stage }}`, `<stage>`. No name that AWS takes has such characters, so nothing is
 /// lost.
 pub(super) fn miswritten(text: &str) -> Option<(&str, &str)> {
-    let name_end = |from: &str| from.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).unwrap_or(from.len());
+    let name_end = |from: &str| {
+        from.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).unwrap_or(from.len())
+    };
     let enclosed = |open: &str, close: &str| {
         let start = text.find(open)?;
         let inside = &text[start + open.len()..];
         let end = inside.find(close)?;
         let name = inside[..end].trim();
-        (!name.is_empty() && name_end(name) == name.len()).then(|| (&text[start..start + open.len() + end + close.len()], name))
+        (!name.is_empty() && name_end(name) == name.len())
+            .then(|| (&text[start..start + open.len() + end + close.len()], name))
     };
     let plain = || {
         let start = text.find('$')?;
@@ -83,7 +87,8 @@ pub(super) fn miswritten(text: &str) -> Option<(&str, &str)> {
 
 /// Whether an environment variable can have this name. Source: POSIX.1-2017, section 8.1.
 pub(super) fn is_variable(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// A value whose placeholders are all known.

@@ -1,8 +1,9 @@
 //! YAML text to a tree whose every key and value knows where it stands.
 //!
-//! Knows nothing of stacks. The syntax is `saphyr-parser`'s; this module keeps the places, types plain scalars by YAML 1.2's core
-//! schema, and refuses what a stack file has no use for: tags, merge keys, several documents, keys that aren't text, deep nesting
-//! and aliases that unfold into very much.
+//! Knows nothing of stacks. The syntax is `saphyr-parser`'s; this module keeps the places, types
+//! plain scalars by YAML 1.2's core schema, and refuses what a stack file has no use for: tags,
+//! merge keys, several documents, keys that aren't text, deep nesting and aliases that unfold into
+//! very much.
 
 use crate::diagnostic::Place;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as Marks};
@@ -10,12 +11,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Lists and mappings inside one another. A stack file needs five.
 const MAX_DEPTH: usize = 32;
-/// Keys and values in one file. The largest stack that AWS takes (95 routes, 10 stages, 100 variables each) has about 5,000.
+/// Keys and values in one file. The largest stack that AWS takes (95 routes, 10 stages, 100
+/// variables each) has about 5,000.
 const MAX_NODES: usize = 20_000;
 /// Bytes and nodes that aliases may copy, so that a few lines can't fill the memory.
 const MAX_COPIED: usize = 64 * 1024;
 
-/// Where a key or value stands. The width is in characters of the first line, 0 where nothing is written.
+/// Where a key or value stands. The width is in characters of the first line, 0 where nothing is
+/// written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
     pub place: Place,
@@ -66,7 +69,8 @@ pub(super) struct Fault {
     pub help: Option<String>,
 }
 
-/// What became of a text: no root where nothing could be made of it; then there is at least one fault, or the text is empty.
+/// What became of a text: no root where nothing could be made of it; then there is at least one
+/// fault, or the text is empty.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub root: Option<Node>,
@@ -119,7 +123,11 @@ fn syntax(mark: Marker, info: &str) -> Fault {
     } else {
         "look at the indentation, at a missing `:` or quote, and put a value that starts with one of `{ [ * & ! % @ |` in quotes"
     };
-    Fault { span: Span { place: place(mark), width: 1 }, message: format!("this is not YAML: {info}"), help: Some(help.into()) }
+    Fault {
+        span: Span { place: place(mark), width: 1 },
+        message: format!("this is not YAML: {info}"),
+        help: Some(help.into()),
+    }
 }
 
 fn place(mark: Marker) -> Place {
@@ -127,14 +135,19 @@ fn place(mark: Marker) -> Place {
 }
 
 fn span(marks: Marks) -> Span {
-    let width = if marks.end.line() == marks.start.line() { marks.end.col().saturating_sub(marks.start.col()) } else { usize::MAX };
+    let width = if marks.end.line() == marks.start.line() {
+        marks.end.col().saturating_sub(marks.start.col())
+    } else {
+        usize::MAX
+    };
     Span { place: place(marks.start), width }
 }
 
 /// Two characters that stand in for the braces of placeholders while YAML is read.
 ///
-/// In a flow mapping a brace ends a plain scalar, so `{ queue: mail-${stage} }` would not be YAML. The braces of a placeholder are ours,
-/// not YAML's; one character stands for one, so that columns stay true.
+/// In a flow mapping a brace ends a plain scalar, so `{ queue: mail-${stage} }` would not be YAML.
+/// The braces of a placeholder are ours, not YAML's; one character stands for one, so that columns
+/// stay true.
 #[derive(Clone, Copy, Debug, Default)]
 struct Braces(Option<(char, char)>);
 
@@ -154,7 +167,10 @@ impl Braces {
             let (before, placeholder) = rest.split_at(start);
             hidden.push_str(before);
             let name = &placeholder[2..];
-            match name.find(|c: char| c == '}' || c == '{' || c.is_whitespace()).filter(|&end| name[end..].starts_with('}')) {
+            match name
+                .find(|c: char| c == '}' || c == '{' || c.is_whitespace())
+                .filter(|&end| name[end..].starts_with('}'))
+            {
                 Some(end) => {
                     hidden.extend(['$', open]);
                     hidden.push_str(&name[..end]);
@@ -259,7 +275,11 @@ impl Builder {
         if self.nodes <= MAX_NODES {
             return Ok(());
         }
-        Err(Fault { span, message: format!("more than {MAX_NODES} keys and values; no stack needs so many"), help: None })
+        Err(Fault {
+            span,
+            message: format!("more than {MAX_NODES} keys and values; no stack needs so many"),
+            help: None,
+        })
     }
 
     fn wants_key(&self) -> bool {
@@ -280,7 +300,11 @@ impl Builder {
             return Err(not_text(span));
         }
         if self.open.len() == MAX_DEPTH {
-            return Err(Fault { span, message: format!("nested deeper than {MAX_DEPTH} levels"), help: None });
+            return Err(Fault {
+                span,
+                message: format!("nested deeper than {MAX_DEPTH} levels"),
+                help: None,
+            });
         }
         self.open.push(open);
         Ok(())
@@ -288,7 +312,9 @@ impl Builder {
 
     fn leave(&mut self) -> Result<(), Fault> {
         match self.open.pop() {
-            Some(Open::List { span, anchor, items }) => self.place(Node { value: Value::List(items), span }, anchor),
+            Some(Open::List { span, anchor, items }) => {
+                self.place(Node { value: Value::List(items), span }, anchor)
+            }
             Some(Open::Map { span, anchor, entries, .. }) => {
                 let entries = self.without_repeats(entries);
                 self.place(Node { value: Value::Map(entries), span }, anchor);
@@ -306,13 +332,18 @@ impl Builder {
             match first.get(&entry.key) {
                 Some(line) => self.parsed.faults.push(Fault {
                     span: entry.key_span,
-                    message: format!("`{}` stands here twice, first in line {line}", super::shown(&entry.key)),
+                    message: format!(
+                        "`{}` stands here twice, first in line {line}",
+                        super::shown(&entry.key)
+                    ),
                     help: Some("keep one of them".into()),
                 }),
                 None if entry.key == "<<" => self.parsed.faults.push(Fault {
                     span: entry.key_span,
                     message: "merge keys (`<<`) are not read".into(),
-                    help: Some("write the keys out, or alias the whole value (`key: *name`)".into()),
+                    help: Some(
+                        "write the keys out, or alias the whole value (`key: *name`)".into(),
+                    ),
                 }),
                 None => {
                     first.insert(entry.key.clone(), entry.key_span.place.line);
@@ -328,7 +359,11 @@ impl Builder {
             return Err(not_text(span));
         }
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(Fault { span, message: "this alias stands inside the value that it names".into(), help: None });
+            return Err(Fault {
+                span,
+                message: "this alias stands inside the value that it names".into(),
+                help: None,
+            });
         };
         self.copied += node.cost();
         if self.copied > MAX_COPIED {
@@ -374,19 +409,24 @@ fn not_text(span: Span) -> Fault {
     }
 }
 
-/// The type of a plain scalar. Source: YAML 1.2.2, section 10.3.2 (`yes`, `on` and `1_000` are text).
+/// The type of a plain scalar. Source: YAML 1.2.2, section 10.3.2 (`yes`, `on` and `1_000` are
+/// text).
 fn core(text: &str) -> Core {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Core::Null,
         "true" | "True" | "TRUE" => Core::Bool(true),
         "false" | "False" | "FALSE" => Core::Bool(false),
-        _ => integer(text).map(Core::Integer).or_else(|| float(text).map(Core::Float)).unwrap_or(Core::Text),
+        _ => integer(text)
+            .map(Core::Integer)
+            .or_else(|| float(text).map(Core::Float))
+            .unwrap_or(Core::Text),
     }
 }
 
 /// A whole number that doesn't fit 64 bits is left to [`float`].
 fn integer(text: &str) -> Option<i64> {
-    let only = |digits: &str, radix| !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+    let only =
+        |digits: &str, radix| !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
     if let Some(digits) = text.strip_prefix("0x") {
         return only(digits, 16).then(|| i64::from_str_radix(digits, 16).ok()).flatten();
     }
@@ -407,8 +447,10 @@ fn float(text: &str) -> Option<f64> {
         _ => {}
     }
     // Rust reads more than the core schema does: `inf`, `nan`, `infinity`.
-    let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.chars().any(|c| c.is_ascii_digit());
-    let alphabet = digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
+    let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.chars().any(|c| c.is_ascii_digit());
+    let alphabet =
+        digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
     (numeric && alphabet).then(|| text.parse().ok()).flatten()
 }
 
@@ -462,8 +504,14 @@ mod tests {
 
     #[test]
     fn a_quoted_number_is_text() {
-        let Some(Node { value: Value::List(items), .. }) = parse("['12', \"true\", 12]").root else { panic!("a list") };
-        let cores: Vec<_> = items.into_iter().map(|n| if let Value::Scalar(s) = n.value { s.core } else { Core::Null }).collect();
+        let Some(Node { value: Value::List(items), .. }) = parse("['12', \"true\", 12]").root
+        else {
+            panic!("a list")
+        };
+        let cores: Vec<_> = items
+            .into_iter()
+            .map(|n| if let Value::Scalar(s) = n.value { s.core } else { Core::Null })
+            .collect();
         assert_eq!(cores, [Core::Text, Core::Text, Core::Integer(12)]);
     }
 
@@ -481,7 +529,9 @@ mod tests {
     #[test]
     fn private_use_characters_of_the_file_are_kept() {
         let parsed = parse("a: \u{e000}${stage}\u{e001}");
-        let Some(Node { value: Value::Map(entries), .. }) = parsed.root else { panic!("a mapping") };
+        let Some(Node { value: Value::Map(entries), .. }) = parsed.root else {
+            panic!("a mapping")
+        };
         let Value::Scalar(scalar) = &entries[0].value.value else { panic!("a scalar") };
         assert_eq!(scalar.text, "\u{e000}${stage}\u{e001}");
     }

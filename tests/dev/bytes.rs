@@ -34,10 +34,17 @@ fn every_byte_value_and_every_kind_of_body_is_stored_as_it_was_sent() {
     let place = Place::new(YAML);
     let dev = place.dev();
     let all: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
-    for media in ["application/octet-stream", "text/plain", "text/plain; charset=iso-8859-1", "multipart/form-data; boundary=x"] {
+    for media in [
+        "application/octet-stream",
+        "text/plain",
+        "text/plain; charset=iso-8859-1",
+        "multipart/form-data; boundary=x",
+    ] {
         assert_eq!(stored(&dev, "/any", media, &all), (media.to_owned(), all.clone()));
     }
-    for body in [&b"name=Zo%EB&text=d\xe9j\xe0+vu&plus=%2B"[..], b"a=1&a=2&=&&b", b"\xff\xfe\x00\x80", b""] {
+    for body in
+        [&b"name=Zo%EB&text=d\xe9j\xe0+vu&plus=%2B"[..], b"a=1&a=2&=&&b", b"\xff\xfe\x00\x80", b""]
+    {
         assert_eq!(stored(&dev, "/any", "application/x-www-form-urlencoded", body).1, body);
     }
     let mail = multipart::mail(4_000_000);
@@ -45,7 +52,8 @@ fn every_byte_value_and_every_kind_of_body_is_stored_as_it_was_sent() {
     let texts = [
         "\"\u{e9}\u{20ac}\u{1f600}\u{2028}\u{feff}\u{fffd}\u{10f7ff}\"".to_owned(),
         "  [ 1.50 , 1e5 , -0 , 1E400, 0.1000000000000000055511151231257827 ]\r\n".to_owned(),
-        r#"{"a":"\\\"\/\b\f\n\r\t\u0000\ud83d\ude00","'":"$input.body ${x} #set($a=1)"}"#.to_owned(),
+        r#"{"a":"\\\"\/\b\f\n\r\t\u0000\ud83d\ude00","'":"$input.body ${x} #set($a=1)"}"#
+            .to_owned(),
         "null".to_owned(),
         format!("\"{}\"", "\\\"'".repeat(3000)),
         "{\"a\": NaN, 'b': undefined,}".to_owned(),
@@ -72,7 +80,8 @@ fn a_queue_gets_the_exact_bytes_in_base64_or_the_posted_text_alone() {
     dev.store("prod", "/plain", "text/plain", "Grüße\u{1f600}\n".as_bytes());
     assert_eq!(dev.only_message("plain-prod"), "Grüße\u{1f600}\n");
     let refused = dev.post("prod", "/plain", "text/plain", b"a\x00b");
-    let expected = json!({"result": "fail", "reason": "The body has characters that the queue does not take"});
+    let expected =
+        json!({"result": "fail", "reason": "The body has characters that the queue does not take"});
     assert_eq!((refused.status, refused.json()), (400, expected));
     assert_eq!(dev.receive("plain-prod"), [] as [String; 0]);
 }

@@ -23,7 +23,8 @@ stages:
   prod: {}
 "#;
 
-const EVENTS: &[u8] = b"[{\"event\":\"open\",\"n\":1.50},\r\n {\"text\":\"\xc3\xbc \xe2\x82\xac\"}]";
+const EVENTS: &[u8] =
+    b"[{\"event\":\"open\",\"n\":1.50},\r\n {\"text\":\"\xc3\xbc \xe2\x82\xac\"}]";
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(vec![], Compression::default());
@@ -44,7 +45,11 @@ fn raw_deflate(body: &[u8]) -> Vec<u8> {
 }
 
 fn post(dev: &Dev, route: &str, media: &str, coding: &str, body: &[u8]) -> Answer {
-    post_with(&dev.url_with("prod", route, &[]), &[("content-type", media), ("content-encoding", coding)], body)
+    post_with(
+        &dev.url_with("prod", route, &[]),
+        &[("content-type", media), ("content-encoding", coding)],
+        body,
+    )
 }
 
 #[test]
@@ -88,8 +93,16 @@ fn a_coded_body_is_stored_inflated_and_what_is_not_in_its_coding_is_stored_nowhe
     ] {
         for media in [JSON, "text/plain"] {
             let answer = post(&dev, "/raw", media, coding, body);
-            let said = (answer.status, answer.header("x-amzn-errortype").unwrap_or_default().to_owned(), answer.text());
-            let wanted = (415, "BadRequestException".to_owned(), r#"{"message":"Unsupported Media Type"}"#.to_owned());
+            let said = (
+                answer.status,
+                answer.header("x-amzn-errortype").unwrap_or_default().to_owned(),
+                answer.text(),
+            );
+            let wanted = (
+                415,
+                "BadRequestException".to_owned(),
+                r#"{"message":"Unsupported Media Type"}"#.to_owned(),
+            );
             assert_eq!(said, wanted, "{coding} as {media}: {}", String::from_utf8_lossy(body));
         }
     }
@@ -97,15 +110,25 @@ fn a_coded_body_is_stored_inflated_and_what_is_not_in_its_coding_is_stored_nowhe
     let bomb = gzip(&vec![b' '; 40 << 20]);
     assert!(bomb.len() < 64 << 10);
     let answer = post(&dev, "/raw", JSON, "gzip", &bomb);
-    assert_eq!((answer.status, answer.text()), (413, r#"{"message":"Request Too Long"}"#.to_owned()));
+    assert_eq!(
+        (answer.status, answer.text()),
+        (413, r#"{"message":"Request Too Long"}"#.to_owned())
+    );
     assert_eq!(dev.keys("coded-prod").unwrap().len(), stored);
-    let refused = dev.event("a refusal", |event| event["why"].as_str().is_some_and(|why| why.contains("`Content-Encoding: br`")));
+    let refused = dev.event("a refusal", |event| {
+        event["why"].as_str().is_some_and(|why| why.contains("`Content-Encoding: br`"))
+    });
     assert_eq!(refused["status"], 415);
 }
 
 fn routeto(place: &Place, words: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-    command.env_clear().env("HOME", place.path()).current_dir(place.path()).args(words).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("HOME", place.path())
+        .current_dir(place.path())
+        .args(words)
+        .stdin(Stdio::null());
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
@@ -121,7 +144,11 @@ fn test_posts_one_sample_of_a_stage_gzipped_and_reads_it_back_inflated() {
     let results = said["results"].as_array().unwrap();
     let gzipped: Vec<&Value> = results.iter().filter(|result| result["coding"] == "gzip").collect();
     assert_eq!(gzipped.len(), 1, "{said:#}");
-    assert_eq!((&gzipped[0]["ok"], &gzipped[0]["status"]), (&Value::Bool(true), &Value::from(200)), "{said:#}");
+    assert_eq!(
+        (&gzipped[0]["ok"], &gzipped[0]["status"]),
+        (&Value::Bool(true), &Value::from(200)),
+        "{said:#}"
+    );
     assert_eq!(gzipped[0]["provider"], "sendgrid-events");
     assert!(gzipped[0]["proof"].as_str().unwrap().starts_with("read back: "), "{said:#}");
     let (code, stdout, stderr) = routeto(&place, &["test", "stack.yaml", "--route", "/raw"]);
@@ -131,7 +158,8 @@ fn test_posts_one_sample_of_a_stage_gzipped_and_reads_it_back_inflated() {
 #[test]
 fn render_inflates_a_request_as_dev_does_and_says_what_is_wrong_with_its_coding() {
     let place = Place::new(YAML);
-    let head = "POST /raw?token=t HTTP/1.1\nContent-Type: application/json\nContent-Encoding: gzip\n\n";
+    let head =
+        "POST /raw?token=t HTTP/1.1\nContent-Type: application/json\nContent-Encoding: gzip\n\n";
     place.file("request.http", [head.as_bytes(), &gzip(b"{\"n\":1.50}")].concat());
     let render = ["render", "stack.yaml", "--route", "/raw", "--request", "request.http"];
     let (code, stdout, stderr) = routeto(&place, &render);
@@ -142,7 +170,11 @@ fn render_inflates_a_request_as_dev_does_and_says_what_is_wrong_with_its_coding(
     place.file("request.http", [head.as_bytes(), b"{}"].concat());
     let (code, stdout, stderr) = routeto(&place, &render);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    for words in ["API Gateway answers 415 Unsupported Media Type", "the body isn't gzip", "Content-Encoding"] {
+    for words in [
+        "API Gateway answers 415 Unsupported Media Type",
+        "the body isn't gzip",
+        "Content-Encoding",
+    ] {
         assert!(stderr.contains(words), "{words}: {stderr}");
     }
 }

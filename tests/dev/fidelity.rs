@@ -1,4 +1,5 @@
-//! The same requests to the same stack, deployed in the emulator and served by dev: status, body and record are the same, or the difference is known.
+//! The same requests to the same stack, deployed in the emulator and served by dev: status, body
+//! and record are the same, or the difference is known.
 
 use crate::harness::{Dev, JSON, Place};
 use crate::support::http::{Answer, Raw};
@@ -38,17 +39,26 @@ stages:
 /// Why, and for which requests.
 type Difference = (&'static str, fn(&Sent) -> bool);
 
-/// What the emulator does otherwise than API Gateway, and how that is known. Each must turn up, and whatever else differs fails the test.
+/// What the emulator does otherwise than API Gateway, and how that is known. Each must turn up, and
+/// whatever else differs fails the test.
 const KNOWN: [Difference; 4] = [
     (
         "the emulator's validator lets a blank parameter through; AWS refuses a missing or blank one (developer guide, request validation)",
         |sent| sent.token == Token::Blank,
     ),
-    ("the emulator answers an unknown stage 404; AWS 403 Forbidden", |sent| sent.path.starts_with("/prd")),
-    ("the emulator hands the function an event that is no JSON; AWS answers 400 itself (serverless/serverless#2270)", |sent| {
-        sent.path == "/prod/recipe" && (sent.more.contains("%22") || sent.body == b"{\"a\": NaN}")
+    ("the emulator answers an unknown stage 404; AWS 403 Forbidden", |sent| {
+        sent.path.starts_with("/prd")
     }),
-    ("AWS answers a body over 10 MB itself (koki-develop/lgtm-generator#10)", |sent| sent.body.len() > 10 * 1024 * 1024),
+    (
+        "the emulator hands the function an event that is no JSON; AWS answers 400 itself (serverless/serverless#2270)",
+        |sent| {
+            sent.path == "/prod/recipe"
+                && (sent.more.contains("%22") || sent.body == b"{\"a\": NaN}")
+        },
+    ),
+    ("AWS answers a body over 10 MB itself (koki-develop/lgtm-generator#10)", |sent| {
+        sent.body.len() > 10 * 1024 * 1024
+    }),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +87,15 @@ struct Sent {
 impl Sent {
     fn new(route: &str) -> Self {
         let (path, body) = (format!("/prod{route}"), b"{\"a\":1.50}".to_vec());
-        Sent { method: "POST", path, token: Token::Right, more: String::new(), media: Some(JSON), headers: vec![], body }
+        Sent {
+            method: "POST",
+            path,
+            token: Token::Right,
+            more: String::new(),
+            media: Some(JSON),
+            headers: vec![],
+            body,
+        }
     }
 
     fn send(&self, base: &str) -> Option<Answer> {
@@ -91,24 +109,33 @@ impl Sent {
             Token::RightThenWrong => &[("token", &right), ("token", "wrong")],
         };
         let mark = if tokens.is_empty() { "?" } else { "&" };
-        let more = if self.more.is_empty() { String::new() } else { format!("{mark}{}", self.more) };
+        let more =
+            if self.more.is_empty() { String::new() } else { format!("{mark}{}", self.more) };
         let mut raw = Raw::post(&format!("{base}{}{}{more}", self.path, query(tokens)));
         raw.method = self.method.into();
         if let Some(media) = self.media {
             raw = raw.header("Content-Type", media);
         }
-        self.headers.iter().fold(raw, |raw, (name, value)| raw.header(name, value)).body(&self.body).send()
+        self.headers
+            .iter()
+            .fold(raw, |raw, (name, value)| raw.header(name, value))
+            .body(&self.body)
+            .send()
     }
 
     fn shown(&self) -> String {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(40).collect();
-        format!("{} {} {:?} {:?} {:?} {:?} {body:?}", self.method, self.path, self.token, self.more, self.media, self.headers)
+        format!(
+            "{} {} {:?} {:?} {:?} {:?} {body:?}",
+            self.method, self.path, self.token, self.more, self.media, self.headers
+        )
     }
 }
 
 /// Content types, bodies, tokens, parameters, headers, paths: each with several of the others.
 fn requests() -> Vec<Sent> {
-    let routes = ["/raw", "/any", "/lines", "/envelope", "/queue/events", "/queue/text", "/open", "/recipe"];
+    let routes =
+        ["/raw", "/any", "/lines", "/envelope", "/queue/events", "/queue/text", "/open", "/recipe"];
     let medias = [
         None,
         Some(JSON),
@@ -141,7 +168,10 @@ fn requests() -> Vec<Sent> {
     ]
     .iter()
     .map(|text| text.as_bytes().to_vec())
-    .chain([format!("{{\"long\":\"{}\"}}", "x\\\"".repeat(20_000)).into_bytes(), format!("[{}0]", "[0],".repeat(900)).into_bytes()])
+    .chain([
+        format!("{{\"long\":\"{}\"}}", "x\\\"".repeat(20_000)).into_bytes(),
+        format!("[{}0]", "[0],".repeat(900)).into_bytes(),
+    ])
     .collect();
     let mut sent = vec![];
     for route in routes {
@@ -151,12 +181,25 @@ fn requests() -> Vec<Sent> {
         for body in &bodies {
             sent.push(Sent { body: body.clone(), ..Sent::new(route) });
         }
-        for token in [Token::Wrong, Token::Missing, Token::Blank, Token::WrongThenRight, Token::RightThenWrong] {
+        for token in [
+            Token::Wrong,
+            Token::Missing,
+            Token::Blank,
+            Token::WrongThenRight,
+            Token::RightThenWrong,
+        ] {
             sent.push(Sent { token, ..Sent::new(route) });
         }
-        for more in
-            ["app=a", "app=a%20b", "app=Send.Grid_1-x", "app=", "app=a&app=b", "bucket=somebody-elses", "x=%22%27%5C&y=%C3%A9", "&&=&b"]
-        {
+        for more in [
+            "app=a",
+            "app=a%20b",
+            "app=Send.Grid_1-x",
+            "app=",
+            "app=a&app=b",
+            "bucket=somebody-elses",
+            "x=%22%27%5C&y=%C3%A9",
+            "&&=&b",
+        ] {
             sent.push(Sent { more: more.into(), ..Sent::new(route) });
         }
         for headers in [
@@ -169,21 +212,33 @@ fn requests() -> Vec<Sent> {
             sent.push(Sent { headers, ..Sent::new(route) });
         }
     }
-    for media in
-        medias.into_iter().flatten().filter(|media| !media.contains("xml") && !media.to_lowercase().contains("json") && *media != "*/*")
-    {
+    for media in medias.into_iter().flatten().filter(|media| {
+        !media.contains("xml") && !media.to_lowercase().contains("json") && *media != "*/*"
+    }) {
         for body in [&all, &b"d\xe9j\xe0\x00\xff".to_vec(), &vec![], &multipart::mail(2000)] {
             sent.push(Sent { media: Some(media), body: body.clone(), ..Sent::new("/any") });
         }
     }
-    for path in ["/prod/nowhere", "/prod/raw/x", "/prod/RAW", "/prd/raw", "/prod/raw/", "/prod/queue", "/prod"] {
+    for path in [
+        "/prod/nowhere",
+        "/prod/raw/x",
+        "/prod/RAW",
+        "/prd/raw",
+        "/prod/raw/",
+        "/prod/queue",
+        "/prod",
+    ] {
         sent.push(Sent { path: path.into(), ..Sent::new("/raw") });
     }
     for method in ["GET", "PUT", "DELETE", "PATCH"] {
         sent.push(Sent { method, ..Sent::new("/raw") });
     }
     sent.push(Sent { more: "app=%22".into(), ..Sent::new("/recipe") });
-    sent.push(Sent { media: Some(multipart::CONTENT_TYPE), body: multipart::mail(1_500_000), ..Sent::new("/queue/events") });
+    sent.push(Sent {
+        media: Some(multipart::CONTENT_TYPE),
+        body: multipart::mail(1_500_000),
+        ..Sent::new("/queue/events")
+    });
     sent.push(Sent { body: vec![b' '; 10 * 1024 * 1024 + 1], ..Sent::new("/raw") });
     sent
 }
@@ -198,11 +253,22 @@ fn masked(answer: &Answer) -> (Value, Option<String>) {
     (json!({"status": answer.status, "body": body}), id)
 }
 
-/// A record without what names this one request: its id, time and the headers that each gateway adds.
+/// A record without what names this one request: its id, time and the headers that each gateway
+/// adds.
 fn record(bytes: &[u8]) -> Value {
-    let Ok(Value::Object(mut envelope)) = serde_json::from_slice::<Value>(bytes) else { return json!(String::from_utf8_lossy(bytes)) };
+    let Ok(Value::Object(mut envelope)) = serde_json::from_slice::<Value>(bytes) else {
+        return json!(String::from_utf8_lossy(bytes));
+    };
     let Some(headers) = envelope.remove("http-headers") else { return json!(bytes) };
-    let own = ["host", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-localstack-edge", "connection"];
+    let own = [
+        "host",
+        "x-amzn-trace-id",
+        "x-forwarded-for",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-localstack-edge",
+        "connection",
+    ];
     let headers: BTreeMap<String, Value> = headers
         .as_object()
         .into_iter()
@@ -234,7 +300,10 @@ fn of_emulator(stack: &Stack) -> Records {
         let id = message.json()["id"].as_str().unwrap().to_owned();
         by_id.insert(id, ("events".into(), record(message.body.as_bytes())));
     }
-    let mut texts: Vec<String> = aws::receive_all(&format!("{}-text-prod", stack.name)).into_iter().map(|message| message.body).collect();
+    let mut texts: Vec<String> = aws::receive_all(&format!("{}-text-prod", stack.name))
+        .into_iter()
+        .map(|message| message.body)
+        .collect();
     texts.sort();
     Records { by_id, texts }
 }
@@ -243,8 +312,13 @@ fn of_dev(dev: &Dev, name: &str) -> Records {
     let mut by_id = BTreeMap::new();
     for key in dev.keys(&format!("{name}-prod")).unwrap() {
         let (head, id) = key.rsplit_once('_').unwrap();
-        let answer = crate::support::http::get(&format!("{}/{name}-prod/{key}", dev.endpoint())).unwrap();
-        let place = format!("{} {}", head.rsplit_once('_').unwrap().0, answer.header("content-type").unwrap());
+        let answer =
+            crate::support::http::get(&format!("{}/{name}-prod/{key}", dev.endpoint())).unwrap();
+        let place = format!(
+            "{} {}",
+            head.rsplit_once('_').unwrap().0,
+            answer.header("content-type").unwrap()
+        );
         by_id.insert(id.to_owned(), (place, record(&answer.body)));
     }
     for body in dev.receive(&format!("{name}-events-prod")) {
@@ -258,7 +332,9 @@ fn of_dev(dev: &Dev, name: &str) -> Records {
 
 #[test]
 fn the_emulator_and_dev_give_the_same_answers_and_keep_the_same_records() {
-    let stack = Stack::new("stack: NAME\nroutes:\n  /a:\n    sqs: { queue: \"NAME-${stage}\" }\nstages:\n  prod: {}\n");
+    let stack = Stack::new(
+        "stack: NAME\nroutes:\n  /a:\n    sqs: { queue: \"NAME-${stage}\" }\nstages:\n  prod: {}\n",
+    );
     stack.file("recipe.vtl", crate::harness::recipe("routeto-s3.vtl"));
     stack.rewrite(YAML);
     aws::create_bucket(&format!("{}-archive", stack.name));
@@ -283,7 +359,8 @@ fn the_emulator_and_dev_give_the_same_answers_and_keep_the_same_records() {
         if theirs != ours {
             match known {
                 Some(why) => drop(seen.insert(why)),
-                None => differences.push(format!("{}\n  emulator {theirs}\n  dev      {ours}", sent.shown())),
+                None => differences
+                    .push(format!("{}\n  emulator {theirs}\n  dev      {ours}", sent.shown())),
             }
         }
         if let (Some(theirs), Some(ours)) = (their_id, our_id) {
@@ -297,17 +374,32 @@ fn the_emulator_and_dev_give_the_same_answers_and_keep_the_same_records() {
             (None, None) if sent.path == "/prod/queue/text" => {}
             (theirs, ours) if theirs.is_some() && theirs == ours => compared += 1,
             (theirs, ours) => {
-                let short = |found: Option<&(String, Value)>| format!("{found:?}").chars().take(1500).collect::<String>();
-                differences.push(format!("record of {}\n  emulator {}\n  dev      {}", sent.shown(), short(theirs), short(ours)));
+                let short = |found: Option<&(String, Value)>| {
+                    format!("{found:?}").chars().take(1500).collect::<String>()
+                };
+                differences.push(format!(
+                    "record of {}\n  emulator {}\n  dev      {}",
+                    sent.shown(),
+                    short(theirs),
+                    short(ours)
+                ));
             }
         }
     }
     if theirs.texts != ours.texts {
-        differences.push(format!("messages\n  emulator {:?}\n  dev      {:?}", theirs.texts, ours.texts));
+        differences
+            .push(format!("messages\n  emulator {:?}\n  dev      {:?}", theirs.texts, ours.texts));
     }
-    assert!(differences.is_empty(), "{} of {}:\n{}", differences.len(), requests.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {}:\n{}",
+        differences.len(),
+        requests.len(),
+        differences.join("\n")
+    );
     assert!(compared >= 100, "{compared} records");
-    let stale: Vec<&str> = KNOWN.iter().map(|(why, _)| *why).filter(|why| !seen.contains(why)).collect();
+    let stale: Vec<&str> =
+        KNOWN.iter().map(|(why, _)| *why).filter(|why| !seen.contains(why)).collect();
     assert_eq!(stale, [] as [&str; 0], "known differences that are none");
     stack.teardown();
 }

@@ -44,7 +44,10 @@ impl Place {
     pub fn command(&self, options: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
         command.env_clear().env("HOME", self.path()).env("PATH", std::env::var_os("PATH").unwrap());
-        command.current_dir(self.path()).args(["dev", "stack.yaml"]).args(options.split_whitespace());
+        command
+            .current_dir(self.path())
+            .args(["dev", "stack.yaml"])
+            .args(options.split_whitespace());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -118,13 +121,17 @@ impl Dev {
     }
 
     pub fn token(&self, stage: &str) -> String {
-        self.ready["stages"][stage]["token"].as_str().unwrap_or_else(|| panic!("no token of {stage}: {:#}", self.ready)).to_owned()
+        self.ready["stages"][stage]["token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token of {stage}: {:#}", self.ready))
+            .to_owned()
     }
 
     /// With the right token and whatever else.
     pub fn url_with(&self, stage: &str, route: &str, more: &[(&str, &str)]) -> String {
         let token = self.token(stage);
-        let pairs: Vec<(&str, &str)> = std::iter::once(("token", token.as_str())).chain(more.iter().copied()).collect();
+        let pairs: Vec<(&str, &str)> =
+            std::iter::once(("token", token.as_str())).chain(more.iter().copied()).collect();
         self.url(stage, route) + &query(&pairs)
     }
 
@@ -163,7 +170,12 @@ impl Dev {
         let log = self.log();
         // The last line may be half there.
         let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON line ({e}): {line}"))).collect()
+        whole
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON line ({e}): {line}"))
+            })
+            .collect()
     }
 
     /// Waits until stderr has an event that fits.
@@ -180,7 +192,11 @@ impl Dev {
 
     /// Where the record with this id is: an object's `s3://bucket/key`.
     pub fn place(&self, id: &str) -> String {
-        let stored = |event: &Value| event["stored"].as_str().is_some_and(|place| place.starts_with("s3://") && place.contains(id));
+        let stored = |event: &Value| {
+            event["stored"]
+                .as_str()
+                .is_some_and(|place| place.starts_with("s3://") && place.contains(id))
+        };
         self.event(&format!("record {id}"), stored)["stored"].as_str().unwrap().to_owned()
     }
 
@@ -199,24 +215,37 @@ impl Dev {
         let mut keys = Vec::new();
         let mut after = String::new();
         loop {
-            let answer = http::get(&format!("{}/{bucket}?list-type=2&start-after={after}", self.endpoint())).unwrap();
+            let answer =
+                http::get(&format!("{}/{bucket}?list-type=2&start-after={after}", self.endpoint()))
+                    .unwrap();
             if answer.status == 404 {
                 return None;
             }
             let text = answer.text();
-            let found: Vec<String> = text.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap().to_owned()).collect();
+            let found: Vec<String> = text
+                .split("<Key>")
+                .skip(1)
+                .map(|rest| rest.split("</Key>").next().unwrap().to_owned())
+                .collect();
             keys.extend(found.iter().cloned());
             match found.last() {
-                Some(last) if text.contains("<IsTruncated>true") => after = last.replace('/', "%2F"),
+                Some(last) if text.contains("<IsTruncated>true") => {
+                    after = last.replace('/', "%2F")
+                }
                 _ => return Some(keys),
             }
         }
     }
 
     pub fn sqs(&self, operation: &str, arguments: &Value) -> Value {
-        let headers = [("x-amz-target", format!("AmazonSQS.{operation}")), ("content-type", "application/x-amz-json-1.0".to_owned())];
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = post_with(&format!("{}/", self.endpoint()), &headers, arguments.to_string().as_bytes());
+        let headers = [
+            ("x-amz-target", format!("AmazonSQS.{operation}")),
+            ("content-type", "application/x-amz-json-1.0".to_owned()),
+        ];
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer =
+            post_with(&format!("{}/", self.endpoint()), &headers, arguments.to_string().as_bytes());
         assert_eq!(answer.status, 200, "{operation} {arguments}: {}", answer.text());
         if answer.body.is_empty() { json!({}) } else { answer.json() }
     }
@@ -226,11 +255,18 @@ impl Dev {
         let url = format!("{}/123456789012/{queue}", self.endpoint());
         let mut bodies = Vec::new();
         loop {
-            let got = self.sqs("ReceiveMessage", &json!({"QueueUrl": url, "MaxNumberOfMessages": 10}));
-            let Some(messages) = got["Messages"].as_array().filter(|messages| !messages.is_empty()) else { return bodies };
+            let got =
+                self.sqs("ReceiveMessage", &json!({"QueueUrl": url, "MaxNumberOfMessages": 10}));
+            let Some(messages) = got["Messages"].as_array().filter(|messages| !messages.is_empty())
+            else {
+                return bodies;
+            };
             for message in messages {
                 bodies.push(message["Body"].as_str().unwrap().to_owned());
-                self.sqs("DeleteMessage", &json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}));
+                self.sqs(
+                    "DeleteMessage",
+                    &json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}),
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Callers that keep to no rule: each gets an answer or a closed connection, nothing of theirs gets in, and the server goes on.
+//! Callers that keep to no rule: each gets an answer or a closed connection, nothing of theirs gets
+//! in, and the server goes on.
 
 use crate::harness::{Dev, JSON, Place};
 use crate::support::hostile::{encode, values};
@@ -52,32 +53,56 @@ fn no_hostile_value_gets_in_anywhere_nor_out_of_its_place() {
     let right = query(&[("token", &dev.token("prod"))]);
     let token = dev.token("prod");
     let url = dev.url("prod", "/hostile");
-    let json = |query: String| Raw::post(&url).query(&query).header("Content-Type", JSON).body("{}");
+    let json =
+        |query: String| Raw::post(&url).query(&query).header("Content-Type", JSON).body("{}");
     let mut attempts: Vec<(String, bool, Raw)> = Vec::new();
     for value in values() {
         let text = String::from_utf8_lossy(&value).replace("VICTIM", "victim");
         let value = if value.is_ascii() { text.clone().into_bytes() } else { value };
         let shown: String = text.chars().take(40).collect();
         let word = encode(&value);
-        let mut add = |what: &str, authorised: bool, raw: Raw| attempts.push((format!("{what} {shown:?}"), authorised, raw));
+        let mut add = |what: &str, authorised: bool, raw: Raw| {
+            attempts.push((format!("{what} {shown:?}"), authorised, raw))
+        };
         add("token", false, json(format!("?token={word}")));
         add("token around the right one", false, json(format!("?token={token}{word}x")));
         add("app", true, json(format!("{right}&app={word}")));
         add("bucket", true, json(format!("{right}&bucket={word}")));
         add("others", true, json(format!("{right}&destination={word}&validToken={word}&{word}=x")));
-        add("others with a wrong token", false, json(format!("?token=wrong&app={word}&bucket={word}&validToken={word}")));
-        let line: Vec<u8> = value.iter().copied().filter(|byte| !b"\r\n\0".contains(byte)).collect();
-        add("headers", true, json(right.clone()).header("X-Custom", &line).header("X-Amzn-RequestId", &line).header("Accept", &line));
+        add(
+            "others with a wrong token",
+            false,
+            json(format!("?token=wrong&app={word}&bucket={word}&validToken={word}")),
+        );
+        let line: Vec<u8> =
+            value.iter().copied().filter(|byte| !b"\r\n\0".contains(byte)).collect();
+        add(
+            "headers",
+            true,
+            json(right.clone())
+                .header("X-Custom", &line)
+                .header("X-Amzn-RequestId", &line)
+                .header("Accept", &line),
+        );
         add("body", true, Raw::post(&url).query(&right).header("Content-Type", JSON).body(&value));
-        add("text", true, Raw::post(&url).query(&right).header("Content-Type", "text/plain").body(&value));
+        add(
+            "text",
+            true,
+            Raw::post(&url).query(&right).header("Content-Type", "text/plain").body(&value),
+        );
     }
     assert!(attempts.len() > 400, "{}", attempts.len());
     let mut ids = BTreeSet::new();
     for (what, authorised, raw) in &attempts {
-        // A connection that is closed without an answer has stored nothing that anybody was told of.
+        // A connection that is closed without an answer has stored nothing that anybody was told
+        // of.
         let Some(answer) = raw.send() else { continue };
         let text = answer.text();
-        assert!((400..500).contains(&answer.status) || (answer.status == 200 && *authorised), "{what}: {} {text}", answer.status);
+        assert!(
+            (400..500).contains(&answer.status) || (answer.status == 200 && *authorised),
+            "{what}: {} {text}",
+            answer.status
+        );
         assert!(!text.contains("sha256:") && !text.contains(&token), "{what}: {text}");
         if answer.status == 200 {
             assert!(ids.insert(stack::stored(&answer)), "{what}: an id twice");
@@ -87,7 +112,10 @@ fn no_hostile_value_gets_in_anywhere_nor_out_of_its_place() {
     assert_eq!(dev.keys("archive").unwrap(), [] as [String; 0]);
     let keys = dev.keys("field-prod").unwrap();
     assert!(keys.iter().all(|key| key.starts_with("hostile/")), "{keys:?}");
-    assert_eq!(keys.iter().map(|key| key.rsplit('_').next().unwrap().to_owned()).collect::<BTreeSet<_>>(), ids);
+    assert_eq!(
+        keys.iter().map(|key| key.rsplit('_').next().unwrap().to_owned()).collect::<BTreeSet<_>>(),
+        ids
+    );
     assert!(!dev.log().contains('\u{1b}'), "nothing drives the terminal");
 }
 
@@ -95,13 +123,26 @@ fn no_hostile_value_gets_in_anywhere_nor_out_of_its_place() {
 fn heads_that_are_too_large_or_no_http_are_refused_and_the_server_goes_on() {
     let (_place, dev) = field();
     let right = query(&[("token", &dev.token("prod"))]);
-    let head = |more: &str| format!("POST /prod/hostile{right} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nConnection: close\r\n{more}");
-    let aws = send(&dev, format!("{}X-Long: {}\r\nContent-Length: 2\r\n\r\n{{}}", head(""), "x".repeat(20_000)).as_bytes());
-    assert!(aws.starts_with("HTTP/1.1 413 ") && aws.ends_with("HTTP header is larger than 10240 bytes."), "{aws}");
+    let head = |more: &str| {
+        format!(
+            "POST /prod/hostile{right} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nConnection: close\r\n{more}"
+        )
+    };
+    let aws = send(
+        &dev,
+        format!("{}X-Long: {}\r\nContent-Length: 2\r\n\r\n{{}}", head(""), "x".repeat(20_000))
+            .as_bytes(),
+    );
+    assert!(
+        aws.starts_with("HTTP/1.1 413 ")
+            && aws.ends_with("HTTP header is larger than 10240 bytes."),
+        "{aws}"
+    );
     let hundred: String = (0..1000).map(|n| format!("X-{n}: {}\r\n", "y".repeat(92))).collect();
     let many = send(&dev, format!("{}{hundred}Content-Length: 2\r\n\r\n{{}}", head("")).as_bytes());
     assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
-    let huge = send(&dev, format!("{}X-Long: {}\r\n\r\n", head(""), "x".repeat(2_000_000)).as_bytes());
+    let huge =
+        send(&dev, format!("{}X-Long: {}\r\n\r\n", head(""), "x".repeat(2_000_000)).as_bytes());
     assert!(huge.is_empty() || huge.starts_with("HTTP/1.1 431 "), "{huge}");
     for nonsense in [
         &b"\0\0\0\0\r\n\r\n"[..],
@@ -126,7 +167,9 @@ fn heads_that_are_too_large_or_no_http_are_refused_and_the_server_goes_on() {
 fn a_body_that_stops_in_the_middle_and_chunked_nonsense_store_nothing_and_the_server_goes_on() {
     let (_place, dev) = field();
     let right = query(&[("token", &dev.token("prod"))]);
-    let post = |more: &str| format!("POST /prod/hostile{right} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n{more}");
+    let post = |more: &str| {
+        format!("POST /prod/hostile{right} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n{more}")
+    };
     let refused = [
         send(&dev, post("Content-Length: 100\r\n\r\n{\"a\":").as_bytes()),
         send(&dev, post("Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n").as_bytes()),
@@ -145,7 +188,8 @@ fn a_body_that_stops_in_the_middle_and_chunked_nonsense_store_nothing_and_the_se
     );
     assert!(whole.starts_with("HTTP/1.1 200 "), "{whole}");
     // Two at once on one connection: each is answered, and each is a record.
-    let two = post("Content-Length: 2\r\n\r\n{}") + &post("Connection: close\r\nContent-Length: 2\r\n\r\n[]");
+    let two = post("Content-Length: 2\r\n\r\n{}")
+        + &post("Connection: close\r\nContent-Length: 2\r\n\r\n[]");
     let answers = send(&dev, two.as_bytes());
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
     // Who hangs up before the answer has stored all the same: it arrived.
@@ -178,7 +222,10 @@ fn a_hundred_slow_callers_hold_up_nobody_and_are_cut_off() {
     let mut answer = Vec::new();
     // Closed, with or without a word, or reset.
     let ended = last.read_to_end(&mut answer);
-    assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it was never cut off");
+    assert!(
+        !ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+        "it was never cut off"
+    );
     assert!(!String::from_utf8_lossy(&answer).contains(" 200 "));
     still_there(&dev);
 }
@@ -200,7 +247,10 @@ fn connections_that_never_say_what_they_speak_are_ended() {
         let mut answer = Vec::new();
         // the end, or a reset: not a timeout of ours
         let end = stream.read_to_end(&mut answer);
-        assert!(!end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{text:?} is still open");
+        assert!(
+            !end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+            "{text:?} is still open"
+        );
     }
     still_there(&dev);
 }
@@ -210,9 +260,19 @@ fn connections_that_never_say_what_they_speak_are_ended() {
 fn on_a_full_disk(place: &Place, blocks: u32) -> Dev {
     let dev = place.command("--port 0 --output json --show-token");
     let mut limited = std::process::Command::new("sh");
-    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(dev.get_program()).args(dev.get_args());
-    limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
-    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    limited
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
+        .arg(dev.get_program())
+        .args(dev.get_args());
+    limited
+        .env_clear()
+        .envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(place.path());
+    limited
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     Dev::of(limited)
 }
 
@@ -231,8 +291,12 @@ fn a_queue_is_drained_on_a_disk_without_room_and_takes_messages_again() {
     };
     let mut sent = 0;
     loop {
-        let entries: Vec<Value> = (0..10).map(|n| json!({"Id": n.to_string(), "MessageBody": "{}"})).collect();
-        let stored = call("SendMessageBatch", json!({ "Entries": entries }))["Successful"].as_array().unwrap().len();
+        let entries: Vec<Value> =
+            (0..10).map(|n| json!({"Id": n.to_string(), "MessageBody": "{}"})).collect();
+        let stored = call("SendMessageBatch", json!({ "Entries": entries }))["Successful"]
+            .as_array()
+            .unwrap()
+            .len();
         sent += stored;
         if stored < 10 {
             break;
@@ -243,12 +307,19 @@ fn a_queue_is_drained_on_a_disk_without_room_and_takes_messages_again() {
     // A worker takes them by tens, gives some back, and deletes them.
     let mut deleted = 0;
     for round in 0.. {
-        let got = call("ReceiveMessage", json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
-        let Some(messages) = got["Messages"].as_array().filter(|messages| !messages.is_empty()) else { break };
+        let got =
+            call("ReceiveMessage", json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
+        let Some(messages) = got["Messages"].as_array().filter(|messages| !messages.is_empty())
+        else {
+            break;
+        };
         for (at, message) in messages.iter().enumerate() {
             let handle = &message["ReceiptHandle"];
             if at == round % 10 && messages.len() > 1 {
-                call("ChangeMessageVisibility", json!({"ReceiptHandle": handle, "VisibilityTimeout": 0}));
+                call(
+                    "ChangeMessageVisibility",
+                    json!({"ReceiptHandle": handle, "VisibilityTimeout": 0}),
+                );
             } else {
                 call("DeleteMessage", json!({ "ReceiptHandle": handle }));
                 deleted += 1;
@@ -258,7 +329,8 @@ fn a_queue_is_drained_on_a_disk_without_room_and_takes_messages_again() {
     assert_eq!(deleted, sent);
     let count = |dev: &Dev| {
         let attributes = dev.attributes("full-prod");
-        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"].map(|name| attributes[name].clone())
+        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            .map(|name| attributes[name].clone())
     };
     assert_eq!(count(&dev), ["0", "0"]);
     // None comes back with the next start.
@@ -277,11 +349,23 @@ fn a_disk_without_room_answers_503_and_keeps_what_was_answered_200() {
     );
     let dev = on_a_full_disk(&place, 100);
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(16 * 1024));
-    let statuses: Vec<u16> = (0..10).map(|_| dev.post("prod", "/mail", JSON, body.as_bytes()).status).collect();
+    let statuses: Vec<u16> =
+        (0..10).map(|_| dev.post("prod", "/mail", JSON, body.as_bytes()).status).collect();
     let stored = statuses.iter().filter(|status| **status == 200).count();
-    assert!((1..10).contains(&stored) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(
+        (1..10).contains(&stored) && statuses.iter().all(|status| [200, 503].contains(status)),
+        "{statuses:?}"
+    );
     let url = format!("{}/123456789012/full-prod", dev.endpoint());
-    let got = dev.sqs("ReceiveMessage", &json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600}));
-    let bodies: Vec<&str> = got["Messages"].as_array().into_iter().flatten().filter_map(|message| message["Body"].as_str()).collect();
+    let got = dev.sqs(
+        "ReceiveMessage",
+        &json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600}),
+    );
+    let bodies: Vec<&str> = got["Messages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|message| message["Body"].as_str())
+        .collect();
     assert_eq!(bodies, vec![body.as_str(); stored]);
 }

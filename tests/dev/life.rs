@@ -38,10 +38,16 @@ fn a_signal_lets_what_is_in_flight_finish_and_ends_with_exit_code_0() {
         stream.read_exact(&mut go_on).unwrap();
         assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
         stream.write_all(b"{\"a\"").unwrap();
-        // Another connection stays open and idle, and the page listens for news: neither holds up the end.
+        // Another connection stays open and idle, and the page listens for news: neither holds up
+        // the end.
         let _idle = TcpStream::connect(address).unwrap();
         let mut page = TcpStream::connect(address).unwrap();
-        write!(page, "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\nX-Routeto-Key: {}\r\n\r\n", dev.key()).unwrap();
+        write!(
+            page,
+            "GET /_routeto/events HTTP/1.1\r\nHost: {address}\r\nX-Routeto-Key: {}\r\n\r\n",
+            dev.key()
+        )
+        .unwrap();
         page.read_exact(&mut [0]).unwrap();
         dev.signal(signal);
         let deadline = Instant::now() + Duration::from_secs(15);
@@ -52,7 +58,10 @@ fn a_signal_lets_what_is_in_flight_finish_and_ends_with_exit_code_0() {
         stream.write_all(b": 1}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""result":"success""#), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""result":"success""#),
+            "{answer}"
+        );
         assert_eq!(dev.wait(), Some(0), "{signal:?}: {}", dev.log());
         assert!(!directory(&place).join("dev.json").exists());
     }
@@ -84,7 +93,11 @@ fn what_was_stored_and_the_tokens_are_there_after_a_restart() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(directory(&place).join("tokens.json")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(directory(&place).join("tokens.json")).unwrap().permissions().mode()
+                & 0o777,
+            0o600
+        );
     }
 }
 
@@ -92,12 +105,19 @@ fn what_was_stored_and_the_tokens_are_there_after_a_restart() {
 fn tokens_of_the_environment_count_as_in_a_deploy_and_bad_ones_are_refused_unseen() {
     let place = Place::new(YAML);
     let given = "given-Token_0123456789.~";
-    let dev = place.dev_with("", &[("ROUTETO_TOKEN_PROD", given), ("ROUTETO_TOKEN", "for-one-new-stage-only-0")]);
+    let dev = place.dev_with(
+        "",
+        &[("ROUTETO_TOKEN_PROD", given), ("ROUTETO_TOKEN", "for-one-new-stage-only-0")],
+    );
     assert_eq!(dev.token("prod"), given);
     assert_eq!(dev.token("dev").len(), 43);
     dev.store("prod", "/input", JSON, b"{}");
     drop(dev);
-    let output = place.command("--port 0").env("ROUTETO_TOKEN_PROD", "bad token with blanks in it").output().unwrap();
+    let output = place
+        .command("--port 0")
+        .env("ROUTETO_TOKEN_PROD", "bad token with blanks in it")
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{stderr}");
     assert!(stderr.contains("ROUTETO_TOKEN_PROD") && !stderr.contains("bad token"), "{stderr}");
@@ -116,18 +136,41 @@ fn tokens_are_masked_unless_asked_for_and_are_in_no_line_and_no_file_but_theirs(
         assert!(read > 0, "{said}");
         said.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
     }
-    let url = said.lines().find(|line| line.contains("/prod/input")).unwrap().trim().split('?').next().unwrap().to_owned();
+    let url = said
+        .lines()
+        .find(|line| line.contains("/prod/input"))
+        .unwrap()
+        .trim()
+        .split('?')
+        .next()
+        .unwrap()
+        .to_owned();
     let referer = format!("https://example.com/?x={given}");
-    let raw = Raw::post(&url).query(&format!("?token={given}&app=a&copy={given}")).header("Content-Type", JSON).header("Referer", referer);
+    let raw = Raw::post(&url)
+        .query(&format!("?token={given}&app=a&copy={given}"))
+        .header("Content-Type", JSON)
+        .header("Referer", referer);
     assert_eq!(raw.clone().body("{}").send().unwrap().status, 200);
-    assert_eq!(Raw::post(&url).query("?token=somebody-elses-secret").header("Content-Type", JSON).body("{}").send().unwrap().status, 401);
+    assert_eq!(
+        Raw::post(&url)
+            .query("?token=somebody-elses-secret")
+            .header("Content-Type", JSON)
+            .body("{}")
+            .send()
+            .unwrap()
+            .status,
+        401
+    );
     thread::sleep(Duration::from_millis(300));
     signal(child.id(), Signal::INT);
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(said.contains("/prod/input?token=…"), "{said}");
-    assert!(said.lines().any(|line| line.starts_with("page ") && line.ends_with("/_routeto")), "no key: {said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("page ") && line.ends_with("/_routeto")),
+        "no key: {said}"
+    );
     assert!(said.lines().all(|line| line.chars().count() <= 80), "80 columns: {said}");
     let mut kept = String::new();
     let mut files = vec![directory(&place).join("journal")];
@@ -143,7 +186,10 @@ fn tokens_are_masked_unless_asked_for_and_are_in_no_line_and_no_file_but_theirs(
         assert!(!said.contains(secret) && !stderr.contains(secret), "printed: {said}\n{stderr}");
         assert!(!kept.contains(secret), "in the journal");
     }
-    assert!(stderr.contains(" 200 prod  /input ") && stderr.contains(" 401 prod  /input "), "{stderr}");
+    assert!(
+        stderr.contains(" 200 prod  /input ") && stderr.contains(" 401 prod  /input "),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -162,14 +208,20 @@ fn what_keeps_it_from_starting_is_told_with_what_to_do() {
     place.file("stack.yaml", YAML.replace("stages", "stagse"));
     let (status, stdout, stderr) = place.fails("--port 0");
     assert_eq!((status, stdout.as_str()), (65, ""), "{stderr}");
-    assert!(stderr.contains("stack.yaml:6:1") && stderr.contains("did you mean `stages`"), "{stderr}");
+    assert!(
+        stderr.contains("stack.yaml:6:1") && stderr.contains("did you mean `stages`"),
+        "{stderr}"
+    );
     place.file("stack.yaml", YAML);
     let (status, _, stderr) = place.fails("--host somewhere");
     assert_eq!(status, 64, "{stderr}");
     let dev = place.dev();
     let (status, _, stderr) = place.fails("--port 0");
     assert_eq!(status, 1);
-    assert!(stderr.contains(&format!("another `routeto dev` runs in this directory ({})", dev.base())), "{stderr}");
+    assert!(
+        stderr.contains(&format!("another `routeto dev` runs in this directory ({})", dev.base())),
+        "{stderr}"
+    );
     std::fs::write(directory(&place).join("tokens.json"), "nonsense").unwrap();
     drop(dev);
     let (status, _, stderr) = place.fails("--port 0");
@@ -198,18 +250,34 @@ fn the_environment_fills_in_the_stack_file_and_the_region_names_the_buckets() {
 fn with_no_argument_it_serves_the_stack_file_that_comes_with_routeto() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["stacks", "mapping-templates"] {
-        let status = Command::new("cp").arg("-r").arg(root().join(name)).arg(directory.path()).status().unwrap();
+        let status = Command::new("cp")
+            .arg("-r")
+            .arg(root().join(name))
+            .arg(directory.path())
+            .status()
+            .unwrap();
         assert!(status.success());
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-    command.env_clear().current_dir(directory.path()).args(["dev", "--port", "0", "--output", "json", "--show-token"]);
+    command.env_clear().current_dir(directory.path()).args([
+        "dev",
+        "--port",
+        "0",
+        "--output",
+        "json",
+        "--show-token",
+    ]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let dev = crate::harness::Dev::of(command);
-    let stages: Vec<&str> = dev.ready["stages"].as_object().unwrap().keys().map(String::as_str).collect();
+    let stages: Vec<&str> =
+        dev.ready["stages"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!((dev.ready["stack"].as_str(), stages), (Some("webhooks"), vec!["dev", "prod"]));
     assert_eq!(dev.ready["version"], 1);
     let port = dev.ready["port"].as_u64().unwrap();
-    assert_eq!(dev.ready["page"], Value::String(format!("http://127.0.0.1:{port}/_routeto#key={}", dev.key())));
+    assert_eq!(
+        dev.ready["page"],
+        Value::String(format!("http://127.0.0.1:{port}/_routeto#key={}", dev.key()))
+    );
     assert_eq!(dev.key().len(), 22);
     let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
     assert_eq!(post(&url, JSON, b"{}").status, 200);
@@ -225,28 +293,44 @@ fn in_a_directory_without_a_stack_file_it_serves_an_example_and_says_so() {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
-    let dev = crate::harness::Dev::of(command("dev --port 0 --host localhost --output json --show-token"));
+    let dev = crate::harness::Dev::of(command(
+        "dev --port 0 --host localhost --output json --show-token",
+    ));
     assert_eq!(dev.ready["stack"], "webhooks");
-    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("this is a built-in example")));
+    dev.event("note", |event| {
+        event["text"].as_str().is_some_and(|text| text.contains("this is a built-in example"))
+    });
     let url = dev.url("dev", "/input") + &query(&[("token", &dev.token("dev"))]);
     assert_eq!(post(&url, JSON, b"{}").status, 200);
     let tested = command("test --stage prod").output().unwrap();
     let said = String::from_utf8_lossy(&tested.stdout);
-    assert!(tested.status.success() && said.contains("/callbacks/inbound"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
+    assert!(
+        tested.status.success() && said.contains("/callbacks/inbound"),
+        "{said}{}",
+        String::from_utf8_lossy(&tested.stderr)
+    );
     assert_eq!(dev.stop(), Some(0));
     // Only `dev` has an example to fall back on, and only where no file is named.
     for args in ["deploy", "validate", "test", "tail", "render --route /input", "teardown --yes"] {
         let output = command(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "routeto {args}: {stderr}");
-        assert!(stderr.starts_with("error: there is no stack file here\n"), "routeto {args}: {stderr}");
+        assert!(
+            stderr.starts_with("error: there is no stack file here\n"),
+            "routeto {args}: {stderr}"
+        );
     }
     // A named file that is missing is a mistake, even under the default's name.
-    for args in ["test stacks/routeto.yaml", "dev --port 0 stacks/routeto.yaml", "dev --port 0 nothing"] {
+    for args in
+        ["test stacks/routeto.yaml", "dev --port 0 stacks/routeto.yaml", "dev --port 0 nothing"]
+    {
         let output = command(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "routeto {args}: {stderr}");
-        assert!(stderr.contains("the stack file can't be read: No such file"), "routeto {args}: {stderr}");
+        assert!(
+            stderr.contains("the stack file can't be read: No such file"),
+            "routeto {args}: {stderr}"
+        );
     }
 }
 
@@ -258,7 +342,8 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
     let port = address.rsplit_once(':').unwrap().1.to_owned();
     let get = |host: &str, more: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
-        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n").unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).unwrap().to_owned()
@@ -269,7 +354,9 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
         assert_eq!(get(&format!("{host}:{port}"), ""), "421", "{host}");
     }
-    for host in [format!("127.0.0.1:{port}@evil"), "127.0.0.1:".to_owned(), "127.0.0.1:abc".to_owned()] {
+    for host in
+        [format!("127.0.0.1:{port}@evil"), "127.0.0.1:".to_owned(), "127.0.0.1:abc".to_owned()]
+    {
         assert_eq!(get(&host, ""), "421", "{host}");
     }
     assert_eq!(get(&address, "Origin: http://evil.example\r\n"), "421");
@@ -279,20 +366,34 @@ fn the_local_s3_and_sqs_answer_no_website_and_the_directory_is_the_users_alone()
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(directory(&place)).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(directory(&place)).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 }
 
 #[test]
-fn on_every_address_of_the_machine_a_websites_name_reads_neither_store_nor_page_and_a_tunnel_posts() {
+fn on_every_address_of_the_machine_a_websites_name_reads_neither_store_nor_page_and_a_tunnel_posts()
+{
     let place = Place::new(YAML);
     let dev = place.dev_with("--host 0.0.0.0 --allow-host store.test --allow-host Hooks.Test", &[]);
-    let status = |url: &str, host: &str| http::get_with(url, &[("host", host), ("x-routeto-key", dev.key())]).unwrap().status;
+    let status = |url: &str, host: &str| {
+        http::get_with(url, &[("host", host), ("x-routeto-key", dev.key())]).unwrap().status
+    };
     let page = format!("{}/_routeto/api/overview", dev.base());
-    for host in ["127.0.0.1", "localhost:3001", "[::1]:3001", "192.0.2.2:3001", "store.test", "hooks.test:3001"] {
+    for host in [
+        "127.0.0.1",
+        "localhost:3001",
+        "[::1]:3001",
+        "192.0.2.2:3001",
+        "store.test",
+        "hooks.test:3001",
+    ] {
         assert_eq!((status(dev.endpoint(), host), status(&page, host)), (200, 200), "{host}");
     }
-    for host in ["evil.example:3001", "rebound.store.test", "127.0.0.1.nip.example", "store.test:x"] {
+    for host in ["evil.example:3001", "rebound.store.test", "127.0.0.1.nip.example", "store.test:x"]
+    {
         assert_eq!((status(dev.endpoint(), host), status(&page, host)), (421, 421), "{host}");
     }
     let tunnel = dev.raw("dev", "/input").query(&query(&[("token", &dev.token("dev"))])).body("{}");
@@ -311,7 +412,11 @@ fn on_every_address_of_the_machine_a_websites_name_reads_neither_store_nor_page_
         let mut command = place.command("--port 0");
         let output = command.args(["--allow-host", name]).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), stderr.contains("without a scheme, a port or a wildcard")), (Some(64), true), "{name}: {stderr}");
+        assert_eq!(
+            (output.status.code(), stderr.contains("without a scheme, a port or a wildcard")),
+            (Some(64), true),
+            "{name}: {stderr}"
+        );
     }
 }
 
@@ -329,7 +434,12 @@ fn the_key_of_the_page_is_printed_where_tokens_are_and_kept_for_this_user_alone(
     }
     let page = format!("{}/_routeto/api/overview", dev.base());
     let shut = http::get(&page).unwrap();
-    assert_eq!((shut.status, shut.text().contains("open the address that `routeto dev` printed")), (403, true), "{}", shut.text());
+    assert_eq!(
+        (shut.status, shut.text().contains("open the address that `routeto dev` printed")),
+        (403, true),
+        "{}",
+        shut.text()
+    );
     assert!(!dev.log().contains(dev.key()));
     let before = dev.key().to_owned();
     assert_eq!(dev.stop(), Some(0));
@@ -349,10 +459,15 @@ fn the_key_of_the_page_is_printed_where_tokens_are_and_kept_for_this_user_alone(
 
 #[test]
 fn a_worker_that_is_stopped_while_it_waits_takes_no_message() {
-    let place = Place::new(&YAML.replace("s3: { bucket: 'life-${stage}' }", "sqs: { queue: 'life-${stage}' }"));
+    let place = Place::new(
+        &YAML.replace("s3: { bucket: 'life-${stage}' }", "sqs: { queue: 'life-${stage}' }"),
+    );
     let dev = place.dev();
     let address = dev.endpoint().strip_prefix("http://").unwrap();
-    let body = format!("{{\"QueueUrl\":\"{}/123456789012/life-prod\",\"WaitTimeSeconds\":20}}", dev.endpoint());
+    let body = format!(
+        "{{\"QueueUrl\":\"{}/123456789012/life-prod\",\"WaitTimeSeconds\":20}}",
+        dev.endpoint()
+    );
     let mut worker = TcpStream::connect(address).unwrap();
     write!(
         worker,
@@ -393,12 +508,23 @@ fn an_object_is_put_and_got_where_the_bucket_stands_in_the_host() {
 
 #[test]
 fn tail_prints_each_record_of_dev_and_ends_with_it() {
-    let place = Place::new(&YAML.replace("stages:", "  /mail:\n    sqs: { queue: 'mail-${stage}' }\nstages:"));
+    let place = Place::new(
+        &YAML.replace("stages:", "  /mail:\n    sqs: { queue: 'mail-${stage}' }\nstages:"),
+    );
     let dev = place.dev();
     let tail = |options: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-        command.env_clear().current_dir(place.path()).args(["tail", "stack.yaml"]).args(options.split_whitespace());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command
+            .env_clear()
+            .current_dir(place.path())
+            .args(["tail", "stack.yaml"])
+            .args(options.split_whitespace());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // it listens once it has said so
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -413,7 +539,12 @@ fn tail_prints_each_record_of_dev_and_ends_with_it() {
     dev.store("dev", "/mail", JSON, b"{\"a\":1}");
     // they have told it before dev ends
     let both = [lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()];
-    assert!(both[0].contains(&id) && both[0].contains("s3://life-prod/") && both[1].contains("mail-dev"), "{both:?}");
+    assert!(
+        both[0].contains(&id)
+            && both[0].contains("s3://life-prod/")
+            && both[1].contains("mail-dev"),
+        "{both:?}"
+    );
     let mail: Value = serde_json::from_str(&objects.next().unwrap().unwrap()).unwrap();
     assert_eq!((mail["stage"].as_str(), mail["route"].as_str()), (Some("dev"), Some("/mail")));
     assert_eq!(dev.stop(), Some(0));
@@ -431,10 +562,18 @@ fn test_and_tail_do_not_go_to_aws_where_a_dev_runs_and_does_not_answer() {
     std::fs::write(&note, moved).unwrap();
     for verb in ["test", "tail"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_routeto"));
-        command.env_clear().current_dir(place.path()).args([verb, "stack.yaml"]).stdin(Stdio::null());
+        command
+            .env_clear()
+            .current_dir(place.path())
+            .args([verb, "stack.yaml"])
+            .stdin(Stdio::null());
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && said.contains("one runs in this directory, and doesn't answer"), "{verb}: {said}");
+        assert!(
+            output.status.code() == Some(1)
+                && said.contains("one runs in this directory, and doesn't answer"),
+            "{verb}: {said}"
+        );
     }
 }
 
@@ -458,26 +597,42 @@ stages:
 fn nothing_is_answered_200_once_the_directory_is_removed_and_another_dev_may_have_its_place() {
     let place = Place::new(BOTH);
     let dev = place.dev();
-    let statuses = |dev: &Dev| ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    let statuses = |dev: &Dev| {
+        ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status)
+    };
     assert_eq!((statuses(&dev), &dev.overview()["unstored"]), ([200; 3], &Value::Null));
     std::fs::remove_dir_all(directory(&place)).unwrap();
     assert_eq!(statuses(&dev), [503; 3]);
-    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("records can't be stored any more"));
+    let told = |event: &Value| {
+        event["text"].as_str().is_some_and(|text| text.contains("records can't be stored any more"))
+    };
     let warning = dev.event("warning", |event| event["event"] == "warning" && told(event));
-    assert!(warning["text"].as_str().unwrap().contains(".routeto/store was removed or replaced"), "{warning}");
+    assert!(
+        warning["text"].as_str().unwrap().contains(".routeto/store was removed or replaced"),
+        "{warning}"
+    );
     assert_eq!(dev.overview()["unstored"], warning["text"]);
     // Neither a client of its S3 and SQS nor the stack file makes the directory again.
     let mut bucket = Raw::post(&format!("{}/other", dev.endpoint()));
     bucket.method = "PUT".into();
     assert_eq!(bucket.send().unwrap().status, 500);
     place.file("stack.yaml", BOTH.replace("gone-${stage}", "more-${stage}"));
-    dev.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains("stack.yaml isn't read again")));
+    dev.event("warning", |event| {
+        event["text"].as_str().is_some_and(|text| text.contains("stack.yaml isn't read again"))
+    });
     assert!(!directory(&place).exists());
     // A second one takes the place; the first one stores nothing in it.
     let second = place.dev();
     assert_eq!(statuses(&dev), [503; 3]);
     assert_eq!(statuses(&second), [200; 3]);
-    assert_eq!((second.keys("more-dev").unwrap().len(), second.receive("one-dev").len(), second.receive("two-dev").len()), (1, 1, 1));
+    assert_eq!(
+        (
+            second.keys("more-dev").unwrap().len(),
+            second.receive("one-dev").len(),
+            second.receive("two-dev").len()
+        ),
+        (1, 1, 1)
+    );
     assert_eq!((dev.stop(), statuses(&second)), (Some(0), [200; 3]));
 }
 
@@ -486,13 +641,17 @@ fn nothing_is_answered_200_once_the_directory_is_removed_and_another_dev_may_hav
 fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on() {
     let place = Place::new(BOTH);
     let dev = place.dev();
-    let statuses = || ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    let statuses =
+        || ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
     let (one, aside) = (directory(&place).join("store/sqs/one-dev"), place.path().join("aside"));
     assert_eq!(statuses(), [200; 3]);
     std::fs::rename(&one, &aside).unwrap();
     assert_eq!(statuses(), [200, 503, 200]);
     let unstored = dev.overview()["unstored"].clone();
-    assert!(unstored.as_str().unwrap().contains("queue one-dev: .routeto/store/sqs/one-dev/"), "{unstored}");
+    assert!(
+        unstored.as_str().unwrap().contains("queue one-dev: .routeto/store/sqs/one-dev/"),
+        "{unstored}"
+    );
     dev.event("warning", |event| event["text"] == unstored);
     // Put back, it takes messages again; what was answered 503 isn't in it.
     std::fs::rename(&aside, &one).unwrap();
@@ -502,11 +661,24 @@ fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on()
     assert_eq!(statuses(), [200, 503, 200]);
     std::fs::remove_dir_all(directory(&place).join("store/s3/gone-dev")).unwrap();
     assert_eq!(statuses(), [503, 503, 200]);
-    assert!(dev.overview()["unstored"].as_str().unwrap().contains("bucket gone-dev is gone; queue one-dev:"));
+    assert!(
+        dev.overview()["unstored"]
+            .as_str()
+            .unwrap()
+            .contains("bucket gone-dev is gone; queue one-dev:")
+    );
     // What the stack file doesn't name any more isn't missed; a queue that a client deleted is.
-    place.file("stack.yaml", BOTH.replace("gone-${stage}", "more-${stage}").replace("one-${stage}", "new-${stage}"));
-    dev.event("note", |event| event["text"].as_str().is_some_and(|text| text.contains("read stack.yaml again")));
-    dev.sqs("DeleteQueue", &serde_json::json!({"QueueUrl": format!("{}/123456789012/two-dev", dev.endpoint())}));
+    place.file(
+        "stack.yaml",
+        BOTH.replace("gone-${stage}", "more-${stage}").replace("one-${stage}", "new-${stage}"),
+    );
+    dev.event("note", |event| {
+        event["text"].as_str().is_some_and(|text| text.contains("read stack.yaml again"))
+    });
+    dev.sqs(
+        "DeleteQueue",
+        &serde_json::json!({"QueueUrl": format!("{}/123456789012/two-dev", dev.endpoint())}),
+    );
     assert_eq!(statuses(), [200, 200, 503]);
     let unstored = dev.overview()["unstored"].clone();
     assert!(unstored.as_str().unwrap().contains("any more: queue two-dev is gone\n"), "{unstored}");
@@ -516,12 +688,18 @@ fn a_queue_whose_directory_is_removed_answers_503_says_so_and_the_others_go_on()
 fn a_queue_whose_file_another_program_changes_answers_503_until_a_restart() {
     let place = Place::new(BOTH);
     let dev = place.dev();
-    let statuses = |dev: &Dev| ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status);
+    let statuses = |dev: &Dev| {
+        ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status)
+    };
     assert_eq!(statuses(&dev), [200; 3]);
     let file = directory(&place).join("store/sqs/one-dev/0000000000000001.messages");
     std::fs::File::options().write(true).open(&file).unwrap().set_len(5).unwrap();
     assert_eq!(statuses(&dev), [200, 503, 200]);
-    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("queue one-dev: another program changed"));
+    let told = |event: &Value| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("queue one-dev: another program changed"))
+    };
     dev.event("warning", |event| event["event"] == "warning" && told(event));
     assert_eq!(dev.stop(), Some(0));
     let dev = place.dev();
@@ -542,7 +720,11 @@ fn a_queue_that_lost_its_end_in_a_power_cut_delivers_what_comes_after_and_says_s
     let file = std::fs::File::options().write(true).open(file).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     let dev = place.dev();
-    let told = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("queue one-dev: the end of its file is missing"));
+    let told = |event: &Value| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("queue one-dev: the end of its file is missing"))
+    };
     dev.event("warning", |event| event["event"] == "warning" && told(event));
     (0..5).for_each(|_| post(&dev));
     assert_eq!(dev.receive("one-dev").len(), 5);
@@ -558,14 +740,24 @@ fn a_record_beyond_the_limit_of_a_files_size_is_answered_503_and_dev_goes_on() {
     let place = Place::new(BOTH);
     let dev = place.command("--port 0 --output json --show-token");
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 1024; exec \"$0\" \"$@\""]).arg(dev.get_program()).args(dev.get_args());
+    limited
+        .args(["-c", "ulimit -f 1024; exec \"$0\" \"$@\""])
+        .arg(dev.get_program())
+        .args(dev.get_args());
     limited.env_clear().envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    limited.current_dir(place.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    limited
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let dev = Dev::of(limited);
     // 512 KiB or 1 MiB, as the shell counts.
     let large = vec![b'1'; 2 * 1024 * 1024];
     assert_eq!(dev.post("dev", "/object", JSON, &large).status, 503);
-    assert_eq!(["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status), [200; 3]);
+    assert_eq!(
+        ["/object", "/one", "/two"].map(|route| dev.post("dev", route, JSON, b"{}").status),
+        [200; 3]
+    );
     assert_eq!(dev.stop(), Some(0));
 }
 
@@ -576,6 +768,14 @@ fn without_its_lock_nothing_is_stored_either() {
     let place = Place::new(BOTH);
     let dev = place.dev();
     std::fs::remove_file(directory(&place).join("lock")).unwrap();
-    assert_eq!(["/object", "/one"].map(|route| dev.post("dev", route, JSON, b"{}").status), [503; 2]);
-    assert!(dev.overview()["unstored"].as_str().unwrap().contains(".routeto/lock was removed or replaced"));
+    assert_eq!(
+        ["/object", "/one"].map(|route| dev.post("dev", route, JSON, b"{}").status),
+        [503; 2]
+    );
+    assert!(
+        dev.overview()["unstored"]
+            .as_str()
+            .unwrap()
+            .contains(".routeto/lock was removed or replaced")
+    );
 }

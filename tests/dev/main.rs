@@ -1,4 +1,5 @@
-//! `routeto dev`: the real binary, real HTTP in both versions, and its own S3 and SQS to read back from.
+//! `routeto dev`: the real binary, real HTTP in both versions, and its own S3 and SQS to read back
+//! from.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]

@@ -60,13 +60,23 @@ fn many_large_bodies_at_one_time_take_no_more_than_a_few() {
     let mut encoder = GzEncoder::new(vec![], Compression::best());
     encoder.write_all(&vec![b' '; 40 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
-    for (status, many, coding, body) in
-        [("200", 24, "identity", text(4_400_000)), ("413", 50, "identity", text(10_000_000)), ("413", 50, "gzip", bomb)]
-    {
+    for (status, many, coding, body) in [
+        ("200", 24, "identity", text(4_400_000)),
+        ("413", 50, "identity", text(10_000_000)),
+        ("413", 50, "gzip", bomb),
+    ] {
         let statuses = at_once(&dev, many, coding, &body);
         // On a busy machine some wait for too long; each is answered.
-        assert!(statuses.keys().all(|said| [status, "503"].contains(&said.as_str())), "{coding} {}: {statuses:?}", body.len());
-        assert!(statuses.get(status).is_some_and(|some| *some > 0), "{coding} {}: {statuses:?}", body.len());
+        assert!(
+            statuses.keys().all(|said| [status, "503"].contains(&said.as_str())),
+            "{coding} {}: {statuses:?}",
+            body.len()
+        );
+        assert!(
+            statuses.get(status).is_some_and(|some| *some > 0),
+            "{coding} {}: {statuses:?}",
+            body.len()
+        );
         let peak = dev.peak_memory();
         assert!(peak < BOUND, "{coding} {}: {} MB, {statuses:?}", body.len(), peak >> 20);
     }

@@ -34,8 +34,7 @@ const OWN: &str = r#"#set($token = $input.params('token'))
 "query": "$util.base64Encode($input.params().querystring)", "headers": "$util.base64Encode($input.params().header)",
 "path": "/own", "app": "", "destination": "$destination", "body": "$util.base64Encode($input.body)"}"#;
 
-const RECIPE: &str =
-    r#"{"bucket": "", "app": "", "token": "$input.params('token')", "validToken": "$stageVariables.validToken", "body": $input.json('$')}"#;
+const RECIPE: &str = r#"{"bucket": "", "app": "", "token": "$input.params('token')", "validToken": "$stageVariables.validToken", "body": $input.json('$')}"#;
 
 fn start() -> (Place, Dev) {
     let place = Place::new(YAML);
@@ -97,7 +96,10 @@ fn unfolded(text: &str) -> BTreeSet<String> {
                 let bytes = text.as_bytes();
                 let (mut plain, mut at) = (vec![], 0);
                 while at < bytes.len() {
-                    let byte = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                    let byte = text
+                        .get(at + 1..at + 3)
+                        .filter(|_| bytes[at] == b'%')
+                        .and_then(|hex| u8::from_str_radix(hex, 16).ok());
                     plain.push(byte.unwrap_or(bytes[at]));
                     at += if byte.is_some() { 3 } else { 1 };
                 }
@@ -106,11 +108,18 @@ fn unfolded(text: &str) -> BTreeSet<String> {
             if let Ok(value) = serde_json::from_str(&text) {
                 leaves(&value, &mut all);
             }
-            if let Ok(Value::String(text)) = serde_json::from_str(&format!("\"{}\"", text.replace("\\'", "'"))) {
+            if let Ok(Value::String(text)) =
+                serde_json::from_str(&format!("\"{}\"", text.replace("\\'", "'")))
+            {
                 all.insert(text);
             }
             for run in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c))) {
-                all.extend(BASE64_STANDARD.decode(run).ok().and_then(|bytes| String::from_utf8(bytes).ok()));
+                all.extend(
+                    BASE64_STANDARD
+                        .decode(run)
+                        .ok()
+                        .and_then(|bytes| String::from_utf8(bytes).ok()),
+                );
             }
         }
     }
@@ -140,7 +149,8 @@ fn no_spelling_of_a_wrong_token_is_logged_kept_or_shown() {
         for route in ["/input", "/own", "/recipe"] {
             let url = dev.url("prod", route);
             let page = format!("{url}?token={word}");
-            let raw = Raw::post(&url).header("Content-Type", JSON).header("Referer", page).body("{}");
+            let raw =
+                Raw::post(&url).header("Content-Type", JSON).header("Referer", page).body("{}");
             let raw = raw.query(&format!("?token={word}&copy={word}&{word}=1"));
             let status = raw.send().unwrap().status;
             assert!([400, 401].contains(&status), "{token} at {route}: {status}");
@@ -157,12 +167,20 @@ fn no_spelling_of_a_wrong_token_is_logged_kept_or_shown() {
         events += usize::from(exchange["event"].as_str().is_some_and(|event| event.contains('…')));
         leaves(&exchange, &mut shown);
     }
-    assert!(events >= wanted - tokens.len(), "{events} of {wanted} have an event with a masked token");
+    assert!(
+        events >= wanted - tokens.len(),
+        "{events} of {wanted} have an event with a masked token"
+    );
     let (log, kept) = (dev.log(), kept(&directory(&place)));
     let unfolded: BTreeSet<String> = shown.iter().flat_map(|text| unfolded(text)).collect();
     for token in tokens {
         let json = json!(token).to_string();
-        for spelling in [token, &encode(token.as_bytes()), json.trim_matches('"'), &BASE64_STANDARD.encode(token)] {
+        for spelling in [
+            token,
+            &encode(token.as_bytes()),
+            json.trim_matches('"'),
+            &BASE64_STANDARD.encode(token),
+        ] {
             assert!(!log.contains(spelling), "{token} in the log, as {spelling}");
             assert!(!kept.contains(spelling), "{token} in a file, as {spelling}");
         }
@@ -177,14 +195,28 @@ fn a_token_too_short_to_be_masked_anywhere_is_masked_where_it_stands_as_the_toke
     for (n, token) in ["x", "a/b", "it's", "é", "\"", "%41"].into_iter().enumerate() {
         let word = encode(token.as_bytes());
         let url = dev.url("prod", "/input");
-        let raw = Raw::post(&url).header("Content-Type", JSON).header("Referer", format!("{url}?token={word}&a=b")).body("{}");
-        assert_eq!(raw.query(&format!("?token={word}&app=input")).send().unwrap().status, 401, "{token}");
+        let raw = Raw::post(&url)
+            .header("Content-Type", JSON)
+            .header("Referer", format!("{url}?token={word}&a=b"))
+            .body("{}");
+        assert_eq!(
+            raw.query(&format!("?token={word}&app=input")).send().unwrap().status,
+            401,
+            "{token}"
+        );
         let exchange = exchange(&dev, n + 1);
         let event: Value = serde_json::from_str(exchange["event"].as_str().unwrap()).unwrap();
-        assert_eq!((&event["token"], &event["app"]), (&json!("…"), &json!("input")), "{token}: {event:#}");
+        assert_eq!(
+            (&event["token"], &event["app"]),
+            (&json!("…"), &json!("input")),
+            "{token}: {event:#}"
+        );
         assert_eq!(exchange["request"]["query"], json!([["app", "input"]]), "{token}");
         let headers = exchange["request"]["headers"].as_array().unwrap();
-        assert!(headers.contains(&json!(["Referer", format!("{url}?token=…&a=b")])), "{token}: {headers:#?}");
+        assert!(
+            headers.contains(&json!(["Referer", format!("{url}?token=…&a=b")])),
+            "{token}: {headers:#?}"
+        );
     }
 }
 
@@ -195,13 +227,25 @@ fn a_right_token_in_a_wrong_place_is_not_shown_either() {
     for token in &tokens {
         let url = dev.url("prod", "/open");
         let escaped: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        for query in
-            [format!("?app={token}"), format!("?app={escaped}"), format!("?bucket={token}"), format!("?{token}=x"), format!("?x={escaped}")]
-        {
-            let raw = Raw::post(&url).query(&query).header("Content-Type", JSON).header("X-Custom", &escaped).body("{}");
+        for query in [
+            format!("?app={token}"),
+            format!("?app={escaped}"),
+            format!("?bucket={token}"),
+            format!("?{token}=x"),
+            format!("?x={escaped}"),
+        ] {
+            let raw = Raw::post(&url)
+                .query(&query)
+                .header("Content-Type", JSON)
+                .header("X-Custom", &escaped)
+                .body("{}");
             raw.send().unwrap();
         }
-        Raw::post(&format!("{}/{token}/{escaped}", dev.base())).header("Content-Type", JSON).body("{}").send().unwrap();
+        Raw::post(&format!("{}/{token}/{escaped}", dev.base()))
+            .header("Content-Type", JSON)
+            .body("{}")
+            .send()
+            .unwrap();
     }
     let mut shown: String = (1..=12).map(|id| exchange(&dev, id).to_string()).collect();
     shown += &dev.api("requests").json().to_string();
@@ -241,14 +285,19 @@ fn a_token_as_the_bodys_coding_is_not_shown_in_part_either() {
 fn a_refused_token_is_explained() {
     let (_place, dev) = start();
     let post = |token: &str| {
-        let raw = Raw::post(&dev.url("prod", "/input")).query(&format!("?token={token}")).header("Content-Type", JSON);
+        let raw = Raw::post(&dev.url("prod", "/input"))
+            .query(&format!("?token={token}"))
+            .header("Content-Type", JSON);
         assert_eq!(raw.body("{}").send().unwrap().status, 401);
     };
     post(&dev.token("dev"));
     post("nobody's");
     let why = |id: u64| dev.event("the request", |event| event["id"] == id)["why"].clone();
     let now = "use the URL that `routeto dev --show-token` prints when it starts";
-    assert_eq!(why(1), json!(format!("this is the token of stage dev, and the request went to stage prod: {now}")));
+    assert_eq!(
+        why(1),
+        json!(format!("this is the token of stage dev, and the request went to stage prod: {now}"))
+    );
     assert_eq!(why(2), json!(format!("the token isn't stage prod's: {now}")));
 }
 
@@ -256,15 +305,22 @@ fn a_refused_token_is_explained() {
 fn a_path_without_a_stage_is_told_as_it_came_and_sent_again_as_it_came() {
     let (_place, dev) = start();
     let mut statuses = vec![];
-    for (method, path) in [("POST", "/input?a=1"), ("GET", "/"), ("GET", "/favicon.ico"), ("POST", "/nostage/input")] {
+    for (method, path) in
+        [("POST", "/input?a=1"), ("GET", "/"), ("GET", "/favicon.ico"), ("POST", "/nostage/input")]
+    {
         let mut raw = Raw::post(&format!("{}{path}", dev.base())).header("Content-Type", JSON);
         raw.method = method.into();
         statuses.push(raw.send().unwrap().status);
     }
     assert_eq!(statuses, [403; 4]);
     let event = |id: u64| dev.event("the request", |event| event["id"] == id);
-    let told = |id: u64| json!([event(id)["stage"], event(id)["method"], event(id)["path"], event(id)["why"]]);
-    assert_eq!(told(1), json!([null, "POST", "/input", "there is no such stage: did you mean /dev/input?"]));
+    let told = |id: u64| {
+        json!([event(id)["stage"], event(id)["method"], event(id)["path"], event(id)["why"]])
+    };
+    assert_eq!(
+        told(1),
+        json!([null, "POST", "/input", "there is no such stage: did you mean /dev/input?"])
+    );
     assert_eq!(told(2), json!([null, "GET", "/", "there is no such stage"]));
     assert_eq!(told(3), json!([null, "GET", "/favicon.ico", "there is no such stage"]));
     assert_eq!(told(4), json!([null, "POST", "/nostage/input", "there is no such stage"]));
@@ -274,11 +330,23 @@ fn a_path_without_a_stage_is_told_as_it_came_and_sent_again_as_it_came() {
 
     // From the page: the same path, and marked as what it is.
     let again = json!({"stage": "", "method": "POST", "path": "/input", "query": [["a", "1"]], "headers": [], "body": "", "with_token": false, "again": {"of": 1, "edited": false}});
-    let headers = [("origin", dev.base()), ("x-routeto-inspector", "1"), ("x-routeto-key", dev.key()), ("content-type", JSON)];
-    let answer = http::post_with(&format!("{}/_routeto/api/send", dev.base()), &headers, again.to_string().as_bytes());
+    let headers = [
+        ("origin", dev.base()),
+        ("x-routeto-inspector", "1"),
+        ("x-routeto-key", dev.key()),
+        ("content-type", JSON),
+    ];
+    let answer = http::post_with(
+        &format!("{}/_routeto/api/send", dev.base()),
+        &headers,
+        again.to_string().as_bytes(),
+    );
     assert_eq!((answer.status, answer.json()), (200, json!({"id": 5})));
     assert_eq!(told(5), told(1));
     let exchange = exchange(&dev, 5);
-    assert_eq!((&exchange["again"], &exchange["request"]["path"]), (&json!({"of": 1, "edited": false}), &json!("/input")));
+    assert_eq!(
+        (&exchange["again"], &exchange["request"]["path"]),
+        (&json!({"of": 1, "edited": false}), &json!("/input"))
+    );
     assert_eq!(listed(&dev, 5)["again"], json!({"of": 1, "edited": false}));
 }

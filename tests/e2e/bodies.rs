@@ -8,7 +8,8 @@ use std::thread;
 
 const JSON: &str = "application/json";
 
-/// All eleven event types, with numbers, spaces and escapes that no JSON library would print again as they are.
+/// All eleven event types, with numbers, spaces and escapes that no JSON library would print again
+/// as they are.
 fn batch() -> Vec<u8> {
     std::fs::read(fixture("sendgrid-events.json")).unwrap()
 }
@@ -39,8 +40,9 @@ fn largest() -> Vec<u8> {
 
 /// The exact text of `body-json` in an envelope.
 fn body_json(envelope: &str) -> &str {
-    let rest =
-        envelope.strip_prefix(r#"{"body-json":"#).unwrap_or_else(|| panic!("no body-json: {}", &envelope[..envelope.len().min(200)]));
+    let rest = envelope
+        .strip_prefix(r#"{"body-json":"#)
+        .unwrap_or_else(|| panic!("no body-json: {}", &envelope[..envelope.len().min(200)]));
     &rest[..rest.rfind(r#","http-headers":"#).unwrap()]
 }
 
@@ -51,7 +53,11 @@ fn all_eleven_event_types_of_sendgrid_are_stored_as_they_were_sent() {
     let object = all.object("raw/", &id);
     assert_eq!(object.body, batch());
     assert_eq!(object.content_type, JSON);
-    let time = object.key.strip_prefix("raw/raw_").and_then(|rest| rest.strip_suffix(&format!("_{id}"))).unwrap();
+    let time = object
+        .key
+        .strip_prefix("raw/raw_")
+        .and_then(|rest| rest.strip_suffix(&format!("_{id}")))
+        .unwrap();
     assert!(time.len() == 13 && time.bytes().all(|b| b.is_ascii_digit()), "{}", object.key);
 }
 
@@ -78,7 +84,12 @@ fn the_largest_batch_of_768_kb_goes_into_a_bucket_and_into_a_queue() {
 fn a_queue_gets_the_exact_text_of_the_json_and_the_headers_beside_it() {
     let all = everything();
     let url = all.deployed.url_with("prod", "/events", &[("app", "SendGrid")]);
-    let headers = [("content-type", JSON), ("X-GitHub-Event", "push"), ("authorization", "Bearer abc"), ("cookie", "a=b")];
+    let headers = [
+        ("content-type", JSON),
+        ("X-GitHub-Event", "push"),
+        ("authorization", "Bearer abc"),
+        ("cookie", "a=b"),
+    ];
     let answer = crate::support::http::post_with(&url, &headers, &batch());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let id = answer.json()["id"].clone();
@@ -91,10 +102,14 @@ fn a_queue_gets_the_exact_text_of_the_json_and_the_headers_beside_it() {
         .iter()
         .map(|(name, value)| (name.to_lowercase(), value.as_str().unwrap().to_owned()))
         .collect();
-    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let header =
+        |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     assert_eq!((header("x-github-event"), header("content-type")), (Some("push"), Some(JSON)));
     assert_eq!((header("authorization"), header("cookie")), (None, None));
-    assert!(envelope["time"].as_u64().is_some_and(|time| time.to_string().len() == 13), "{envelope}");
+    assert!(
+        envelope["time"].as_u64().is_some_and(|time| time.to_string().len() == 13),
+        "{envelope}"
+    );
     for key in ["body-json", "http-headers", "time"] {
         envelope.as_object_mut().unwrap().remove(key);
     }
@@ -107,8 +122,13 @@ fn ndjson_is_an_event_a_line_with_its_numbers_untouched() {
     let id = all.store("/lines", JSON, &batch());
     let object = all.object("lines/", &id);
     let sent = String::from_utf8(batch()).unwrap();
-    // the fixture has an event a line, so its lines without indent and comma are the elements' exact texts
-    let lines: Vec<&str> = sent.lines().map(|line| line.trim().trim_end_matches(',')).filter(|line| line.starts_with('{')).collect();
+    // the fixture has an event a line, so its lines without indent and comma are the elements'
+    // exact texts
+    let lines: Vec<&str> = sent
+        .lines()
+        .map(|line| line.trim().trim_end_matches(','))
+        .filter(|line| line.starts_with('{'))
+        .collect();
     assert_eq!(lines.len(), 11);
     assert_eq!(String::from_utf8(object.body).unwrap().lines().collect::<Vec<_>>(), lines);
 }
@@ -120,7 +140,10 @@ fn an_envelope_in_a_bucket_has_the_exact_text_too() {
     let object = all.object("envelope/", &id);
     assert_eq!(body_json(std::str::from_utf8(&object.body).unwrap()), r#"{"price":1.50,"n":1e5}"#);
     let envelope: Value = serde_json::from_slice(&object.body).unwrap();
-    assert_eq!((&envelope["path"], &envelope["app"], &envelope["id"]), (&json!("/envelope"), &json!("envelope"), &json!(id)));
+    assert_eq!(
+        (&envelope["path"], &envelope["app"], &envelope["id"]),
+        (&json!("/envelope"), &json!("envelope"), &json!(id))
+    );
 }
 
 #[test]
@@ -141,7 +164,10 @@ fn a_mail_of_700_kb_goes_into_a_queue_as_it_was_sent() {
     let envelope = aws::only_message(&all.queue("mail")).json();
     assert!(aws::from_base64(envelope["body-raw"].as_str().unwrap()) == mail);
     let headers = envelope["http-headers"].as_object().unwrap();
-    let content_type = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, value)| value);
+    let content_type = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .map(|(_, value)| value);
     assert_eq!(content_type, Some(&json!(multipart::CONTENT_TYPE)));
 }
 
@@ -149,14 +175,19 @@ fn a_mail_of_700_kb_goes_into_a_queue_as_it_was_sent() {
 fn a_mail_of_4_mb_is_too_large_for_a_queue_and_the_answer_says_so() {
     let all = everything();
     let answer = all.post("/big-mail", multipart::CONTENT_TYPE, &multipart::mail(4_000_000));
-    assert_eq!((answer.status, answer.json()), (413, json!({"result": "fail", "reason": "The body is larger than the destination takes"})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (413, json!({"result": "fail", "reason": "The body is larger than the destination takes"}))
+    );
     assert_eq!(aws::depth(&all.queue("big-mail")), 0);
 }
 
 #[test]
 fn a_form_in_latin_1_is_stored_as_it_was_sent() {
     let all = everything();
-    for body in [&b"name=Zo%EB&text=d\xe9j\xe0+vu&plus=%2B"[..], b"a=1&a=2&=&&b", b"\xff\xfe\x00\x80"] {
+    for body in
+        [&b"name=Zo%EB&text=d\xe9j\xe0+vu&plus=%2B"[..], b"a=1&a=2&=&&b", b"\xff\xfe\x00\x80"]
+    {
         let id = all.store("/any", "application/x-www-form-urlencoded", body);
         assert_eq!(all.object("any/", &id).body, body);
     }
@@ -166,7 +197,12 @@ fn a_form_in_latin_1_is_stored_as_it_was_sent() {
 fn every_byte_value_is_stored_as_it_was_sent() {
     let all = everything();
     let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
-    for content_type in ["application/octet-stream", "text/plain", "text/plain; charset=iso-8859-1", "multipart/form-data; boundary=x"] {
+    for content_type in [
+        "application/octet-stream",
+        "text/plain",
+        "text/plain; charset=iso-8859-1",
+        "multipart/form-data; boundary=x",
+    ] {
         let id = all.store("/any", content_type, &bytes);
         let object = all.object("any/", &id);
         assert_eq!((object.body, object.content_type.as_str()), (bytes.clone(), content_type));
@@ -179,7 +215,8 @@ fn every_kind_of_utf_8_in_json_is_stored_as_it_was_sent() {
     let texts = [
         "\"\u{e9}\u{20ac}\u{1f600}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\"".to_owned(),
         "  [ 1.50 , 1e5 , -0 , 1E400, 0.1000000000000000055511151231257827 ]\r\n".to_owned(),
-        r#"{"a":"\\\"\/\b\f\n\r\t\u0000\ud83d\ude00","'":"$input.body ${x} #set($a=1)"}"#.to_owned(),
+        r#"{"a":"\\\"\/\b\f\n\r\t\u0000\ud83d\ude00","'":"$input.body ${x} #set($a=1)"}"#
+            .to_owned(),
         "null".to_owned(),
         "\"\"".to_owned(),
         "[]".to_owned(),
@@ -200,7 +237,9 @@ fn an_empty_body_is_stored_empty_and_as_braces_where_it_is_json() {
     let id = all.store("/raw", JSON, b"");
     // API Gateway shows templates an empty JSON body as `{}`
     assert_eq!(all.object("raw/", &id).body, b"{}");
-    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"] {
+    for content_type in
+        ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"]
+    {
         let id = all.store("/any", content_type, b"");
         assert_eq!(all.object("any/", &id).body, b"", "{content_type}");
     }
@@ -221,7 +260,10 @@ fn a_queue_of_format_body_gets_the_posted_text_alone() {
     let refused = all.post("/plain", "text/plain", b"a\x00b");
     assert_eq!(
         (refused.status, refused.json()),
-        (400, json!({"result": "fail", "reason": "The body has characters that the queue does not take"}))
+        (
+            400,
+            json!({"result": "fail", "reason": "The body has characters that the queue does not take"})
+        )
     );
     assert_eq!(aws::depth(&all.queue("plain")), 0);
 }
@@ -229,19 +271,29 @@ fn a_queue_of_format_body_gets_the_posted_text_alone() {
 #[test]
 fn sixty_posts_at_once_are_sixty_records() {
     let all = everything();
-    let url = all.deployed.url("prod", "/raw") + &query(&[("token", &crate::support::stack::token("prod")), ("app", "crowd")]);
+    let url = all.deployed.url("prod", "/raw")
+        + &query(&[("token", &crate::support::stack::token("prod")), ("app", "crowd")]);
     let ids: BTreeSet<String> = thread::scope(|scope| {
         let posts: Vec<_> = (0..60)
             .map(|i| {
                 let url = &url;
-                scope.spawn(move || crate::support::stack::stored(&post(url, JSON, format!("{{\"i\":{i}}}").as_bytes())))
+                scope.spawn(move || {
+                    crate::support::stack::stored(&post(
+                        url,
+                        JSON,
+                        format!("{{\"i\":{i}}}").as_bytes(),
+                    ))
+                })
             })
             .collect();
         posts.into_iter().map(|post| post.join().unwrap()).collect()
     });
     assert_eq!(ids.len(), 60);
     let keys = aws::keys(&all.bucket()).unwrap();
-    let stored: BTreeSet<&str> =
-        keys.iter().filter(|key| key.starts_with("raw/crowd_")).filter_map(|key| key.splitn(3, '_').nth(2)).collect();
+    let stored: BTreeSet<&str> = keys
+        .iter()
+        .filter(|key| key.starts_with("raw/crowd_"))
+        .filter_map(|key| key.splitn(3, '_').nth(2))
+        .collect();
     assert_eq!(stored, ids.iter().map(String::as_str).collect());
 }

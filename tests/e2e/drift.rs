@@ -14,7 +14,12 @@ struct ByHand {
 /// Resource and text of each risk, in the plan's order.
 fn risks(object: &Value) -> Vec<(String, String)> {
     let text = |risk: &Value, key: &str| risk[key].as_str().unwrap().to_owned();
-    object["risks"].as_array().unwrap().iter().map(|risk| (text(risk, "resource"), text(risk, "what"))).collect()
+    object["risks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|risk| (text(risk, "resource"), text(risk, "what")))
+        .collect()
 }
 
 #[test]
@@ -26,27 +31,49 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
     let deployed = stack.deploy();
     let name = format!("{}-prod", stack.name);
     let role = format!("{name}-us-east-1");
-    let (of_role, of_queue, of_bucket) = (format!("role {role}"), format!("queue {name}"), format!("bucket {name}"));
+    let (of_role, of_queue, of_bucket) =
+        (format!("role {role}"), format!("queue {name}"), format!("bucket {name}"));
     let queue = aws::call("sqs", "get_queue_url", json!({ "QueueName": name }))["QueueUrl"].clone();
-    let attribute = |name: &str, value: &str| ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {name: value}}));
+    let attribute = |name: &str, value: &str| {
+        ("sqs", "set_queue_attributes", json!({"QueueUrl": queue, "Attributes": {name: value}}))
+    };
     let of_stage = |stage: &str, path: &str, value: &str| {
         let patch = json!([{"op": "replace", "path": path, "value": value}]);
-        ("apigateway", "update_stage", json!({"restApiId": deployed.api_id(), "stageName": stage, "patchOperations": patch}))
+        (
+            "apigateway",
+            "update_stage",
+            json!({"restApiId": deployed.api_id(), "stageName": stage, "patchOperations": patch}),
+        )
     };
-    let anyone =
-        |action: &str, arn: String| json!({"Sid": "Public", "Effect": "Allow", "Principal": "*", "Action": action, "Resource": arn});
-    let policy = |statements: Value| json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    let ours = aws::call("s3", "get_bucket_policy", json!({ "Bucket": name }))["Policy"].as_str().unwrap().to_owned();
+    let anyone = |action: &str, arn: String| json!({"Sid": "Public", "Effect": "Allow", "Principal": "*", "Action": action, "Resource": arn});
+    let policy =
+        |statements: Value| json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+    let ours = aws::call("s3", "get_bucket_policy", json!({ "Bucket": name }))["Policy"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut statements = serde_json::from_str::<Value>(&ours).unwrap()["Statement"].clone();
-    statements.as_array_mut().unwrap().push(anyone("s3:GetObject", format!("arn:aws:s3:::{name}/*")));
-    let bucket_policy = |text: &str| ("s3", "put_bucket_policy", json!({"Bucket": name, "Policy": text}));
-    let rules = aws::call("s3", "get_bucket_lifecycle_configuration", json!({ "Bucket": name }))["Rules"].clone();
-    let lifecycle =
-        |rules: Value| ("s3", "put_bucket_lifecycle_configuration", json!({"Bucket": name, "LifecycleConfiguration": {"Rules": rules}}));
+    statements
+        .as_array_mut()
+        .unwrap()
+        .push(anyone("s3:GetObject", format!("arn:aws:s3:::{name}/*")));
+    let bucket_policy =
+        |text: &str| ("s3", "put_bucket_policy", json!({"Bucket": name, "Policy": text}));
+    let rules =
+        aws::call("s3", "get_bucket_lifecycle_configuration", json!({ "Bucket": name }))["Rules"]
+            .clone();
+    let lifecycle = |rules: Value| {
+        (
+            "s3",
+            "put_bucket_lifecycle_configuration",
+            json!({"Bucket": name, "LifecycleConfiguration": {"Rules": rules}}),
+        )
+    };
     let mut more = rules.clone();
     let clean = json!({"ID": "clean", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}});
     more.as_array_mut().unwrap().push(clean);
-    let administrator = json!({"RoleName": role, "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"});
+    let administrator =
+        json!({"RoleName": role, "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"});
     let anything = policy(json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"}));
     let inline = json!({"RoleName": role, "PolicyName": "by-hand"});
     let permission = json!({"FunctionName": name, "StatementId": "open"});
@@ -100,7 +127,11 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
             words: "has the inline policy \"by-hand\"",
         },
         ByHand {
-            set: ("lambda", "put_function_concurrency", json!({"FunctionName": name, "ReservedConcurrentExecutions": 0})),
+            set: (
+                "lambda",
+                "put_function_concurrency",
+                json!({"FunctionName": name, "ReservedConcurrentExecutions": 0}),
+            ),
             undo: ("lambda", "delete_function_concurrency", function),
             resource: format!("function {name}"),
             words: "has a reserved concurrency of 0",
@@ -127,19 +158,29 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
     ];
     let plan = || stack.routeto("plan", "--exit-code").json();
     assert_eq!(risks(&plan()), []);
-    let call = |(service, operation, arguments): &(&str, &str, Value)| drop(aws::call(service, operation, arguments.clone()));
+    let call = |(service, operation, arguments): &(&str, &str, Value)| {
+        drop(aws::call(service, operation, arguments.clone()))
+    };
     all.iter().for_each(|by_hand| call(&by_hand.set));
 
     // Every command tells all of them; none is a difference, and a deploy changes none.
     let is = |told: &[(String, String)], by_hand: &ByHand| {
-        told.iter().filter(|(resource, what)| *resource == by_hand.resource && what.contains(by_hand.words)).count() == 1
+        told.iter()
+            .filter(|(resource, what)| {
+                *resource == by_hand.resource && what.contains(by_hand.words)
+            })
+            .count()
+            == 1
     };
     let said = |text: &str, from: &str| {
         let lines = text.lines().filter_map(|line| line.strip_prefix("warning: "));
         let told: Vec<&str> = lines.collect();
         assert_eq!(told.len(), all.len(), "{from}: {text}");
         for ByHand { resource, words, .. } in &all {
-            assert!(told.iter().any(|line| line.starts_with(resource.as_str()) && line.contains(words)), "{from}, {words}: {text}");
+            assert!(
+                told.iter().any(|line| line.starts_with(resource.as_str()) && line.contains(words)),
+                "{from}, {words}: {text}"
+            );
         }
     };
     let (planned, status) = (risks(&plan()), risks(&stack.routeto("status", "").json()));
@@ -155,11 +196,17 @@ fn what_opens_doors_or_endangers_records_is_told_until_it_is_undone() {
         call(&by_hand.undo);
         let told = risks(&plan());
         let left = all.iter().skip(undone + 1);
-        assert!(told.len() == left.clone().count() && left.into_iter().all(|by_hand| is(&told, by_hand)), "{}: {told:#?}", by_hand.words);
+        assert!(
+            told.len() == left.clone().count()
+                && left.into_iter().all(|by_hand| is(&told, by_hand)),
+            "{}: {told:#?}",
+            by_hand.words
+        );
     }
     assert_eq!(risks(&stack.routeto("status", "").json()), []);
 
-    // What is set for all routes is the stack file's: no throttle there means none, and 0 is put right.
+    // What is set for all routes is the stack file's: no throttle there means none, and 0 is put
+    // right.
     call(&of_stage("dev", "/*/*/throttling/rateLimit", "0"));
     stack.routeto("plan", "--exit-code").status(2).check();
     stack.deploy();

@@ -1,4 +1,5 @@
-//! One deployed stack with a route of every kind, for the tests that only send requests: deployed once a process, and never changed by any of them.
+//! One deployed stack with a route of every kind, for the tests that only send requests: deployed
+//! once a process, and never changed by any of them.
 
 use crate::support::http::Answer;
 use crate::support::{Deployed, Object, Stack, aws};
@@ -90,7 +91,8 @@ impl Everything {
     /// The object that the answer with this id speaks of.
     pub fn object(&self, prefix: &str, id: &str) -> Object {
         let keys = aws::keys(&self.bucket()).unwrap();
-        let found: Vec<&String> = keys.iter().filter(|key| key.starts_with(prefix) && key.contains(id)).collect();
+        let found: Vec<&String> =
+            keys.iter().filter(|key| key.starts_with(prefix) && key.contains(id)).collect();
         let [key] = found[..] else { panic!("one object {prefix}*{id} in {keys:?}") };
         aws::object(&self.bucket(), key)
     }

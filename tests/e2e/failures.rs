@@ -1,4 +1,5 @@
-//! What is ours to mend answers 503, so that the provider comes again, and nothing that was answered 200 is missing.
+//! What is ours to mend answers 503, so that the provider comes again, and nothing that was
+//! answered 200 is missing.
 
 use crate::support::{Deployed, Stack, aws, stack};
 use serde_json::{Value, json};
@@ -20,7 +21,12 @@ stages:
 
 fn unavailable(deployed: &Deployed, route: &str) {
     let answer = deployed.post("prod", route, "application/json", b"{}");
-    assert_eq!((answer.status, answer.json()["result"].clone()), (503, json!("fail")), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.json()["result"].clone()),
+        (503, json!("fail")),
+        "{}",
+        answer.text()
+    );
     // neither Lambda's words nor S3's are the caller's business
     for word in ["AccessDenied", "NoSuchBucket", "arn:", "errorMessage", "Nonexistent"] {
         assert!(!answer.text().contains(word), "{}", answer.text());
@@ -65,7 +71,8 @@ fn a_route_whose_role_lost_a_permission_answers_503_and_the_log_names_the_permis
     let role = format!("{name}-us-east-1");
     deployed.store("prod", "/input", "application/json", b"{}");
     deployed.store("prod", "/events", "application/json", b"{}");
-    let policies = aws::call("iam", "list_role_policies", json!({ "RoleName": role }))["PolicyNames"].clone();
+    let policies =
+        aws::call("iam", "list_role_policies", json!({ "RoleName": role }))["PolicyNames"].clone();
     for policy in policies.as_array().unwrap() {
         aws::call("iam", "delete_role_policy", json!({"RoleName": role, "PolicyName": policy}));
     }
@@ -98,7 +105,11 @@ fn the_role_may_write_to_its_own_destinations_and_nowhere_else() {
         assert_ne!(statement["Resource"], "*", "{text}");
     }
     actions.sort_unstable();
-    assert_eq!(actions, ["logs:CreateLogStream", "logs:PutLogEvents", "s3:PutObject", "sqs:SendMessage"], "{text}");
+    assert_eq!(
+        actions,
+        ["logs:CreateLogStream", "logs:PutLogEvents", "s3:PutObject", "sqs:SendMessage"],
+        "{text}"
+    );
     deployed.store("prod", "/input", "application/json", b"{}");
 }
 
@@ -119,10 +130,13 @@ fn nothing_that_was_answered_200_is_missing_while_a_permission_comes_and_goes() 
     let deployed = stack.deploy();
     let name = format!("{}-prod", stack.name);
     let role = format!("{name}-us-east-1");
-    let policies = aws::call("iam", "list_role_policies", json!({ "RoleName": role }))["PolicyNames"].clone();
+    let policies =
+        aws::call("iam", "list_role_policies", json!({ "RoleName": role }))["PolicyNames"].clone();
     let policy = policies[0].as_str().unwrap();
     let got = aws::call("iam", "get_role_policy", json!({"RoleName": role, "PolicyName": policy}));
-    let document = got["PolicyDocument"].as_str().map_or_else(|| got["PolicyDocument"].to_string(), str::to_owned);
+    let document = got["PolicyDocument"]
+        .as_str()
+        .map_or_else(|| got["PolicyDocument"].to_string(), str::to_owned);
     let done = AtomicBool::new(false);
     let (many, some) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (stored, refused) = thread::scope(|scope| {
@@ -152,7 +166,11 @@ fn nothing_that_was_answered_200_is_missing_while_a_permission_comes_and_goes() 
             thread::sleep(Duration::from_millis(400));
             aws::call("iam", "delete_role_policy", json!({"RoleName": role, "PolicyName": policy}));
             thread::sleep(Duration::from_millis(400));
-            aws::call("iam", "put_role_policy", json!({"RoleName": role, "PolicyName": policy, "PolicyDocument": document}));
+            aws::call(
+                "iam",
+                "put_role_policy",
+                json!({"RoleName": role, "PolicyName": policy, "PolicyDocument": document}),
+            );
         }
         done.store(true, Ordering::Relaxed);
         posts.join().unwrap()
@@ -160,7 +178,11 @@ fn nothing_that_was_answered_200_is_missing_while_a_permission_comes_and_goes() 
     let keys = aws::keys(&name).unwrap();
     assert!(stored.len() > 5 && refused > 0, "{} stored, {refused} refused", stored.len());
     for id in &stored {
-        assert_eq!(keys.iter().filter(|key| key.ends_with(id.as_str())).count(), 1, "{id} in {keys:?}");
+        assert_eq!(
+            keys.iter().filter(|key| key.ends_with(id.as_str())).count(),
+            1,
+            "{id} in {keys:?}"
+        );
     }
 }
 
@@ -170,7 +192,11 @@ fn a_function_that_cannot_start_answers_503() {
     let deployed = stack.deploy();
     let name = format!("{}-prod", stack.name);
     // no concurrency at all: Lambda throttles every invocation
-    aws::call("lambda", "put_function_concurrency", json!({"FunctionName": name, "ReservedConcurrentExecutions": 0}));
+    aws::call(
+        "lambda",
+        "put_function_concurrency",
+        json!({"FunctionName": name, "ReservedConcurrentExecutions": 0}),
+    );
     let answer = deployed.post("prod", "/input", "application/json", b"{}");
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(aws::keys(&name).unwrap(), [] as [String; 0]);

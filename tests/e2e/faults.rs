@@ -1,12 +1,16 @@
-//! Every call, every fault: whatever becomes of one call of a command, the same command again ends where a clean run ends.
+//! Every call, every fault: whatever becomes of one call of a command, the same command again ends
+//! where a clean run ends.
 //!
-//! An ordinary run takes a seeded part of the table. `ROUTETO_FAULTS_MINUTES=30` takes as much of the whole as fits, keeps what came of each cell under
-//! `target/faults`, where the next such run goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second call of it.
+//! An ordinary run takes a seeded part of the table. `ROUTETO_FAULTS_MINUTES=30` takes as much of
+//! the whole as fits, keeps what came of each cell under `target/faults`, where the next such run
+//! goes on, and writes docs/faults.md. `ROUTETO_FAULTS_PART=1/2` takes every second call of it.
 //! `ROUTETO_FAULTS_ONLY="First CutAfter"` takes the cells alone whose words these are.
 
 use crate::support::proxy::Caller;
 use crate::support::world::{World, differences};
-use crate::support::{Emulator, Output, Proxy, Routeto, Signal, Stack, What, Which, root, stack, target};
+use crate::support::{
+    Emulator, Output, Proxy, Routeto, Signal, Stack, What, Which, root, stack, target,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -35,7 +39,8 @@ enum Command {
     Teardown,
 }
 
-const COMMANDS: [Command; 5] = [Command::First, Command::Change, Command::NoChange, Command::SetToken, Command::Teardown];
+const COMMANDS: [Command; 5] =
+    [Command::First, Command::Change, Command::NoChange, Command::SetToken, Command::Teardown];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
@@ -75,9 +80,15 @@ impl Kind {
 
     fn what(self, caller: &Caller) -> What {
         match self {
-            Kind::Answer500 => What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" },
-            Kind::Answer503 => What::Answer { status: 503, code: "ServiceUnavailable", message: "fault" },
-            Kind::Throttled => What::Answer { status: 429, code: "TooManyRequestsException", message: "fault" },
+            Kind::Answer500 => {
+                What::AnswerAfter { status: 500, code: "InternalFailure", message: "fault" }
+            }
+            Kind::Answer503 => {
+                What::Answer { status: 503, code: "ServiceUnavailable", message: "fault" }
+            }
+            Kind::Throttled => {
+                What::Answer { status: 429, code: "TooManyRequestsException", message: "fault" }
+            }
             // nothing tries that again: the command fails
             Kind::Refused => What::Answer { status: 403, code: "AccessDenied", message: "fault" },
             Kind::CutBefore => What::CutBefore,
@@ -106,10 +117,13 @@ impl Kind {
 /// `stacks/routeto.yaml` under names of a test's own.
 fn yaml() -> String {
     let text = std::fs::read_to_string(root().join("stacks/routeto.yaml")).unwrap();
-    text.replace("webhooks", "NAME").replace("sendgrid-events", "NAME-events").replace("inbound-mail", "NAME-mail")
+    text.replace("webhooks", "NAME")
+        .replace("sendgrid-events", "NAME-events")
+        .replace("inbound-mail", "NAME-mail")
 }
 
-/// Another prefix and expiry, content type, memory, and number of receives; a queue goes with its route, and another comes.
+/// Another prefix and expiry, content type, memory, and number of receives; a queue goes with its
+/// route, and another comes.
 fn changed() -> String {
     let changed = yaml()
         .replace("/callbacks/events:", "/callbacks/more:")
@@ -119,7 +133,11 @@ fn changed() -> String {
         .replace("after: 5", "after: 4")
         .replace("accept: [multipart/form-data]", "accept: [multipart/form-data, text/plain]")
         .replace("\nroutes:\n", "\nfunction: { memory: 256 }\n\nroutes:\n");
-    assert!(["/more:", "-more-", "Other/", "300", "after: 4", "text/plain", "memory: 256"].iter().all(|word| changed.contains(word)));
+    assert!(
+        ["/more:", "-more-", "Other/", "300", "after: 4", "text/plain", "memory: 256"]
+            .iter()
+            .all(|word| changed.contains(word))
+    );
     changed
 }
 
@@ -141,15 +159,22 @@ impl Scene {
             self.stack.rewrite(&changed());
         }
         let routeto = match command {
-            Command::First | Command::Change | Command::NoChange => self.stack.routeto("deploy", ""),
+            Command::First | Command::Change | Command::NoChange => {
+                self.stack.routeto("deploy", "")
+            }
             Command::SetToken => {
                 let token = "another-Token_0123456789.~";
-                self.stack.routeto("set-token", "--stage prod --now --token-stdin").stdin(token).secret(token)
+                self.stack
+                    .routeto("set-token", "--stage prod --now --token-stdin")
+                    .stdin(token)
+                    .secret(token)
             }
             Command::Teardown => self.stack.routeto("teardown", "--yes"),
         };
         // the probe's requests are calls, too
-        routeto.env("ROUTETO_TEST_CLOCK", SPEED.to_string()).env("ROUTETO_INVOKE_URL", self.proxy.invoke_url())
+        routeto
+            .env("ROUTETO_TEST_CLOCK", SPEED.to_string())
+            .env("ROUTETO_INVOKE_URL", self.proxy.invoke_url())
     }
 
     /// All that stands, without what differs between two clean runs.
@@ -189,7 +214,10 @@ fn clean() -> Clean {
         scene.proxy.clear();
         scene.command(command).check();
         for writes in [true, false] {
-            calls.insert((command, writes), scene.proxy.calls().iter().filter(|call| call.mutating == writes).count());
+            calls.insert(
+                (command, writes),
+                scene.proxy.calls().iter().filter(|call| call.mutating == writes).count(),
+            );
         }
         worlds.insert(command, scene.world());
     }
@@ -201,7 +229,8 @@ fn clean() -> Clean {
 struct Cell {
     command: Command,
     kind: Kind,
-    /// Whether it strikes a call that may change something, and which of those, or of the others, from 1.
+    /// Whether it strikes a call that may change something, and which of those, or of the others,
+    /// from 1.
     writes: bool,
     call: usize,
 }
@@ -233,15 +262,22 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     let output = running.wait();
     let ended = caller.signalled().map(|at| at.elapsed());
     scene.proxy.heal();
-    // a sign of the lock needn't be answered when a command ends: then its process is gone before the signal
+    // a sign of the lock needn't be answered when a command ends: then its process is gone before
+    // the signal
     let missed = cell.kind.is_signal() && ended.is_none();
-    let operation = scene.proxy.calls().iter().find(|call| call.faulty && !missed).map(|call| call.name());
+    let operation =
+        scene.proxy.calls().iter().find(|call| call.faulty && !missed).map(|call| call.name());
     let mut problems = vec![];
-    if operation.is_some() && !cell.kind.codes().contains(&output.status) || operation.is_none() && output.status != 0 {
+    if operation.is_some() && !cell.kind.codes().contains(&output.status)
+        || operation.is_none() && output.status != 0
+    {
         problems.push(format!("the struck command ended with {}: {}", output.status, end(&output)));
     }
-    // a refused change is no success; the lock is given back and the history written as well as may be
-    let writes = operation.as_deref().is_some_and(|operation| cell.writes && !operation.starts_with("logs:"));
+    // a refused change is no success; the lock is given back and the history written as well as may
+    // be
+    let writes = operation
+        .as_deref()
+        .is_some_and(|operation| cell.writes && !operation.starts_with("logs:"));
     if cell.kind == Kind::Refused && writes && output.status == 0 {
         problems.push(format!("the struck command ended with 0: {}", end(&output)));
     }
@@ -250,12 +286,17 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     }
     // who has nothing to do takes no lock, and leaves one as it is that a dead holder left
     let wrong = || {
-        let took_lock = scene.proxy.mutations().iter().any(|name| name.starts_with("logs:CreateLog"));
+        let took_lock =
+            scene.proxy.mutations().iter().any(|name| name.starts_with("logs:CreateLog"));
         let lines = differences(&scene.world(), &clean.worlds[&cell.command]);
-        lines.into_iter().filter(|line| took_lock || !line.contains("/routeto/NAME.lock:")).collect::<Vec<_>>()
+        lines
+            .into_iter()
+            .filter(|line| took_lock || !line.contains("/routeto/NAME.lock:"))
+            .collect::<Vec<_>>()
     };
     // the lock that it couldn't give back is told, and no failure
-    let still_locked = cell.kind == Kind::Refused && operation.as_deref() == Some("logs:CreateLogStream");
+    let still_locked =
+        cell.kind == Kind::Refused && operation.as_deref() == Some("logs:CreateLogStream");
     let mut right = false;
     if output.status == 0 && operation.is_some() && !still_locked {
         let wrong = wrong();
@@ -265,7 +306,11 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     scene.proxy.clear();
     let again = scene.command(cell.command).output();
     if again.status != 0 {
-        problems.push(format!("the same command again ended with {}: {}", again.status, end(&again)));
+        problems.push(format!(
+            "the same command again ended with {}: {}",
+            again.status,
+            end(&again)
+        ));
     }
     if !right || !scene.proxy.mutations().is_empty() {
         problems.extend(wrong());
@@ -273,14 +318,21 @@ fn run(scene: &Scene, clean: &Clean, cell: Cell) -> Outcome {
     Outcome { cell, operation, status: output.status, ended, problems, build: build().to_owned() }
 }
 
-/// The beginning of the SHA-256 of the program under test and of what it is measured with: a cell that passed by another measure is none.
+/// The beginning of the SHA-256 of the program under test and of what it is measured with: a cell
+/// that passed by another measure is none.
 fn build() -> &'static str {
     static BUILD: OnceLock<String> = OnceLock::new();
     BUILD.get_or_init(|| {
         let program = fs::read(env!("CARGO_BIN_EXE_routeto")).unwrap();
-        let measure: [&[u8]; 3] =
-            [include_bytes!("faults.rs"), include_bytes!("../support/proxy.rs"), include_bytes!("../support/boto.py")];
-        let digest = measure.into_iter().fold(Sha256::new_with_prefix(program), Sha256::chain_update).finalize();
+        let measure: [&[u8]; 3] = [
+            include_bytes!("faults.rs"),
+            include_bytes!("../support/proxy.rs"),
+            include_bytes!("../support/boto.py"),
+        ];
+        let digest = measure
+            .into_iter()
+            .fold(Sha256::new_with_prefix(program), Sha256::chain_update)
+            .finalize();
         digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     })
 }
@@ -309,22 +361,31 @@ impl Random {
     }
 }
 
-/// Each command's cells, in a random order in which every kind has its turn; all writes before the reads, or both mixed.
+/// Each command's cells, in a random order in which every kind has its turn; all writes before the
+/// reads, or both mixed.
 fn table(clean: &Clean, seed: u64, writes_first: bool) -> BTreeMap<Command, Vec<Cell>> {
     let mut random = Random(seed);
     let mut cells = |command: Command, some: &[bool]| -> Vec<Cell> {
         let mut by_kind: Vec<Vec<Cell>> = KINDS
             .iter()
             .map(|(kind, _)| {
-                let calls = some.iter().flat_map(|writes| (1..=clean.calls[&(command, *writes)]).map(|call| (*writes, call)));
-                let mut cells: Vec<Cell> = calls.map(|(writes, call)| Cell { command, kind: *kind, writes, call }).collect();
+                let calls = some.iter().flat_map(|writes| {
+                    (1..=clean.calls[&(command, *writes)]).map(|call| (*writes, call))
+                });
+                let mut cells: Vec<Cell> = calls
+                    .map(|(writes, call)| Cell { command, kind: *kind, writes, call })
+                    .collect();
                 random.shuffle(&mut cells);
                 cells
             })
             .collect();
         random.shuffle(&mut by_kind);
         let longest = by_kind.iter().map(Vec::len).max().unwrap_or(0);
-        (0..longest).flat_map(|n| by_kind.iter().filter_map(move |cells| cells.get(n).copied()).collect::<Vec<_>>()).collect()
+        (0..longest)
+            .flat_map(|n| {
+                by_kind.iter().filter_map(move |cells| cells.get(n).copied()).collect::<Vec<_>>()
+            })
+            .collect()
     };
     COMMANDS
         .into_iter()
@@ -335,7 +396,8 @@ fn table(clean: &Clean, seed: u64, writes_first: bool) -> BTreeMap<Command, Vec<
         .collect()
 }
 
-/// Stacks side by side, each going through the commands one after the other, a cell each, until `chains` are done or the time is over.
+/// Stacks side by side, each going through the commands one after the other, a cell each, until
+/// `chains` are done or the time is over.
 fn run_all(
     clean: &Clean,
     table: &BTreeMap<Command, Vec<Cell>>,
@@ -350,7 +412,13 @@ fn run_all(
         if let Some(path) = kept {
             // one write: another process may be at it, too
             let line = serde_json::to_string(outcome).unwrap() + "\n";
-            File::options().create(true).append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap()
+                .write_all(line.as_bytes())
+                .unwrap();
         }
     };
     thread::scope(|scope| {
@@ -365,7 +433,10 @@ fn run_all(
                     for command in COMMANDS {
                         let Some(cell) = table[&command].get(*chain) else {
                             // what no cell needs any more is left out
-                            if command == Command::Teardown || last.is_some_and(|last| command < last) && command <= Command::Change {
+                            if command == Command::Teardown
+                                || last.is_some_and(|last| command < last)
+                                    && command <= Command::Change
+                            {
                                 scene.command(command).check();
                             }
                             continue;
@@ -373,7 +444,10 @@ fn run_all(
                         let outcome = run(&scene, clean, *cell);
                         let failed = !outcome.problems.is_empty();
                         if failed {
-                            eprintln!("{:?} {:?} {:?}", outcome.cell, outcome.operation, outcome.problems);
+                            eprintln!(
+                                "{:?} {:?} {:?}",
+                                outcome.cell, outcome.operation, outcome.problems
+                            );
                         }
                         keep(&outcome);
                         let mut outcomes = outcomes.lock().unwrap();
@@ -395,11 +469,15 @@ fn run_all(
     outcomes.into_inner().unwrap()
 }
 
-/// What earlier runs kept; a cell's last outcome counts, and one that struck nothing, or failed, is taken again.
+/// What earlier runs kept; a cell's last outcome counts, and one that struck nothing, or failed, is
+/// taken again.
 fn kept(path: &Path) -> Vec<Outcome> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let outcomes = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display())));
-    let by_cell: BTreeMap<Cell, Outcome> = outcomes.map(|outcome: Outcome| (outcome.cell, outcome)).collect();
+    let outcomes = text.lines().map(|line| {
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display()))
+    });
+    let by_cell: BTreeMap<Cell, Outcome> =
+        outcomes.map(|outcome: Outcome| (outcome.cell, outcome)).collect();
     by_cell.into_values().collect()
 }
 
@@ -419,7 +497,8 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let mut table = table(&clean, seed, whole.is_some());
     let only = std::env::var("ROUTETO_FAULTS_ONLY").ok();
     if let Some(only) = &only {
-        let wanted = |cell: &Cell| only.split_whitespace().all(|word| format!("{cell:?}").contains(word));
+        let wanted =
+            |cell: &Cell| only.split_whitespace().all(|word| format!("{cell:?}").contains(word));
         table.values_mut().for_each(|cells| cells.retain(wanted));
     }
     let outcomes = match whole {
@@ -430,20 +509,32 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
         Some(minutes) => {
             let path = target().join("faults").join(format!("seed-{seed}.jsonl"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let done = |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
-            let done: BTreeMap<Cell, bool> =
-                kept(&path).iter().filter(|outcome| done(outcome)).map(|outcome| (outcome.cell, outcome.build == build())).collect();
+            let done =
+                |outcome: &Outcome| outcome.operation.is_some() && outcome.problems.is_empty();
+            let done: BTreeMap<Cell, bool> = kept(&path)
+                .iter()
+                .filter(|outcome| done(outcome))
+                .map(|outcome| (outcome.cell, outcome.build == build()))
+                .collect();
             let (part, of) = part();
             let mut left = table.clone();
             for cells in left.values_mut() {
-                // by the call's number: two processes' tables needn't be in one order, as the one may have seen a poll more
+                // by the call's number: two processes' tables needn't be in one order, as the one
+                // may have seen a poll more
                 cells.retain(|cell| cell.call % of == part - 1 && done.get(cell) != Some(&true));
                 // those that only another build did, after those that none did
                 cells.sort_by_key(|cell| done.contains_key(cell));
             }
             let longest = left.values().map(Vec::len).max().unwrap_or(0);
             let until = Instant::now() + Duration::from_secs(minutes * 60);
-            run_all(&clean, &left, WORKERS, &(0..longest).collect::<Vec<_>>(), Some(until), Some(&path));
+            run_all(
+                &clean,
+                &left,
+                WORKERS,
+                &(0..longest).collect::<Vec<_>>(),
+                Some(until),
+                Some(&path),
+            );
             kept(&path)
         }
         None => run_all(&clean, &table, WORKERS, &(0..12).collect::<Vec<_>>(), None, None),
@@ -451,14 +542,22 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.problems.is_empty())
-        .map(|outcome| format!("{:?} at {:?}: {:#?}", outcome.cell, outcome.operation, outcome.problems))
+        .map(|outcome| {
+            format!("{:?} at {:?}: {:#?}", outcome.cell, outcome.operation, outcome.problems)
+        })
         .collect();
     let text = report(&clean, &table, &outcomes, seed);
     println!("{text}");
     if whole.is_some() && only.is_none() {
         fs::write(root().join("docs/faults.md"), &text).unwrap();
     }
-    assert!(failed.is_empty(), "{} of {} cells, seed {seed}:\n{}", failed.len(), outcomes.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {} cells, seed {seed}:\n{}",
+        failed.len(),
+        outcomes.len(),
+        failed.join("\n")
+    );
     // a second, and what a busy machine needs to run two processes at once
     let slow: Vec<String> = outcomes
         .iter()
@@ -468,26 +567,38 @@ fn whatever_becomes_of_one_call_the_same_command_again_ends_as_a_clean_run() {
         .collect();
     assert_eq!(slow, [] as [String; 0]);
     if whole.is_none() && only.is_none() {
-        // parallel calls don't come in one order: a cell may be of a call more than there are this time
+        // parallel calls don't come in one order: a cell may be of a call more than there are this
+        // time
         let struck = outcomes.iter().filter(|outcome| outcome.operation.is_some()).count();
-        assert!(outcomes.len() == 60 && struck >= 57, "{struck} of {} cells struck a call", outcomes.len());
+        assert!(
+            outcomes.len() == 60 && struck >= 57,
+            "{struck} of {} cells struck a call",
+            outcomes.len()
+        );
     }
 }
 
 /// The table as Markdown: calls that were struck of those there are, by command and fault.
-fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outcome], seed: u64) -> String {
+fn report(
+    clean: &Clean,
+    table: &BTreeMap<Command, Vec<Cell>>,
+    outcomes: &[Outcome],
+    seed: u64,
+) -> String {
     let date = std::process::Command::new("date").args(["-u", "+%Y-%m-%d"]).output().unwrap();
     let date = String::from_utf8(date.stdout).unwrap();
-    let struck: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.operation.is_some()).collect();
+    let struck: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| outcome.operation.is_some()).collect();
     let converged = struck.iter().filter(|outcome| outcome.problems.is_empty()).count();
     let all: usize = table.values().map(Vec::len).sum();
-    let builds = match struck.iter().map(|outcome| outcome.build.as_str()).collect::<BTreeSet<_>>().len() {
-        0 | 1 => String::new(),
-        builds => {
-            let last = struck.iter().filter(|outcome| outcome.build == build()).count();
-            format!("; {last} of them by the last of {builds} builds of routeto")
-        }
-    };
+    let builds =
+        match struck.iter().map(|outcome| outcome.build.as_str()).collect::<BTreeSet<_>>().len() {
+            0 | 1 => String::new(),
+            builds => {
+                let last = struck.iter().filter(|outcome| outcome.build == build()).count();
+                format!("; {last} of them by the last of {builds} builds of routeto")
+            }
+        };
     let stacks = WORKERS * part().1;
     let mut text = format!(
         "# Every call, every fault\n\n\
@@ -502,15 +613,25 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
         struck.len(),
         struck.len()
     );
-    let _ = writeln!(text, "| fault | first deploy | change | no change | set-token | teardown |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "| fault | first deploy | change | no change | set-token | teardown |\n|---|---|---|---|---|---|"
+    );
     for (kind, name) in KINDS {
         let _ = write!(text, "| {name} |");
         for command in COMMANDS {
-            let here: Vec<_> = struck.iter().filter(|outcome| (outcome.cell.command, outcome.cell.kind) == (command, kind)).collect();
+            let here: Vec<_> = struck
+                .iter()
+                .filter(|outcome| (outcome.cell.command, outcome.cell.kind) == (command, kind))
+                .collect();
             let ran = |writes: bool| {
                 let of = clean.calls[&(command, writes)];
-                // parallel calls don't come in one order: now and then there is one more of a kind than in the clean run
-                format!("{}/{of}", here.iter().filter(|outcome| outcome.cell.writes == writes).count())
+                // parallel calls don't come in one order: now and then there is one more of a kind
+                // than in the clean run
+                format!(
+                    "{}/{of}",
+                    here.iter().filter(|outcome| outcome.cell.writes == writes).count()
+                )
             };
             let bad = here.iter().filter(|outcome| !outcome.problems.is_empty()).count();
             let bad = if bad > 0 { format!(", **{bad} not converged**") } else { String::new() };
@@ -518,7 +639,9 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
         }
         text.push('\n');
     }
-    let signals = outcomes.iter().filter(|outcome| matches!(outcome.cell.kind, Kind::Interrupt | Kind::Terminate));
+    let signals = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome.cell.kind, Kind::Interrupt | Kind::Terminate));
     let mut times: Vec<Duration> = signals.filter_map(|outcome| outcome.ended).collect();
     times.sort();
     if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
@@ -536,7 +659,11 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
     let _ = writeln!(
         text,
         "\nBy operation: {}.",
-        operations.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        operations
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     let went = |status: i32| struck.iter().filter(|outcome| outcome.status == status).count();
     let _ = writeln!(
@@ -553,7 +680,10 @@ fn report(clean: &Clean, table: &BTreeMap<Command, Vec<Cell>>, outcomes: &[Outco
 #[test]
 fn two_worlds_are_compared_by_everything_but_ids() {
     let text = r#"{"Sid":"routeto-abcdef1234","source":"arn:x:abcdef1234/prod/POST/*","rule":"routeto-expire-all"}"#;
-    assert_eq!(without_ids(text), r#"{"Sid":"routeto-API","source":"arn:x:API/prod/POST/*","rule":"routeto-expire-all"}"#);
+    assert_eq!(
+        without_ids(text),
+        r#"{"Sid":"routeto-API","source":"arn:x:API/prod/POST/*","rule":"routeto-expire-all"}"#
+    );
     assert_eq!(stack::token("prod").len(), "prod-Token_0123456789.~".len());
     let _: Value = serde_json::from_str(text).unwrap();
 }

@@ -1,4 +1,5 @@
-//! End to end: the real binary deploys the real function into the emulator, real requests are POSTed, and real clients read back what was stored.
+//! End to end: the real binary deploys the real function into the emulator, real requests are
+//! POSTed, and real clients read back what was stored.
 //!
 //! One binary with a module per subject: each test binary links the whole SDK.
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,5 @@
-//! A stage goes back to what it was, by hand or because its new state answers wrongly; what nobody can go back to is pruned.
+//! A stage goes back to what it was, by hand or because its new state answers wrongly; what nobody
+//! can go back to is pruned.
 
 use crate::support::proxy::Gate;
 use crate::support::{Deployed, Emulator, Proxy, Routeto, Stack, What, Which, aws, soon};
@@ -17,13 +18,17 @@ stages:
   prod: { variables: { team: payments } }
 "#;
 
-/// Code (its memory), API (what it accepts), destinations and a variable are others; a route goes and one comes.
+/// Code (its memory), API (what it accepts), destinations and a variable are others; a route goes
+/// and one comes.
 fn changed() -> String {
     YAML.replace("prefix: in/", "prefix: other/")
         .replace("routes:", "function: { memory: 256 }\nroutes:")
         .replace("/input:", "/input:\n    accept: [application/json, text/plain]")
         .replace("team: payments", "team: refunds")
-        .replace("  /events:\n    sqs: { queue: \"NAME-${stage}\" }", "  /more:\n    sqs: { queue: \"NAME-${stage}\" }")
+        .replace(
+            "  /events:\n    sqs: { queue: \"NAME-${stage}\" }",
+            "  /more:\n    sqs: { queue: \"NAME-${stage}\" }",
+        )
 }
 
 const JSON: &str = "application/json";
@@ -50,13 +55,19 @@ fn rollback(stack: &Stack) -> Routeto {
 }
 
 #[test]
-fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_second_one_returns() {
+fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_second_one_returns()
+{
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let first = stack.deploy();
     let old = variables(&stack);
     stack.rewrite(&changed());
-    let second = Deployed(stack.routeto("deploy", "").env("GITHUB_SHA", "0123456789abcdef0123456789abcdef01234567").json());
+    let second = Deployed(
+        stack
+            .routeto("deploy", "")
+            .env("GITHUB_SHA", "0123456789abcdef0123456789abcdef01234567")
+            .json(),
+    );
     let new = variables(&stack);
     assert_ne!(old, new);
     second.store("prod", "/input", JSON, b"{}");
@@ -69,7 +80,10 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
         let stage = &deployed.0["stages"]["prod"];
         json!({"deployment_id": stage["deployment_id"], "function_version": stage["function_version"]})
     };
-    assert_eq!((&back["from"], &back["to"], &back["stage"]), (&serving(&second), &serving(&first), &json!("prod")));
+    assert_eq!(
+        (&back["from"], &back["to"], &back["stage"]),
+        (&serving(&second), &serving(&first), &json!("prod"))
+    );
     // the old state works: its bucket's prefix, its route to the queue, what it accepts
     first.store("prod", "/input", JSON, b"{}");
     assert_eq!(first.post("prod", "/input", "text/plain", b"x").status, 415);
@@ -86,7 +100,8 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
 
     let status = stack.routeto("status", "").check().stdout;
     let before = &first.0["stages"]["prod"];
-    let (version, deployment) = (before["function_version"].as_str().unwrap(), before["deployment_id"].as_str().unwrap());
+    let (version, deployment) =
+        (before["function_version"].as_str().unwrap(), before["deployment_id"].as_str().unwrap());
     assert!(
         status.contains(&format!(
             "\n  before: function version {version}, deployment {deployment} (a rollback goes there, with its destination_"
@@ -97,9 +112,17 @@ fn a_rollback_brings_code_api_destinations_and_variables_back_in_one_call_and_a_
     before["wrong"] = json!(false);
     assert_eq!(&stack.routeto("status", "").json()["stages"]["prod"]["before"], &before);
     let history: Vec<&str> = status.lines().skip_while(|line| *line != "history").skip(1).collect();
-    let what: Vec<&str> = history.iter().map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap()).collect();
+    let what: Vec<&str> = history
+        .iter()
+        .map(|line| line.trim_start().split_once(' ').unwrap().1.split(" prod").next().unwrap())
+        .collect();
     assert_eq!(what, ["rolled back", "rolled back", "deployed", "deployed"], "{status}");
-    assert!(history.iter().all(|line| line.trim_start().starts_with("20") && line.contains("Z ") && line.contains(" by ")), "{status}");
+    assert!(
+        history.iter().all(|line| line.trim_start().starts_with("20")
+            && line.contains("Z ")
+            && line.contains(" by ")),
+        "{status}"
+    );
     assert!(
         history[2].contains("(version 2, deployment ")
             && history[2].contains("commit 0123456")
@@ -124,25 +147,49 @@ fn after_a_rollback_a_token_is_proven_by_a_route_that_the_stage_serves_and_statu
     stack.rewrite(&yaml.replace("/input", "/events").replace("text/csv", "application/json"));
     stack.deploy();
     let status = || stack.routeto("status", "").check().stdout;
-    assert!(status().contains(&format!("{url}/events → s3://")) && !status().contains("/input"), "{}", status());
+    assert!(
+        status().contains(&format!("{url}/events → s3://")) && !status().contains("/input"),
+        "{}",
+        status()
+    );
     rollback(&stack).check();
-    let (gone, live) = (format!("  {url}/events → not deployed\n"), format!("  {url}/input (not in the stack file)\n"));
+    let (gone, live) = (
+        format!("  {url}/events → not deployed\n"),
+        format!("  {url}/input (not in the stack file)\n"),
+    );
     assert!(status().contains(&gone) && status().contains(&live), "{}", status());
     assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["serves"], json!(["/input"]));
 
     let token = "another-Token_0123456789.~";
     proxy.clear();
-    let set = stack.routeto("set-token", "--stage prod --now --token-stdin").stdin(token).secret(token);
+    let set =
+        stack.routeto("set-token", "--stage prod --now --token-stdin").stdin(token).secret(token);
     let output = hurried(set.clone(), &proxy).check();
-    assert!(output.stdout.contains("stage prod has a new token\n") && output.stdout.contains("/input?token=…\n"), "{output:?}");
-    assert!(output.stdout.contains("  /events is in the stack file, but this stage doesn't serve it"), "{output:?}");
+    assert!(
+        output.stdout.contains("stage prod has a new token\n")
+            && output.stdout.contains("/input?token=…\n"),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.contains("  /events is in the stack file, but this stage doesn't serve it"),
+        "{output:?}"
+    );
     assert!(!output.stderr.contains("not waited for"), "{output:?}");
-    let probed: Vec<String> = proxy.calls().into_iter().filter(|call| call.service == "execute-api").map(|call| call.path).collect();
+    let probed: Vec<String> = proxy
+        .calls()
+        .into_iter()
+        .filter(|call| call.service == "execute-api")
+        .map(|call| call.path)
+        .collect();
     assert!(!probed.is_empty() && probed.iter().all(|path| path.contains("/input?")), "{probed:?}");
     let routes = &hurried(set.clone(), &proxy).json()["routes"];
-    assert_eq!(routes.as_object().map(|routes| routes.keys().collect::<Vec<_>>()), Some(vec![&"/input".to_owned()]));
+    assert_eq!(
+        routes.as_object().map(|routes| routes.keys().collect::<Vec<_>>()),
+        Some(vec![&"/input".to_owned()])
+    );
 
-    // who may not ask what the stage serves sets the token all the same, and no route of the file can show it
+    // who may not ask what the stage serves sets the token all the same, and no route of the file
+    // can show it
     proxy.deny("apigateway:GetExport");
     let output = hurried(set, &proxy).check();
     assert!(output.stderr.contains("not waited for: no route can show it from here"), "{output:?}");
@@ -151,7 +198,8 @@ fn after_a_rollback_a_token_is_proven_by_a_route_that_the_stage_serves_and_statu
     stack.teardown();
 }
 
-/// Both saw the stage as it was; the second step back would be one forward, to what both wanted to leave.
+/// Both saw the stage as it was; the second step back would be one forward, to what both wanted to
+/// leave.
 #[test]
 fn of_two_rollbacks_at_once_the_second_changes_nothing() {
     let proxy = Proxy::start(Emulator::shared());
@@ -166,7 +214,8 @@ fn of_two_rollbacks_at_once_the_second_changes_nothing() {
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     let second = thread::scope(|scope| {
         let second = scope.spawn(|| rollback(&stack).output());
-        let waits = || proxy.calls().iter().filter(|call| call.name() == "logs:GetLogEvents").count();
+        let waits =
+            || proxy.calls().iter().filter(|call| call.name() == "logs:GetLogEvents").count();
         let (begun, before) = (Instant::now(), waits());
         while waits() < before + 2 && begun.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(20));
@@ -201,18 +250,24 @@ fn a_rollback_that_would_not_work_says_why_and_changes_nothing() {
     stack.deploy();
     assert!(aws::queue_url(&format!("{}-prod", stack.name)).is_none());
     proxy.clear();
-    rollback(&stack).fails(1, &["stage prod", &format!("queue {}-prod is gone", stack.name), "routeto status"]);
+    rollback(&stack)
+        .fails(1, &["stage prod", &format!("queue {}-prod is gone", stack.name), "routeto status"]);
     assert_eq!(proxy.mutations(), [] as [String; 0]);
     stack.routeto("rollback", "--stage prd").fails(64, &["prod"]);
 }
 
 #[test]
-fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_still_changes_nothing() {
+fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_still_changes_nothing()
+ {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let rewrite = |round: u32| {
         let accept = format!("/input:\n    accept: [application/json, text/x-{round}]");
-        stack.rewrite(&YAML.replace("/input:", &accept).replace("routes:", &format!("function: {{ memory: {} }}\nroutes:", 128 + round)));
+        stack.rewrite(
+            &YAML
+                .replace("/input:", &accept)
+                .replace("routes:", &format!("function: {{ memory: {} }}\nroutes:", 128 + round)),
+        );
     };
     for round in 1..=6 {
         rewrite(round);
@@ -220,7 +275,11 @@ fn old_versions_and_deployments_beyond_five_go_and_a_deploy_with_nothing_to_do_s
     }
     rewrite(7);
     let plan = stack.routeto("plan", "").check().stdout;
-    assert!(plan.contains("- old versions: 2\n") && plan.contains("old versions and deployments to prune"), "{plan}");
+    assert!(
+        plan.contains("- old versions: 2\n")
+            && plan.contains("old versions and deployments to prune"),
+        "{plan}"
+    );
     let deployed = stack.deploy();
     let world = stack.world();
     let function = world.function(&format!("{}-prod", stack.name)).clone();
@@ -252,13 +311,20 @@ fn a_rollback_finds_its_version_behind_a_dozen_that_came_to_nothing() {
         }
     };
     for memory in 200..212 {
-        call("update_function_configuration", json!({"FunctionName": function, "MemorySize": memory}));
+        call(
+            "update_function_configuration",
+            json!({"FunctionName": function, "MemorySize": memory}),
+        );
         call("publish_version", json!({"FunctionName": function}));
     }
     stack.rewrite(&changed());
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    assert!(output.stderr.contains("so it was rolled back to deployment ") && output.stderr.contains("function version 1\n"), "{output:?}");
+    assert!(
+        output.stderr.contains("so it was rolled back to deployment ")
+            && output.stderr.contains("function version 1\n"),
+        "{output:?}"
+    );
     proxy.heal();
     first.store("prod", "/input", JSON, b"{}");
 }
@@ -270,7 +336,10 @@ fn hurried(routeto: Routeto, proxy: &Proxy) -> Routeto {
 
 fn wrong(proxy: &Proxy) {
     let text = json!({"message": "Internal server error"}).to_string();
-    proxy.fault(Which::Every("execute-api:Invoke"), What::Body { status: 500, kind: "application/json", text });
+    proxy.fault(
+        Which::Every("execute-api:Invoke"),
+        What::Body { status: 500, kind: "application/json", text },
+    );
 }
 
 #[test]
@@ -279,7 +348,11 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     let stack = Stack::through(&proxy, YAML);
     let first = stack.deploy();
     let old = variables(&stack);
-    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("routes:", "function: { memory: 256 }\nroutes:"));
+    stack.rewrite(
+        &YAML
+            .replace("prefix: in/", "prefix: other/")
+            .replace("routes:", "function: { memory: 256 }\nroutes:"),
+    );
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
     for words in [
@@ -294,14 +367,21 @@ fn a_stage_whose_new_state_answers_wrongly_goes_back_by_itself() {
     assert_eq!(prefixes(&stack), ["in"]);
     // nobody is brought to what was found wrong
     let refused = stack.routeto("rollback", "--stage prod").status(1).check();
-    assert!(refused.stderr.contains("it came back by itself from what it was before"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("it came back by itself from what it was before"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(variables(&stack), old);
     assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["before"]["wrong"], true);
     assert!(stack.routeto("status", "").check().stdout.contains("(it gave wrong answers, "));
     // the history doesn't say that the stage serves what failed
     let status = stack.routeto("status", "").check().stdout;
     let newest = status.lines().skip_while(|line| *line != "history").nth(1).unwrap_or_default();
-    assert!(newest.contains(" failed prod") && newest.contains("(version 1, deployment "), "{status}");
+    assert!(
+        newest.contains(" failed prod") && newest.contains("(version 1, deployment "),
+        "{status}"
+    );
     // the cause is gone: the next deploy goes forward again
     proxy.heal();
     hurried(stack.routeto("deploy", ""), &proxy).check();
@@ -316,23 +396,39 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
     let stack = Stack::through(&proxy, YAML);
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    assert!(output.stderr.contains("stage prod: it is new, so there is nothing to go back to"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("stage prod: it is new, so there is nothing to go back to"),
+        "{}",
+        output.stderr
+    );
     proxy.heal();
     let other = YAML.replace("prefix: in/", "prefix: other/");
     stack.rewrite(&other);
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", "--no-rollback"), &proxy).status(1).check();
-    assert!(output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"),
+        "{}",
+        output.stderr
+    );
     // and the next one, which finds nothing to do, leaves it there as well
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    assert!(output.stderr.contains("stage prod: this deploy didn't move it, so it stays as it is"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("stage prod: this deploy didn't move it, so it stays as it is"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
     proxy.heal();
     // a network without answers says nothing about the new state
     stack.rewrite(YAML);
     proxy.fault(Which::Every("execute-api:Invoke"), What::CutBefore);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-    assert!(output.stderr.contains("gives no answer") && !output.stderr.contains("rolled back"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("gives no answer") && !output.stderr.contains("rolled back"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/in/", stack.name));
     // there is nothing left to do, and nothing is proven either
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
@@ -347,7 +443,8 @@ fn a_stage_stays_where_it_was_told_to_where_it_is_new_and_where_nothing_is_heard
 }
 
 #[test]
-fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_takes_it_back_if_it_is_wrong() {
+fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_takes_it_back_if_it_is_wrong()
+ {
     // nothing but a variable is another; and all that can be
     for (new, kill) in [(YAML.replace("prefix: in/", "prefix: other/"), false), (changed(), true)] {
         let proxy = Proxy::start(Emulator::shared());
@@ -373,10 +470,20 @@ fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_t
         assert_ne!(moved, old);
         wrong(&proxy);
         let output = hurried(stack.routeto("deploy", "--no-rollback"), &proxy).status(1).check();
-        assert!(output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("stage prod: it stays as it is, as --no-rollback says"),
+            "{}",
+            output.stderr
+        );
         assert_eq!(variables(&stack), moved);
         let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-        assert!(output.stderr.contains("stage prod: its new state gave wrong answers, so it was rolled back to"), "{}", output.stderr);
+        assert!(
+            output
+                .stderr
+                .contains("stage prod: its new state gave wrong answers, so it was rolled back to"),
+            "{}",
+            output.stderr
+        );
         assert_eq!(variables(&stack), old);
         assert_eq!(stack.routeto("status", "").json()["stages"]["prod"]["before"]["wrong"], true);
         // it was given back
@@ -391,7 +498,8 @@ fn where_a_deploy_was_killed_after_it_moved_a_stage_the_next_one_probes_it_and_t
     }
 }
 
-/// Whether the next deploy has the lock already, for the stage that it moves itself, or takes it for both.
+/// Whether the next deploy has the lock already, for the stage that it moves itself, or takes it
+/// for both.
 #[test]
 fn stages_that_deploys_of_their_own_left_half_done_go_back_together() {
     for cut_off in [&["test"][..], &["test", "prod"]] {
@@ -405,13 +513,19 @@ fn stages_that_deploys_of_their_own_left_half_done_go_back_together() {
         };
         stack.rewrite(&yaml.replace("team: payments", "team: refunds"));
         for stage in cut_off {
-            proxy.interrupted_after("apigateway:UpdateStage", stack.routeto("deploy", &format!("--stage {stage}")));
+            proxy.interrupted_after(
+                "apigateway:UpdateStage",
+                stack.routeto("deploy", &format!("--stage {stage}")),
+            );
             proxy.heal();
         }
         assert_eq!(both(), ["refunds", if cut_off.len() == 2 { "refunds" } else { "payments" }]);
         wrong(&proxy);
         let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
-        let back = output.stderr.matches(": its new state gave wrong answers, so it was rolled back to").count();
+        let back = output
+            .stderr
+            .matches(": its new state gave wrong answers, so it was rolled back to")
+            .count();
         assert_eq!(back, 2, "{}", output.stderr);
         assert_eq!(both(), ["payments", "payments"]);
         assert_eq!(stack.routeto("status", "").json()["lock"], Value::Null);
@@ -430,7 +544,8 @@ fn a_stage_that_another_deploy_is_about_to_prove_does_not_go_back() {
     let moved = variables(&stack);
     let other = Proxy::start(Emulator::shared());
     wrong(&other);
-    let quick = hurried(stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", other.url()), &other).spawn();
+    let quick =
+        hurried(stack.routeto("deploy", "").env("AWS_ENDPOINT_URL", other.url()), &other).spawn();
     // it probes, finds the stage wrong, and looks who has the lock
     soon("a look at the lock", || {
         let calls = other.calls();
@@ -441,7 +556,13 @@ fn a_stage_that_another_deploy_is_about_to_prove_does_not_go_back() {
     assert_eq!(slow.wait().status, 0);
     let output = quick.wait();
     assert_eq!(output.status, 1);
-    assert!(output.stderr.contains("it couldn't be rolled back: stage prod: another command came to its end"), "{}", output.stderr);
+    assert!(
+        output
+            .stderr
+            .contains("it couldn't be rolled back: stage prod: another command came to its end"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(variables(&stack), moved);
     stack.teardown();
 }
@@ -449,12 +570,20 @@ fn a_stage_that_another_deploy_is_about_to_prove_does_not_go_back() {
 #[test]
 fn many_routes_that_answer_wrongly_are_waited_for_together() {
     let proxy = Proxy::start(Emulator::shared());
-    let routes: String = (1..=12).map(|n| format!("  /r{n}: {{ s3: {{ bucket: \"NAME-${{stage}}\", prefix: r{n}/ }} }}\n")).collect();
-    let stack = Stack::through(&proxy, &format!("stack: NAME\nroutes:\n{routes}stages:\n  prod: {{}}\n"));
+    let routes: String = (1..=12)
+        .map(|n| format!("  /r{n}: {{ s3: {{ bucket: \"NAME-${{stage}}\", prefix: r{n}/ }} }}\n"))
+        .collect();
+    let stack =
+        Stack::through(&proxy, &format!("stack: NAME\nroutes:\n{routes}stages:\n  prod: {{}}\n"));
     wrong(&proxy);
     let output = hurried(stack.routeto("deploy", ""), &proxy).status(1).check();
     let probed = output.stderr.matches("error: probe of /r").count();
-    assert_eq!((probed, output.stderr.matches("after 90 s still").count()), (4, 4), "{}", output.stderr);
+    assert_eq!(
+        (probed, output.stderr.matches("after 90 s still").count()),
+        (4, 4),
+        "{}",
+        output.stderr
+    );
     stack.teardown();
 }
 
@@ -463,13 +592,23 @@ fn an_api_whose_own_settings_keep_the_probe_out_is_no_failure() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let id = stack.deploy().api_id();
-    let operations = json!([{"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"}]);
-    aws::call("apigateway", "update_rest_api", json!({"restApiId": id, "patchOperations": operations}));
+    let operations =
+        json!([{"op": "replace", "path": "/disableExecuteApiEndpoint", "value": "True"}]);
+    aws::call(
+        "apigateway",
+        "update_rest_api",
+        json!({"restApiId": id, "patchOperations": operations}),
+    );
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
-    let refusal = What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
+    let refusal =
+        What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
     proxy.fault(Which::Every("execute-api:Invoke"), refusal);
     let output = hurried(stack.routeto("deploy", ""), &proxy).check();
-    assert!(output.stderr.contains("stage prod is not probed: the API's own settings"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("stage prod is not probed: the API's own settings"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(variables(&stack)["destination_input"], format!("s3://{}-prod/other/", stack.name));
     let token = "another-Token_0123456789.~";
     let set = stack.routeto("set-token", "--stage prod --token-stdin").stdin(token).secret(token);
@@ -478,25 +617,41 @@ fn an_api_whose_own_settings_keep_the_probe_out_is_no_failure() {
     stack.teardown();
 }
 
-/// Whose requests AWS WAF lets through is the user's affair: a deploy from elsewhere hears 403, and that is no fault of what it deployed.
+/// Whose requests AWS WAF lets through is the user's affair: a deploy from elsewhere hears 403, and
+/// that is no fault of what it deployed.
 #[test]
 fn a_stage_with_a_web_acl_that_keeps_the_probe_out_is_no_failure() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     let id = stack.deploy().api_id();
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
-    // the emulator has no WAF: what it says of the stage, and what GetStages says besides of one that has a web ACL
-    let mut stage = aws::call("apigateway", "get_stages", json!({"restApiId": id}))["item"][0].take();
+    // the emulator has no WAF: what it says of the stage, and what GetStages says besides of one
+    // that has a web ACL
+    let mut stage =
+        aws::call("apigateway", "get_stages", json!({"restApiId": id}))["item"][0].take();
     let fields = stage.as_object_mut().unwrap();
     fields.retain(|name, _| !name.ends_with("Date"));
-    fields.insert("webAclArn".into(), json!("arn:aws:wafv2:us-east-1:000000000000:regional/webacl/senders/1"));
-    for (operation, body) in [("apigateway:GetStages", json!({"item": [stage]})), ("apigateway:GetStage", stage.clone())] {
-        proxy.fault(Which::Every(operation), What::Body { status: 200, kind: "application/json", text: body.to_string() });
+    fields.insert(
+        "webAclArn".into(),
+        json!("arn:aws:wafv2:us-east-1:000000000000:regional/webacl/senders/1"),
+    );
+    for (operation, body) in
+        [("apigateway:GetStages", json!({"item": [stage]})), ("apigateway:GetStage", stage.clone())]
+    {
+        proxy.fault(
+            Which::Every(operation),
+            What::Body { status: 200, kind: "application/json", text: body.to_string() },
+        );
     }
-    let refusal = What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
+    let refusal =
+        What::Gateway { status: 403, error_type: "ForbiddenException", message: "Forbidden" };
     proxy.fault(Which::Every("execute-api:Invoke"), refusal);
     let output = hurried(stack.routeto("deploy", ""), &proxy).check();
-    assert!(output.stderr.contains("stage prod is not probed: the API's own settings"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("stage prod is not probed: the API's own settings"),
+        "{}",
+        output.stderr
+    );
     let token = "another-Token_0123456789.~";
     let set = stack.routeto("set-token", "--stage prod --token-stdin").stdin(token).secret(token);
     let output = hurried(set, &proxy).check();
@@ -514,10 +669,17 @@ fn a_rollback_that_was_cut_off_is_not_to_be_simply_repeated() {
     stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/"));
     stack.deploy();
     let output = proxy.interrupted_after("apigateway:UpdateStage", rollback(&stack));
-    assert!(output.stderr.contains("see with `routeto status` what the stage serves"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("see with `routeto status` what the stage serves"),
+        "{}",
+        output.stderr
+    );
     assert!(!output.stderr.contains("run the same command again"), "{}", output.stderr);
     proxy.heal();
-    proxy.fault(Which::Every("apigateway:UpdateStage"), What::Answer { status: 400, code: "BadRequestException", message: "no" });
+    proxy.fault(
+        Which::Every("apigateway:UpdateStage"),
+        What::Answer { status: 400, code: "BadRequestException", message: "no" },
+    );
     rollback(&stack).fails(1, &["stage prod", "BadRequestException", "see with `routeto status`"]);
     proxy.heal();
     stack.teardown();

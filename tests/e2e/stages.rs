@@ -38,11 +38,18 @@ fn dev_is_deployed_ten_times_while_every_post_to_prod_is_stored() {
         // whatever is wrong here, the posts have to end
         let deploys = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for round in 0..10 {
-                // each round another thing of dev's: the API, the function's memory, the destination
+                // each round another thing of dev's: the API, the function's memory, the
+                // destination
                 let yaml = YAML
                     .replace("prefix: in/", &format!("prefix: in{round}/"))
-                    .replace("routes:", &format!("function: {{ memory: {} }}\nroutes:", 128 + round))
-                    .replace("/input:", &format!("/input:\n    accept: [application/json, text/x-{round}]"));
+                    .replace(
+                        "routes:",
+                        &format!("function: {{ memory: {} }}\nroutes:", 128 + round),
+                    )
+                    .replace(
+                        "/input:",
+                        &format!("/input:\n    accept: [application/json, text/x-{round}]"),
+                    );
                 stack.rewrite(&yaml);
                 stack.deploy_with("--stage dev");
                 deployed.store("dev", "/input", &format!("text/x-{round}"), b"x");
@@ -55,7 +62,10 @@ fn dev_is_deployed_ten_times_while_every_post_to_prod_is_stored() {
     });
     let bucket = format!("{}-prod", stack.name);
     let keys = aws::keys(&bucket).unwrap();
-    let found: BTreeSet<String> = keys.iter().filter_map(|key| key.strip_prefix("in/")?.rsplit('_').next().map(str::to_owned)).collect();
+    let found: BTreeSet<String> = keys
+        .iter()
+        .filter_map(|key| key.strip_prefix("in/")?.rsplit('_').next().map(str::to_owned))
+        .collect();
     assert_eq!(found, stored);
     assert!(stored.len() > 50, "{} posts", stored.len());
 
@@ -73,7 +83,11 @@ fn a_deploy_of_one_stage_makes_no_call_that_names_the_other() {
     let proxy = Proxy::start(Emulator::shared());
     let stack = Stack::through(&proxy, YAML);
     stack.deploy();
-    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("routes:", "function: { memory: 256 }\nroutes:"));
+    stack.rewrite(
+        &YAML
+            .replace("prefix: in/", "prefix: other/")
+            .replace("routes:", "function: { memory: 256 }\nroutes:"),
+    );
     proxy.clear();
     stack.deploy_with("--stage dev");
     let prod = format!("{}-prod", stack.name);
@@ -81,7 +95,10 @@ fn a_deploy_of_one_stage_makes_no_call_that_names_the_other() {
         .calls()
         .iter()
         .filter(|call| {
-            call.mutating && (call.path.contains(&prod) || call.path.contains("/stages/prod") || call.resource().contains(&prod))
+            call.mutating
+                && (call.path.contains(&prod)
+                    || call.path.contains("/stages/prod")
+                    || call.resource().contains(&prod))
         })
         .map(|call| format!("{call:?}"))
         .collect();
@@ -128,14 +145,29 @@ fn code_api_and_destinations_of_a_stage_change_in_one_call() {
     proxy.clear();
     stack.deploy_with("--stage prod");
     let calls = proxy.calls();
-    let updates: Vec<Value> = calls.iter().filter(|call| call.name() == "apigateway:UpdateStage").map(|call| call.json()).collect();
+    let updates: Vec<Value> = calls
+        .iter()
+        .filter(|call| call.name() == "apigateway:UpdateStage")
+        .map(|call| call.json())
+        .collect();
     assert_eq!(updates.len(), 1, "{updates:#?}");
-    let paths: BTreeSet<&str> =
-        updates[0]["patchOperations"].as_array().unwrap().iter().filter_map(|patch| patch["path"].as_str()).collect();
-    assert!(paths.contains("/deploymentId") && paths.contains("/variables/functionVersion"), "{paths:?}");
+    let paths: BTreeSet<&str> = updates[0]["patchOperations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|patch| patch["path"].as_str())
+        .collect();
+    assert!(
+        paths.contains("/deploymentId") && paths.contains("/variables/functionVersion"),
+        "{paths:?}"
+    );
     assert!(!paths.contains("/variables/validToken"), "{paths:?}");
     // never with a stage's name: that would reset the stage's settings
-    let made: Vec<Value> = calls.iter().filter(|call| call.name() == "apigateway:CreateDeployment").map(|call| call.json()).collect();
+    let made: Vec<Value> = calls
+        .iter()
+        .filter(|call| call.name() == "apigateway:CreateDeployment")
+        .map(|call| call.json())
+        .collect();
     assert_eq!(made.len(), 1);
     assert!(made[0]["stageName"].is_null(), "{}", made[0]);
 }
@@ -155,11 +187,17 @@ fn a_stage_in_service_moves_to_a_new_destination_when_iam_has_had_ten_seconds() 
     let output = deploy();
     assert!(output.stderr.contains(told), "{output:?}");
     let calls = proxy.calls();
-    let of = |name: &str| calls.iter().find(|call| call.name() == name).unwrap_or_else(|| panic!("{name}: {calls:?}"));
+    let of = |name: &str| {
+        calls.iter().find(|call| call.name() == name).unwrap_or_else(|| panic!("{name}: {calls:?}"))
+    };
     let (granted, moved) = (of("iam:PutRolePolicy").end.unwrap(), of("apigateway:UpdateStage").at);
     assert!(moved > granted && moved - granted >= Duration::from_secs(2), "{calls:?}");
     // it moves, and its role gets nothing
-    stack.rewrite(&YAML.replace("prefix: in/", "prefix: other/").replace("/input:", "/input:\n    accept: [text/plain]"));
+    stack.rewrite(
+        &YAML
+            .replace("prefix: in/", "prefix: other/")
+            .replace("/input:", "/input:\n    accept: [text/plain]"),
+    );
     let output = deploy();
     assert!(!output.stderr.contains("until IAM"), "{output:?}");
     assert!(proxy.calls().iter().any(|call| call.name() == "apigateway:UpdateStage"));

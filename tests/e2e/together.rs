@@ -18,20 +18,27 @@ stages:
 
 /// A whole number below `n`, from the clock's last digits.
 fn random(n: u64) -> u64 {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    let nanos =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
     ((nanos ^ nanos >> 17).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % n
 }
 
 /// It did its work, or said that another was at it.
 fn fine(output: &Output) -> bool {
-    output.status == 0 || output.status == 1 && output.stderr.contains("another deploy of this stack has been running")
+    output.status == 0
+        || output.status == 1
+            && output.stderr.contains("another deploy of this stack has been running")
 }
 
 /// Rounds: some in an ordinary run, `ROUTETO_ROUNDS` for more.
 #[test]
 fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
-    let rounds: u64 = std::env::var("ROUTETO_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
-    let two = ONE.replace("one/", "two/").replace("/input:", "/other:").replace("routes:", "function: { memory: 256 }\nroutes:");
+    let rounds: u64 =
+        std::env::var("ROUTETO_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let two = ONE
+        .replace("one/", "two/")
+        .replace("/input:", "/other:")
+        .replace("routes:", "function: { memory: 256 }\nroutes:");
     let mut refused = 0;
     for round in 0..rounds {
         let first = Stack::new(ONE);
@@ -55,10 +62,18 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
                 })
                 .map(|running| running.join().unwrap())
         });
-        assert!(outputs.iter().all(fine) && outputs.iter().any(|output| output.status == 0), "round {round}, {delays:?}: {outputs:#?}");
+        assert!(
+            outputs.iter().all(fine) && outputs.iter().any(|output| output.status == 0),
+            "round {round}, {delays:?}: {outputs:#?}"
+        );
         refused += outputs.iter().filter(|output| output.status != 0).count();
         let world = first.world();
-        assert_eq!(world.0["apis"].as_array().unwrap().len(), 1, "round {round}: {:#?}", world.names());
+        assert_eq!(
+            world.0["apis"].as_array().unwrap().len(),
+            1,
+            "round {round}: {:#?}",
+            world.names()
+        );
         let each = |kind: &str| world.0[kind].as_object().unwrap().len();
         let kinds = ["functions", "roles", "buckets", "queues", "log_groups"];
         assert_eq!(kinds.map(each), [1, 1, 1, 0, 2], "round {round}: {:#?}", world.names());
@@ -69,12 +84,18 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
             let statements = policy["Statement"].as_array().map_or(0, Vec::len);
             assert!(statements <= 1, "round {round}: version {version}: {policy:#}");
         }
-        assert_eq!(world.0["log_groups"][format!("/routeto/{name}")]["lock"], "free", "round {round}");
+        assert_eq!(
+            world.0["log_groups"][format!("/routeto/{name}")]["lock"],
+            "free",
+            "round {round}"
+        );
         // the end is one file's: nothing is to be done for it, and something for the other
-        let codes = [&first, &second].map(|stack| stack.routeto("plan", "--exit-code").output().status);
+        let codes =
+            [&first, &second].map(|stack| stack.routeto("plan", "--exit-code").output().status);
         let fits = if equal { codes == [0, 0] } else { codes == [0, 2] || codes == [2, 0] };
         assert!(fits, "round {round}, {delays:?}: {codes:?}");
-        // and it isn't only said to be: the stage serves that file's route to that file's place, and not the other's
+        // and it isn't only said to be: the stage serves that file's route to that file's place,
+        // and not the other's
         let (stack, route, prefix, others) = match codes {
             [0, _] => (&first, "/input", "one/", "/other"),
             _ => (&second, "/other", "two/", "/input"),
@@ -91,7 +112,8 @@ fn two_deploys_at_once_end_as_one_of_their_files_and_never_as_a_mixture() {
     println!("{rounds} rounds, {refused} deploys told that another was running");
 }
 
-/// Its first wave came before the other took the lock, and its second one met a bucket that has no tags yet.
+/// Its first wave came before the other took the lock, and its second one met a bucket that has no
+/// tags yet.
 #[test]
 fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     let (proxy, other_proxy) = (Proxy::start(Emulator::shared()), Proxy::start(Emulator::shared()));
@@ -113,7 +135,8 @@ fn a_deploy_that_meets_the_half_made_bucket_of_another_waits_for_it() {
     first.teardown();
 }
 
-/// The slowest answer of its first look comes after most of the second was read: what was read by then is too old to count.
+/// The slowest answer of its first look comes after most of the second was read: what was read by
+/// then is too old to count.
 #[test]
 fn what_somebody_changed_while_a_look_took_its_time_is_put_right() {
     let proxy = Proxy::start(Emulator::shared());
@@ -130,7 +153,11 @@ fn what_somebody_changed_while_a_look_took_its_time_is_put_right() {
     gate.open();
     let output = running.wait();
     assert_eq!(output.status, 0, "{output:?}");
-    assert!(proxy.mutations().contains(&"s3:PutPublicAccessBlock".to_owned()), "{:?}", proxy.mutations());
+    assert!(
+        proxy.mutations().contains(&"s3:PutPublicAccessBlock".to_owned()),
+        "{:?}",
+        proxy.mutations()
+    );
     stack.routeto("plan", "--exit-code").status(0).check();
     stack.teardown();
 }
@@ -155,8 +182,15 @@ fn a_look_that_fails_because_a_teardown_took_away_what_it_looks_at_is_taken_agai
     other.teardown();
 }
 
-/// Somebody makes what a first deploy is about to make with this operation, after its look: it is refused as somebody else's.
-fn meets_a_strangers(kind: &str, stack: &Stack, proxy: &Proxy, operation: &'static str, make: impl FnOnce()) {
+/// Somebody makes what a first deploy is about to make with this operation, after its look: it is
+/// refused as somebody else's.
+fn meets_a_strangers(
+    kind: &str,
+    stack: &Stack,
+    proxy: &Proxy,
+    operation: &'static str,
+    make: impl FnOnce(),
+) {
     let gate = Gate::new();
     proxy.fault(Which::Operation(operation, 1), What::Hold(gate.clone()));
     let running = stack.routeto("deploy", "").spawn();
@@ -165,22 +199,35 @@ fn meets_a_strangers(kind: &str, stack: &Stack, proxy: &Proxy, operation: &'stat
     gate.open();
     let output = running.wait();
     assert_eq!(output.status, 1, "{output:?}");
-    let words = format!("a {kind} of this name is there already and isn't this stack's (it lacks the tag routeto:stack=");
+    let words = format!(
+        "a {kind} of this name is there already and isn't this stack's (it lacks the tag routeto:stack="
+    );
     assert!(output.stderr.contains(&words), "{output:?}");
 }
 
 #[test]
 fn a_queue_that_somebody_made_since_the_look_stays_as_it_is() {
     let proxy = Proxy::start(Emulator::shared());
-    let yaml = ONE.replace("s3: { bucket: \"NAME-${stage}\", prefix: one/ }", "sqs: { queue: \"NAME-${stage}\" }");
+    let yaml = ONE.replace(
+        "s3: { bucket: \"NAME-${stage}\", prefix: one/ }",
+        "sqs: { queue: \"NAME-${stage}\" }",
+    );
     let stack = Stack::through(&proxy, &yaml);
     let name = stack.fill("NAME-prod");
     meets_a_strangers("queue", &stack, &proxy, "sqs:CreateQueue", || {
-        aws::call("sqs", "create_queue", json!({"QueueName": name, "Attributes": {"MessageRetentionPeriod": "60"}}));
+        aws::call(
+            "sqs",
+            "create_queue",
+            json!({"QueueName": name, "Attributes": {"MessageRetentionPeriod": "60"}}),
+        );
     });
     let url = aws::queue_url(&name).unwrap();
     assert!(aws::call("sqs", "list_queue_tags", json!({"QueueUrl": url}))["Tags"].is_null());
-    let attributes = aws::call("sqs", "get_queue_attributes", json!({"QueueUrl": url, "AttributeNames": ["MessageRetentionPeriod"]}));
+    let attributes = aws::call(
+        "sqs",
+        "get_queue_attributes",
+        json!({"QueueUrl": url, "AttributeNames": ["MessageRetentionPeriod"]}),
+    );
     assert_eq!(attributes["Attributes"]["MessageRetentionPeriod"], "60");
     aws::call("sqs", "delete_queue", json!({"QueueUrl": url}));
     stack.teardown();
@@ -213,33 +260,54 @@ fn a_deploy_whose_lock_was_taken_stops_and_the_end_is_the_other_ones() {
     assert!(gate.reached(Duration::from_secs(60)), "{:?}", proxy.calls());
     let others = Proxy::start(Emulator::shared());
     let other = Stack::through(&others, &ONE.replace("one/", "two/").replace("NAME", &slow.name));
-    let took = other.routeto("deploy", "--break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
+    let took =
+        other.routeto("deploy", "--break-lock").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
     let from = "took the lock from another deploy by arn:aws:";
-    assert!(took.stderr.contains(from) && took.stderr.contains("last sign of life "), "{}", took.stderr);
+    assert!(
+        took.stderr.contains(from) && took.stderr.contains("last sign of life "),
+        "{}",
+        took.stderr
+    );
     // for as long as the slow one may send something, and gets an answer, nothing is looked at
-    assert!(took.stderr.contains("waiting 50 s until the other command notices that it lost the lock"), "{}", took.stderr);
+    assert!(
+        took.stderr.contains("waiting 50 s until the other command notices that it lost the lock"),
+        "{}",
+        took.stderr
+    );
     let calls = others.calls();
-    let taken = calls.iter().find(|call| call.name() == "logs:CreateLogStream").unwrap_or_else(|| panic!("{calls:?}"));
-    let next = calls.iter().find(|call| call.at > taken.end.unwrap() && call.service != "logs").unwrap_or_else(|| panic!("{calls:?}"));
+    let taken = calls
+        .iter()
+        .find(|call| call.name() == "logs:CreateLogStream")
+        .unwrap_or_else(|| panic!("{calls:?}"));
+    let next = calls
+        .iter()
+        .find(|call| call.at > taken.end.unwrap() && call.service != "logs")
+        .unwrap_or_else(|| panic!("{calls:?}"));
     let waited = next.at - taken.end.unwrap();
     assert!(waited * 5 >= Duration::from_secs(50), "{next:?} came after {waited:?}");
     // it signs the lock every five seconds, and finds it gone
     let output = running.wait();
     gate.open();
     assert_eq!(output.status, 1, "{output:?}");
-    assert!(output.stderr.contains("error: lock: another deploy took it while this one was at work, so this one stopped"), "{output:?}");
+    assert!(
+        output.stderr.contains(
+            "error: lock: another deploy took it while this one was at work, so this one stopped"
+        ),
+        "{output:?}"
+    );
     other.routeto("plan", "--exit-code").status(0).check();
     other.routeto("teardown", "--yes").check();
 }
 
-/// Signs of a lock's holder are due five times as often, and it is given up five times as soon: on a busy machine its first one has three
-/// seconds.
+/// Signs of a lock's holder are due five times as often, and it is given up five times as soon: on
+/// a busy machine its first one has three seconds.
 const HURRY: &str = "5";
 
 /// Waits until a call of this operation got an answer with this status.
 fn until_answered(proxy: &Proxy, operation: &str, status: u16, longest: Duration) {
     let begun = Instant::now();
-    while !proxy.calls().iter().any(|call| call.name() == operation && call.status == Some(status)) {
+    while !proxy.calls().iter().any(|call| call.name() == operation && call.status == Some(status))
+    {
         assert!(begun.elapsed() < longest, "{:?}", proxy.calls());
         thread::sleep(Duration::from_millis(10));
     }
@@ -252,9 +320,17 @@ fn a_deploy_that_can_not_sign_its_lock_stops_before_another_may_take_it() {
     let gate = Gate::new();
     proxy.fault(Which::Operation("apigateway:CreateRestApi", 1), What::Hold(gate.clone()));
     let message = "User is not authorized to perform this";
-    proxy.fault(Which::Every("logs:PutLogEvents"), What::Answer { status: 400, code: "AccessDeniedException", message });
-    let output = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).status(1).check();
-    for words in ["error: lock: it couldn't be signed for ", "logs:PutLogEvents answered AccessDeniedException", "so this one stopped"] {
+    proxy.fault(
+        Which::Every("logs:PutLogEvents"),
+        What::Answer { status: 400, code: "AccessDeniedException", message },
+    );
+    let output =
+        stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).status(1).check();
+    for words in [
+        "error: lock: it couldn't be signed for ",
+        "logs:PutLogEvents answered AccessDeniedException",
+        "so this one stopped",
+    ] {
         assert!(output.stderr.contains(words), "{words}:\n{}", output.stderr);
     }
     gate.open();
@@ -314,7 +390,10 @@ fn nothing_is_changed_while_signs_fail_until_one_comes_through() {
     proxy.heal();
     let output = running.wait();
     // on a very busy machine it may have given up by then
-    assert!(output.status == 0 || output.stderr.contains("error: lock: it couldn't be signed for "), "{output:?}");
+    assert!(
+        output.status == 0 || output.stderr.contains("error: lock: it couldn't be signed for "),
+        "{output:?}"
+    );
     stack.deploy();
     stack.teardown();
 }
@@ -327,7 +406,11 @@ fn a_stream_that_is_not_found_right_after_it_was_made_is_no_lost_lock() {
     stack.deploy();
     stack.rewrite(&ONE.replace("one/", "two/"));
     let (proxy_gate, gate) = (Gate::new(), Gate::new());
-    let none = What::Answer { status: 400, code: "ResourceNotFoundException", message: "The specified log stream does not exist." };
+    let none = What::Answer {
+        status: 400,
+        code: "ResourceNotFoundException",
+        message: "The specified log stream does not exist.",
+    };
     proxy.fault(Which::Operation("logs:PutLogEvents", 1), none);
     proxy.fault(Which::Operation("logs:PutLogEvents", 2), What::Hold(proxy_gate.clone()));
     proxy.fault(Which::Operation("apigateway:UpdateStage", 1), What::Hold(gate.clone()));
@@ -356,7 +439,8 @@ fn a_lock_whose_end_is_not_listed_yet_is_not_taken_for_left_behind() {
     let before = streams.len();
     streams.retain(|stream| stream["logStreamName"] != "free-1");
     assert_eq!(streams.len(), before - 1);
-    let stale = What::Body { status: 200, kind: "application/x-amz-json-1.1", text: listed.to_string() };
+    let stale =
+        What::Body { status: 200, kind: "application/x-amz-json-1.1", text: listed.to_string() };
     proxy.fault(Which::First("logs:DescribeLogStreams", 2), stale);
     stack.rewrite(&ONE.replace("one/", "two/"));
     let output = stack.routeto("deploy", "").check();
@@ -371,7 +455,11 @@ fn a_machine_that_slept_in_the_middle_of_a_change_sends_nothing_of_it_once_anoth
     let slow = Stack::through(&proxy, ONE);
     slow.deploy();
     slow.rewrite(&ONE.replace("one/", "three/"));
-    let busy = What::Answer { status: 429, code: "TooManyRequestsException", message: "Too Many Requests" };
+    let busy = What::Answer {
+        status: 429,
+        code: "TooManyRequestsException",
+        message: "Too Many Requests",
+    };
     proxy.fault(Which::Every("apigateway:UpdateStage"), busy);
     let running = slow.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).spawn();
     until_answered(&proxy, "apigateway:UpdateStage", 429, Duration::from_secs(60));
@@ -431,15 +519,24 @@ fn sign(stack: &Stack, number: usize) {
     let sign = json!({"who": "arn:aws:iam::000000000000:user/ann", "host": "ci-7", "machine": "another", "process": 1, "n": number});
     let event = json!({"timestamp": now, "message": sign.to_string()});
     let group = stack.fill("/routeto/NAME");
-    aws::call("logs", "put_log_events", json!({"logGroupName": group, "logStreamName": "lock-2", "logEvents": [event]}));
+    aws::call(
+        "logs",
+        "put_log_events",
+        json!({"logGroupName": group, "logStreamName": "lock-2", "logEvents": [event]}),
+    );
 }
 
 #[test]
-fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_told_with_its_holder() {
+fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_told_with_its_holder()
+ {
     let stack = Stack::new(ONE);
     stack.deploy();
     stack.rewrite(&ONE.replace("one/", "two/"));
-    aws::call("logs", "create_log_stream", json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}));
+    aws::call(
+        "logs",
+        "create_log_stream",
+        json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}),
+    );
     let deploy = || stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY);
     let done = AtomicBool::new(false);
     let output = thread::scope(|scope| {
@@ -459,7 +556,12 @@ fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_t
     });
     assert_eq!(output.status, 1, "{output:?}");
     let status = stack.routeto("status", "").check().stdout;
-    assert!(status.contains("the stack's lock is held: deploy by arn:aws:iam::000000000000:user/ann on ci-7, begun "), "{status}");
+    assert!(
+        status.contains(
+            "the stack's lock is held: deploy by arn:aws:iam::000000000000:user/ann on ci-7, begun "
+        ),
+        "{status}"
+    );
     for words in [
         "another deploy of this stack is running by arn:aws:iam::000000000000:user/ann on ci-7; waiting for it",
         "another deploy of this stack has been running for ",
@@ -481,9 +583,17 @@ fn a_lock_that_was_left_behind_elsewhere_is_taken_over_and_one_that_is_held_is_t
 fn a_group_without_any_lock_in_it_is_in_the_way_for_half_a_minute_at_most() {
     let stack = Stack::new(ONE);
     let group = stack.fill("/routeto/NAME");
-    aws::call("logs", "create_log_group", json!({"logGroupName": group, "tags": {"routeto:stack": stack.name}}));
+    aws::call(
+        "logs",
+        "create_log_group",
+        json!({"logGroupName": group, "tags": {"routeto:stack": stack.name}}),
+    );
     let output = stack.routeto("deploy", "").env("ROUTETO_TEST_LOCK_CLOCK", HURRY).check();
-    assert!(output.stderr.contains("another deploy of this stack is running; waiting for it"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("another deploy of this stack is running; waiting for it"),
+        "{}",
+        output.stderr
+    );
     stack.routeto("plan", "--exit-code").status(0).check();
     stack.teardown();
 }
@@ -494,11 +604,16 @@ fn who_is_interrupted_while_another_has_the_lock_changed_nothing() {
     let stack = Stack::through(&proxy, ONE);
     stack.deploy();
     stack.rewrite(&ONE.replace("one/", "two/"));
-    aws::call("logs", "create_log_stream", json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}));
+    aws::call(
+        "logs",
+        "create_log_stream",
+        json!({"logGroupName": stack.fill("/routeto/NAME"), "logStreamName": "lock-2"}),
+    );
     proxy.clear();
     let running = stack.routeto("deploy", "").spawn();
     let begun = Instant::now();
-    let looks = || proxy.calls().iter().filter(|call| call.name() == "logs:DescribeLogStreams").count();
+    let looks =
+        || proxy.calls().iter().filter(|call| call.name() == "logs:DescribeLogStreams").count();
     // the first of them is the deploy's own look; it waits from the second on
     while looks() < 3 {
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", proxy.calls());
@@ -538,16 +653,25 @@ fn streams_of_locks_long_past_go_and_younger_ones_stay() {
     let group = stack.fill("/routeto/NAME");
     let streams = || {
         let found = aws::call("logs", "describe_log_streams", json!({ "logGroupName": group }));
-        let names = found["logStreams"].as_array().unwrap().iter().map(|stream| stream["logStreamName"].as_str().unwrap().to_owned());
+        let names = found["logStreams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|stream| stream["logStreamName"].as_str().unwrap().to_owned());
         names.filter(|name| name != "deploys").collect::<Vec<_>>()
     };
     for memory in [128, 192, 256, 320] {
-        stack.rewrite(&ONE.replace("routes:", &format!("function: {{ memory: {memory} }}\nroutes:")));
+        stack.rewrite(
+            &ONE.replace("routes:", &format!("function: {{ memory: {memory} }}\nroutes:")),
+        );
         if memory == 256 {
             thread::sleep(Duration::from_secs(7));
         }
         // ten minutes are six seconds
-        stack.routeto("deploy", "").env("ROUTETO_TEST_STAY_CLOCK", if memory == 320 { "100" } else { "1" }).check();
+        stack
+            .routeto("deploy", "")
+            .env("ROUTETO_TEST_STAY_CLOCK", if memory == 320 { "100" } else { "1" })
+            .check();
     }
     // those of the third are older or younger than that, as the machine is fast
     let left: Vec<String> = streams().into_iter().filter(|name| !name.ends_with("-3")).collect();

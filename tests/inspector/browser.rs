@@ -1,4 +1,5 @@
-//! A headless Chromium by the W3C WebDriver protocol, spoken to `chromedriver` as JSON. Both end with this process's handle on them, by their id.
+//! A headless Chromium by the W3C WebDriver protocol, spoken to `chromedriver` as JSON. Both end
+//! with this process's handle on them, by their id.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -44,17 +45,26 @@ impl Browser {
         };
         // What it says later must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE * 2)).build().into();
-        let mut browser = Browser { _one: one, driver, agent, session: format!("http://127.0.0.1:{port}/session") };
-        let options =
-            json!({"args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false"]});
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE * 2))
+            .build()
+            .into();
+        let mut browser = Browser {
+            _one: one,
+            driver,
+            agent,
+            session: format!("http://127.0.0.1:{port}/session"),
+        };
+        let options = json!({"args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false"]});
         let made = browser.call("POST", "", &json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "unhandledPromptBehavior": "ignore", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
         }}}));
-        browser.session = format!("{}/{}", browser.session, made["sessionId"].as_str().expect("a session"));
+        browser.session =
+            format!("{}/{}", browser.session, made["sessionId"].as_str().expect("a session"));
         browser.cdp("Emulation.setFocusEmulationEnabled", json!({"enabled": true}));
-        // In every page before its own scripts: what a caller's markup would set off, and what the policy had to stop.
+        // In every page before its own scripts: what a caller's markup would set off, and what the
+        // policy had to stop.
         browser.cdp(
             "Page.addScriptToEvaluateOnNewDocument",
             json!({"source": "
@@ -75,7 +85,11 @@ impl Browser {
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let url = format!("{}{path}", self.session);
         let response = match method {
-            "POST" => self.agent.post(&url).header("content-type", "application/json").send(body.to_string()),
+            "POST" => self
+                .agent
+                .post(&url)
+                .header("content-type", "application/json")
+                .send(body.to_string()),
             "DELETE" => self.agent.delete(&url).call(),
             _ => self.agent.get(&url).call(),
         };
@@ -87,7 +101,11 @@ impl Browser {
             .read_to_string()
             .unwrap();
         let mut answer: Value = serde_json::from_str(&text).unwrap();
-        assert!(answer["value"]["error"].is_null(), "{method} {path} {body}: {}", answer["value"]["message"]);
+        assert!(
+            answer["value"]["error"].is_null(),
+            "{method} {path} {body}: {}",
+            answer["value"]["message"]
+        );
         answer["value"].take()
     }
 
@@ -99,7 +117,8 @@ impl Browser {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
-    /// Opens the page by the address with the key, and waits until the key is changed for the cookie.
+    /// Opens the page by the address with the key, and waits until the key is changed for the
+    /// cookie.
     pub fn enter(&self, url: &str) {
         self.open(url);
         self.wait("document.querySelector('#rows') && document.readyState === 'complete' && !location.hash.includes('key=')");
@@ -116,11 +135,17 @@ impl Browser {
     }
 
     pub fn size(&self, width: u32, height: u32) {
-        self.cdp("Emulation.setDeviceMetricsOverride", json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}));
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}),
+        );
     }
 
     pub fn theme(&self, name: &str) {
-        self.cdp("Emulation.setEmulatedMedia", json!({"features": [{"name": "prefers-color-scheme", "value": name}]}));
+        self.cdp(
+            "Emulation.setEmulatedMedia",
+            json!({"features": [{"name": "prefers-color-scheme", "value": name}]}),
+        );
     }
 
     /// What a script answers; a promise is waited for.
@@ -136,7 +161,11 @@ impl Browser {
             if good(&value) {
                 return value;
             }
-            assert!(start.elapsed() < PATIENCE, "`{script}` still gives {value}; the page: {}", self.run("return document.body.innerText"));
+            assert!(
+                start.elapsed() < PATIENCE,
+                "`{script}` still gives {value}; the page: {}",
+                self.run("return document.body.innerText")
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -169,20 +198,32 @@ impl Browser {
 
     /// Presses keys wherever the focus is. Codes: <https://www.w3.org/TR/webdriver2/#keyboard-actions>
     pub fn keys(&self, keys: &[&str]) {
-        let actions: Vec<Value> =
-            keys.iter().flat_map(|key| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})]).collect();
-        self.call("POST", "/actions", &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
+        let actions: Vec<Value> = keys
+            .iter()
+            .flat_map(|key| {
+                [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})]
+            })
+            .collect();
+        self.call(
+            "POST",
+            "/actions",
+            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}),
+        );
     }
 
     pub fn text(&self, css: &str) -> String {
-        self.run(&format!("return document.querySelector({})?.innerText ?? ''", json!(css))).as_str().unwrap().to_owned()
+        self.run(&format!("return document.querySelector({})?.innerText ?? ''", json!(css)))
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub fn clipboard(&self) -> String {
         self.run("return navigator.clipboard.readText()").as_str().unwrap().to_owned()
     }
 
-    /// Everything that went wrong in the page: what the policy stopped, scripts' errors, dialogs, the canary, the console's complaints.
+    /// Everything that went wrong in the page: what the policy stopped, scripts' errors, dialogs,
+    /// the canary, the console's complaints.
     pub fn troubles(&self) -> Value {
         let log = self.log();
         let page = self.run("return [window.__violations, window.__errors, window.__dialogs, typeof window.__pwned]");

@@ -1,4 +1,5 @@
-//! A server with the inspector's router in it, and behind it a gateway that records each request as stored.
+//! A server with the inspector's router in it, and behind it a gateway that records each request as
+//! stored.
 
 use async_trait::async_trait;
 use axum::{
@@ -47,7 +48,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(directory: &Path) -> Server {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
@@ -62,7 +67,9 @@ impl Server {
         let gateway = Router::new().fallback(receive).with_state(fake.clone());
         let bound = std::net::Ipv4Addr::LOCALHOST.into();
         let entry = Entry { bound, port, names: Names::default(), key: Secret(KEY.into()) };
-        let app = inspector::router(journal, fake.clone(), entry).merge(gateway).into_make_service_with_connect_info::<SocketAddr>();
+        let app = inspector::router(journal, fake.clone(), entry)
+            .merge(gateway)
+            .into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, app).await });
         Server { fake, url, _runtime: runtime }
     }
@@ -73,7 +80,11 @@ impl Server {
     }
 }
 
-async fn receive(State(fake): State<Arc<Fake>>, ConnectInfo(_): ConnectInfo<SocketAddr>, request: Request) -> Response {
+async fn receive(
+    State(fake): State<Arc<Fake>>,
+    ConnectInfo(_): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let mut path = parts.uri.path().splitn(3, '/').skip(1);
@@ -86,9 +97,15 @@ async fn receive(State(fake): State<Arc<Fake>>, ConnectInfo(_): ConnectInfo<Sock
     };
     let decode = |text: &str| percent(text);
     let query = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let query = query.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decode(name), decode(value))).collect();
-    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    let (status, answer) = fake.walk(&stage, parts.method.as_str(), &path, query, headers.collect(), body).1;
+    let query = query
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect();
+    let headers = parts.headers.iter().map(|(name, value)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let (status, answer) =
+        fake.walk(&stage, parts.method.as_str(), &path, query, headers.collect(), body).1;
     Response::builder().status(status).body(Body::from(answer)).unwrap()
 }
 
@@ -109,7 +126,8 @@ fn percent(text: &str) -> String {
 }
 
 impl Fake {
-    /// Takes a request down the path that the real thing has; answers the exchange's id, the status and the body.
+    /// Takes a request down the path that the real thing has; answers the exchange's id, the status
+    /// and the body.
     pub fn walk(
         &self,
         stage: &str,
@@ -146,9 +164,13 @@ impl Fake {
             .map(|route| (*route).to_owned());
         let (status, why) = match (&route, token) {
             (None, _) => (403, Some(format!("no route of the stack is {method} {path}"))),
-            (_, TokenSent::Missing) => (400, Some("the request validator found no token".to_owned())),
+            (_, TokenSent::Missing) => {
+                (400, Some("the request validator found no token".to_owned()))
+            }
             (_, TokenSent::Wrong) => (401, Some(format!("the token isn't stage {stage}'s"))),
-            (_, TokenSent::Right) if headers.iter().any(|(name, _)| name == "x-fail") => (503, None),
+            (_, TokenSent::Right) if headers.iter().any(|(name, _)| name == "x-fail") => {
+                (503, None)
+            }
             (_, TokenSent::Right) => (200, None),
         };
         let invocation = format!("0f0e0d0c-0000-4000-8000-{id:012}");
@@ -161,14 +183,19 @@ impl Fake {
         };
         let text = String::from_utf8_lossy(&body).into_owned();
         let rendered = route.is_some() && token != TokenSent::Missing;
-        let file = (path == "/callbacks/events").then(|| "../mapping-templates/json.vtl".to_owned());
+        let file =
+            (path == "/callbacks/events").then(|| "../mapping-templates/json.vtl".to_owned());
         let record = (status == 200).then(|| match path {
             "/input" => Stored::S3 {
                 bucket: "webhooks-dev".into(),
                 key: format!("SendGrid/input_{:013}_{invocation}", now()),
                 bytes: body.len() as u64,
             },
-            _ => Stored::Sqs { queue: "sendgrid-events-dev".into(), message_id: format!("message-{id}"), bytes: body.len() as u64 },
+            _ => Stored::Sqs {
+                queue: "sendgrid-events-dev".into(),
+                message_id: format!("message-{id}"),
+                bytes: body.len() as u64,
+            },
         });
         if let Some(record) = &record {
             self.stored.lock().unwrap().insert(key(record), body.clone());

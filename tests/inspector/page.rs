@@ -76,8 +76,19 @@ fn what_a_caller_sent_is_text_wherever_it_is_shown_and_nothing_of_it_runs() {
     ];
     for (content_type, body) in &bodies {
         for path in ["/input", both.as_str()] {
-            let sent = vec![("content-type".to_owned(), content_type.clone()), (both.clone(), both.clone()), ("host".into(), both.clone())];
-            server.fake.walk(&both, &both, path, vec![token(), (both.clone(), both.clone())], sent.clone(), body.clone().into());
+            let sent = vec![
+                ("content-type".to_owned(), content_type.clone()),
+                (both.clone(), both.clone()),
+                ("host".into(), both.clone()),
+            ];
+            server.fake.walk(
+                &both,
+                &both,
+                path,
+                vec![token(), (both.clone(), both.clone())],
+                sent.clone(),
+                body.clone().into(),
+            );
             server.fake.walk(
                 "dev",
                 "POST",
@@ -91,7 +102,10 @@ fn what_a_caller_sent_is_text_wherever_it_is_shown_and_nothing_of_it_runs() {
     *server.fake.problem.lock().unwrap() = Some(both.clone());
     browser.enter(&server.page());
     browser.wait("document.querySelectorAll('#rows .row').length >= 20 && !document.querySelector('#problem').hidden");
-    assert_eq!(browser.run("return document.querySelector('#problem pre').textContent"), json!(both));
+    assert_eq!(
+        browser.run("return document.querySelector('#problem pre').textContent"),
+        json!(both)
+    );
     for id in 1..=24 {
         browser.run(&format!("open({id})"));
         shows(&browser, id);
@@ -154,16 +168,41 @@ fn the_list_is_live_and_filtered_and_paused_and_worked_by_keys() {
     browser.wait("document.querySelector('#empty').hidden");
 
     let post = |stage: &str, path: &str, query: &[(String, String)], body: &str| {
-        server.fake.walk(stage, "POST", path, query.to_vec(), headers(&[("content-type", "application/json")]), body.to_owned().into()).0
+        server
+            .fake
+            .walk(
+                stage,
+                "POST",
+                path,
+                query.to_vec(),
+                headers(&[("content-type", "application/json")]),
+                body.to_owned().into(),
+            )
+            .0
     };
     post("dev", "/input", &[token()], r#"{"event":"open"}"#);
-    post("prod", "/callbacks/events", &[token()], r#"{"event":"bounce","email":"anna@example.com"}"#);
+    post(
+        "prod",
+        "/callbacks/events",
+        &[token()],
+        r#"{"event":"bounce","email":"anna@example.com"}"#,
+    );
     post("dev", "/input", &[], "{}");
     post("dev", "/elsewhere", &[token()], "{}");
-    browser.wait("state.all.length === 5 && document.querySelector('#count').textContent === '5 requests'");
+    browser.wait(
+        "state.all.length === 5 && document.querySelector('#count').textContent === '5 requests'",
+    );
     assert_eq!(rows(&browser), [5, 4, 3, 2, 1]);
     let cells = browser.run("return [...document.querySelectorAll('#row-3 > span:not(.time):not(.ms)')].map(cell => cell.textContent)");
-    assert_eq!(cells, json!(["200", "prod", r#"/callbacks/events{"event":"bounce","email":"anna@example.com"}"#, "45 B"]));
+    assert_eq!(
+        cells,
+        json!([
+            "200",
+            "prod",
+            r#"/callbacks/events{"event":"bounce","email":"anna@example.com"}"#,
+            "45 B"
+        ])
+    );
 
     // Filters: by text, by status, by stage, by route; together; and cleared.
     browser.keys(&["/"]);
@@ -187,7 +226,18 @@ fn the_list_is_live_and_filtered_and_paused_and_worked_by_keys() {
     browser.click("#empty button");
     browser.wait("document.querySelector('#count').textContent === '5 requests'");
     let offered = browser.run("return [...document.querySelectorAll('#stage option, #route option')].map(option => option.textContent)");
-    assert_eq!(offered, json!(["Stage", "dev", "prod", "Route", "/input", "/callbacks/events", "/callbacks/inbound"]));
+    assert_eq!(
+        offered,
+        json!([
+            "Stage",
+            "dev",
+            "prod",
+            "Route",
+            "/input",
+            "/callbacks/events",
+            "/callbacks/inbound"
+        ])
+    );
 
     // Keys.
     browser.run("document.querySelector('#list').focus()");
@@ -215,7 +265,8 @@ fn the_list_is_live_and_filtered_and_paused_and_worked_by_keys() {
     browser.wait("document.querySelector('#state').textContent === '2 new'");
     assert_eq!(rows(&browser), [5, 4, 3, 2, 1]);
     browser.keys(&[" "]);
-    browser.wait("document.querySelector('#state').textContent === 'live' && state.all.length === 7");
+    browser
+        .wait("document.querySelector('#state').textContent === 'live' && state.all.length === 7");
     browser.wait("document.querySelectorAll('#rows .row:not([hidden])').length === 7");
     assert_eq!(rows(&browser), [7, 6, 5, 4, 3, 2, 1]);
 
@@ -240,15 +291,26 @@ fn the_list_is_live_and_filtered_and_paused_and_worked_by_keys() {
 #[ignore = "needs Chromium and chromedriver"]
 fn a_request_is_shown_with_all_that_became_of_it_sent_again_edited_and_sent() {
     let (_directory, server, browser) = start();
-    let body =
-        "[ {\"price\":1.50, \"big\": 12345678901234567890,\"e\":1E5,\"a\":{},\"b\":[ ],\"dup\":1,\"dup\":2,\"s\":\"a\\u00e9, {b}\"}]\n";
+    let body = "[ {\"price\":1.50, \"big\": 12345678901234567890,\"e\":1E5,\"a\":{},\"b\":[ ],\"dup\":1,\"dup\":2,\"s\":\"a\\u00e9, {b}\"}]\n";
     let sent = headers(&[("content-type", "application/json"), ("x-one", "1"), ("x-one", "2")]);
-    server.fake.walk("dev", "POST", "/input", vec![token(), ("app".into(), "a b&c".into())], sent.clone(), body.into());
+    server.fake.walk(
+        "dev",
+        "POST",
+        "/input",
+        vec![token(), ("app".into(), "a b&c".into())],
+        sent.clone(),
+        body.into(),
+    );
     browser.enter(&format!("{}&1", server.page()));
     shows(&browser, 1);
-    let text = |css: &str| browser.run(&format!("return document.querySelector({})?.textContent ?? null", json!(css)));
+    let text = |css: &str| {
+        browser.run(&format!("return document.querySelector({})?.textContent ?? null", json!(css)))
+    };
     assert_eq!(text("#detail h2"), json!("POST /dev/input?app=a%20b%26c"));
-    assert_eq!(text("#step-request .start"), json!("POST /dev/input?app=a%20b%26c&token=… HTTP/1.1"));
+    assert_eq!(
+        text("#step-request .start"),
+        json!("POST /dev/input?app=a%20b%26c&token=… HTTP/1.1")
+    );
     assert_eq!(
         browser.run("return [...document.querySelectorAll('#step-request dl > *')].map(cell => cell.textContent)"),
         json!(["content-type", "application/json", "x-one", "1", "x-one", "2"])
@@ -259,7 +321,13 @@ fn a_request_is_shown_with_all_that_became_of_it_sent_again_edited_and_sent() {
     let steps = browser.run("return [...document.querySelectorAll('.path li')].map(step => [step.textContent, step.dataset.step])");
     assert_eq!(
         steps,
-        json!([["Request", "good"], ["Template", "good"], ["Function 200", "good"], ["S3 object", "good"], ["Answer 200", "good"]])
+        json!([
+            ["Request", "good"],
+            ["Template", "good"],
+            ["Function 200", "good"],
+            ["S3 object", "good"],
+            ["Answer 200", "good"]
+        ])
     );
     // Template and event stand side by side.
     let boxes = browser.run("return [...document.querySelectorAll('#step-event .pane')].map(pane => { const box = pane.getBoundingClientRect(); return [box.top, box.left]; })");
@@ -275,7 +343,10 @@ fn a_request_is_shown_with_all_that_became_of_it_sent_again_edited_and_sent() {
 
     browser.click("#again");
     shows(&browser, 2);
-    let (one, two) = (server.fake.journal.get(1).unwrap().unwrap(), server.fake.journal.get(2).unwrap().unwrap());
+    let (one, two) = (
+        server.fake.journal.get(1).unwrap().unwrap(),
+        server.fake.journal.get(2).unwrap().unwrap(),
+    );
     assert_eq!((&two.request, two.status), (&one.request, 200));
 
     browser.keys(&["e"]);
@@ -289,13 +360,31 @@ fn a_request_is_shown_with_all_that_became_of_it_sent_again_edited_and_sent() {
     shows(&browser, 3);
     let three = server.fake.journal.get(3).unwrap().unwrap();
     assert_eq!(
-        (three.request.path.as_str(), three.request.query, three.request.headers, three.request.body, three.status),
+        (
+            three.request.path.as_str(),
+            three.request.query,
+            three.request.headers,
+            three.request.body,
+            three.status
+        ),
         ("/callbacks/events", vec![], sent.clone(), b"{\"edited\": 1.0}".to_vec(), 200)
     );
 
     // Line breaks and bytes that a text area would change.
-    for (id, body) in [(4, &b"a\r\nb\r\n"[..]), (6, b"a\nb\r\n\tc\r"), (8, b"\x00\xff\xfe binary"), (10, b"\xef\xbb\xbf{}")] {
-        server.fake.walk("dev", "POST", "/input", vec![token()], sent.clone(), Bytes::copy_from_slice(body));
+    for (id, body) in [
+        (4, &b"a\r\nb\r\n"[..]),
+        (6, b"a\nb\r\n\tc\r"),
+        (8, b"\x00\xff\xfe binary"),
+        (10, b"\xef\xbb\xbf{}"),
+    ] {
+        server.fake.walk(
+            "dev",
+            "POST",
+            "/input",
+            vec![token()],
+            sent.clone(),
+            Bytes::copy_from_slice(body),
+        );
         browser.run(&format!("open({id})"));
         shows(&browser, id);
         browser.click("#edit-send");
@@ -364,7 +453,13 @@ fn a_copied_curl_command_sends_the_same_bytes_from_a_real_shell() {
             ("x-signature", "t=1,v1=ab"),
         ]);
         let id = u64::try_from(at).unwrap() * 2 + 1;
-        assert_eq!(server.fake.walk("dev", "POST", "/input", query, sent.clone(), Bytes::copy_from_slice(body)).0, id);
+        assert_eq!(
+            server
+                .fake
+                .walk("dev", "POST", "/input", query, sent.clone(), Bytes::copy_from_slice(body))
+                .0,
+            id
+        );
         browser.run(&format!("open({id})"));
         shows(&browser, id);
         browser.run("document.querySelector('#toast').textContent = ''");
@@ -377,11 +472,19 @@ fn a_copied_curl_command_sends_the_same_bytes_from_a_real_shell() {
         assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{command}");
         let [before, after] = [id, id + 1].map(|id| server.fake.journal.get(id).unwrap().unwrap());
         assert_eq!(after.request.body, *body, "{command}");
-        let known = after.request.headers.into_iter().filter(|(name, _)| !["host", "content-length"].contains(&name.as_str()));
+        let known = after
+            .request
+            .headers
+            .into_iter()
+            .filter(|(name, _)| !["host", "content-length"].contains(&name.as_str()));
         let (mut known, mut wanted): (Vec<_>, Vec<_>) = (known.collect(), sent);
         known.sort();
         wanted.sort();
-        assert_eq!((after.status, after.request.query, known), (200, before.request.query, wanted), "{command}");
+        assert_eq!(
+            (after.status, after.request.query, known),
+            (200, before.request.query, wanted),
+            "{command}"
+        );
         assert_eq!(String::from_utf8(ran.stdout).unwrap().as_bytes(), after.response.body);
     }
     let plain = "curl -sS 'http";
@@ -389,7 +492,8 @@ fn a_copied_curl_command_sends_the_same_bytes_from_a_real_shell() {
     shows(&browser, 1);
     browser.keys(&["c"]);
     browser.until("return navigator.clipboard.readText()", |text| {
-        text.as_str().is_some_and(|text| text.starts_with(plain) || text.starts_with("curl -sS -g 'http"))
+        text.as_str()
+            .is_some_and(|text| text.starts_with(plain) || text.starts_with("curl -sS -g 'http"))
     });
     assert_eq!(browser.troubles(), browser::none());
 }
@@ -403,10 +507,17 @@ fn a_search_finds_what_only_bodies_and_headers_have_and_says_when_there_is_nothi
         server.fake.walk("dev", "POST", "/input", vec![token()], sent, body.to_owned().into()).0
     };
     let padding = "x".repeat(500);
-    let stripe = post("application/json", &[], &format!(r#"{{"pad":"{padding}","object":"setup_intent"}}"#));
-    let github = post("application/json", &[("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "72d3162e-cc78")], "{}");
+    let stripe =
+        post("application/json", &[], &format!(r#"{{"pad":"{padding}","object":"setup_intent"}}"#));
+    let github = post(
+        "application/json",
+        &[("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "72d3162e-cc78")],
+        "{}",
+    );
     let part = "--xYzZY\r\nContent-Disposition: form-data; name=";
-    let mail = format!("{part}\"a\"\r\n\r\n{padding}\r\n{part}\"b\"\r\n\r\nFreundliche Grüße\r\n--xYzZY--\r\n");
+    let mail = format!(
+        "{part}\"a\"\r\n\r\n{padding}\r\n{part}\"b\"\r\n\r\nFreundliche Grüße\r\n--xYzZY--\r\n"
+    );
     let mail = post("multipart/form-data; boundary=xYzZY", &[], &mail);
     for _ in 0..35 {
         post("application/json", &[], "{}");
@@ -420,7 +531,9 @@ fn a_search_finds_what_only_bodies_and_headers_have_and_says_when_there_is_nothi
             38 => "38 requests".to_owned(),
             some => format!("{some} of 38 requests"),
         };
-        browser.wait(&format!("search.whole && document.querySelector('#count').textContent === '{count}'"));
+        browser.wait(&format!(
+            "search.whole && document.querySelector('#count').textContent === '{count}'"
+        ));
         let shown = browser.run("return state.shown.map(summary => summary.id)");
         assert_eq!(shown, json!(ids), "{text}");
     };
@@ -437,7 +550,8 @@ fn a_search_finds_what_only_bodies_and_headers_have_and_says_when_there_is_nothi
 
     // What comes while a search stands is searched, too.
     finds("setup_intent", &[stripe]);
-    let later = post("application/json", &[], &format!(r#"{{"pad":"{padding}","object":"setup_intent"}}"#));
+    let later =
+        post("application/json", &[], &format!(r#"{{"pad":"{padding}","object":"setup_intent"}}"#));
     browser.wait("document.querySelector('#count').textContent === '2 of 39 requests'");
     assert_eq!(rows(&browser), [later, stripe]);
     // With a choice besides, and a search that can't be.
@@ -448,7 +562,10 @@ fn a_search_finds_what_only_bodies_and_headers_have_and_says_when_there_is_nothi
     browser.run("clearFilter()");
     browser.run(&format!("$('text').value = {}; refresh()", json!("qq ".repeat(101))));
     browser.wait("document.querySelector('#empty h2')?.textContent === 'Search failed'");
-    assert_eq!(browser.text("#empty p"), "Bodies and headers weren't searched: search for at most 100 words");
+    assert_eq!(
+        browser.text("#empty p"),
+        "Bodies and headers weren't searched: search for at most 100 words"
+    );
     assert_eq!(browser.troubles()["page"], browser::none()["page"]);
 }
 
@@ -487,16 +604,31 @@ fn a_request_that_comes_while_the_list_is_asked_for_stays_on_it() {
 fn a_body_of_very_many_fields_or_parts_is_laid_out_as_it_is_asked_for() {
     let (_directory, server, browser) = start();
     let post = |content_type: &str, body: String| {
-        server.fake.walk("dev", "POST", "/input", vec![token()], headers(&[("content-type", content_type)]), body.into()).0
+        server
+            .fake
+            .walk(
+                "dev",
+                "POST",
+                "/input",
+                vec![token()],
+                headers(&[("content-type", content_type)]),
+                body.into(),
+            )
+            .0
     };
     let fields: Vec<String> = (0..50_000).map(|n| format!("name+{n}=%C3%A9{n}")).collect();
     let form = post("application/x-www-form-urlencoded", fields.join("&"));
-    let parts: String = (0..2_000).map(|n| format!("--xYzZY\r\nContent-Disposition: form-data; name=\"n{n}\"\r\n\r\nv{n}\r\n")).collect();
+    let parts: String = (0..2_000)
+        .map(|n| {
+            format!("--xYzZY\r\nContent-Disposition: form-data; name=\"n{n}\"\r\n\r\nv{n}\r\n")
+        })
+        .collect();
     let parts = post("multipart/form-data; boundary=xYzZY", format!("{parts}--xYzZY--\r\n"));
     let deep = post("application/json", "[".repeat(5_000) + &"]".repeat(5_000));
     browser.enter(&format!("{}&{form}", server.page()));
     shows(&browser, form);
-    let laid_out = "return [...document.querySelectorAll('#step-request .pane:last-child dt')].length";
+    let laid_out =
+        "return [...document.querySelectorAll('#step-request .pane:last-child dt')].length";
     let more = "#step-request .pane:last-child .more";
     assert_eq!(browser.run(laid_out), json!(100));
     assert_eq!(browser.text(more), "Show 200 more of 50,000 fields");
@@ -521,7 +653,8 @@ fn a_body_of_very_many_fields_or_parts_is_laid_out_as_it_is_asked_for() {
     assert!(browser.run(widest).as_u64().unwrap() < 100);
 
     // A request with very many parameters is edited and sent with all of them.
-    let query: Vec<_> = (0..1_000).map(|n| (format!("q{n}"), n.to_string())).chain([token()]).collect();
+    let query: Vec<_> =
+        (0..1_000).map(|n| (format!("q{n}"), n.to_string())).chain([token()]).collect();
     let many = server.fake.walk("dev", "POST", "/input", query, vec![], "{}".into()).0;
     browser.run(&format!("open({many})"));
     shows(&browser, many);
@@ -541,7 +674,9 @@ fn a_body_of_very_many_fields_or_parts_is_laid_out_as_it_is_asked_for() {
 #[ignore = "needs Chromium and chromedriver"]
 fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_stage_whole() {
     let (_directory, server, browser) = start();
-    let post = |query: Vec<(String, String)>, body: Vec<u8>| server.fake.walk("dev", "POST", "/input", query, vec![], body.into()).0;
+    let post = |query: Vec<(String, String)>, body: Vec<u8>| {
+        server.fake.walk("dev", "POST", "/input", query, vec![], body.into()).0
+    };
     for bytes in [999, 900_000, 282_800, 999_900, 4_400_000] {
         post(vec![token()], vec![b'x'; bytes]);
     }
@@ -552,7 +687,9 @@ fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_s
     browser.wait("document.querySelectorAll('#rows .row:not([hidden])').length === 8");
     for width in [1400, 1280, 821, 390] {
         browser.size(width, 800);
-        browser.wait(&format!("innerWidth === {width} && document.querySelector('#rows .size').offsetWidth > 0"));
+        browser.wait(&format!(
+            "innerWidth === {width} && document.querySelector('#rows .size').offsetWidth > 0"
+        ));
         let cut = "return [...document.querySelectorAll('#rows .size')].filter(size => size.scrollWidth > size.clientWidth).map(size => size.textContent)";
         assert_eq!(browser.run(cut), json!([]), "at {width}");
     }
@@ -578,7 +715,10 @@ fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_s
         );
     }
     open(wrong);
-    assert_eq!((browser.text(".why"), browser.text("#step-request .tag")), ("the token isn't stage dev's".into(), "invalid token".into()));
+    assert_eq!(
+        (browser.text(".why"), browser.text("#step-request .tag")),
+        ("the token isn't stage dev's".into(), "invalid token".into())
+    );
 
     open(1);
     assert_eq!(browser.text("#step-request .tag"), "valid token");
@@ -586,7 +726,9 @@ fn sizes_are_whole_a_replay_is_marked_a_refusal_explained_and_a_path_without_a_s
     let again = root + 1;
     shows(&browser, again);
     assert_eq!(browser.text(".facts .again"), "sent again from #1");
-    browser.wait(&format!("document.querySelector('#row-{again} .route b')?.textContent === '↻ /input'"));
+    browser.wait(&format!(
+        "document.querySelector('#row-{again} .route b')?.textContent === '↻ /input'"
+    ));
     browser.click("#edit-send");
     browser.click("#edit-go");
     shows(&browser, again + 1);
@@ -610,7 +752,8 @@ fn fifty_requests_a_second_do_not_freeze_it_and_a_reload_keeps_the_list() {
     let (_directory, server, browser) = start();
     browser.enter(&server.page());
     browser.wait("document.querySelector('#state').textContent === 'live'");
-    // Heard of by the page's own clock: how long at most nothing was drawn. Idle, this machine's own pauses.
+    // Heard of by the page's own clock: how long at most nothing was drawn. Idle, this machine's
+    // own pauses.
     browser.run("window.__gap = 0");
     let start = Instant::now();
     for n in 0..500_u32 {
@@ -640,14 +783,18 @@ fn fifty_requests_a_second_do_not_freeze_it_and_a_reload_keeps_the_list() {
     for _ in 0..5 {
         server.fake.walk("dev", "POST", "/input", vec![token()], vec![], "{}".into());
     }
-    browser.until("return [state.all.length, document.querySelector('#list').scrollTop]", |now| *now == json!([505, 3400 + 5 * 34]));
+    browser.until("return [state.all.length, document.querySelector('#list').scrollTop]", |now| {
+        *now == json!([505, 3400 + 5 * 34])
+    });
     browser.reload();
     browser.wait("document.querySelector('#count').textContent === '505 requests'");
     assert_eq!(rows(&browser)[..3], [505, 504, 503]);
     for _ in 0..700 {
         server.fake.walk("dev", "POST", "/input", vec![token()], vec![], "{}".into());
     }
-    browser.until("return [state.all.length, state.all[0].id, state.all.at(-1).id]", |now| *now == json!([1000, 1205, 206]));
+    browser.until("return [state.all.length, state.all[0].id, state.all.at(-1).id]", |now| {
+        *now == json!([1000, 1205, 206])
+    });
     assert_eq!(browser.troubles(), browser::none());
 }
 
@@ -703,11 +850,14 @@ fn nothing_overflows_from_360_pixels_on_and_every_text_stands_out_in_both_themes
     assert_eq!(browser.troubles(), browser::none());
 }
 
-/// Screenshots to look at: `ROUTETO_SCREENSHOTS=DIR cargo test --test inspector -- --ignored screenshots`
+/// Screenshots to look at: `ROUTETO_SCREENSHOTS=DIR cargo test --test inspector -- --ignored
+/// screenshots`
 #[test]
 #[ignore = "needs Chromium and chromedriver"]
 fn screenshots_of_both_themes_and_widths_are_taken_where_asked() {
-    let Some(to) = std::env::var_os("ROUTETO_SCREENSHOTS").map(std::path::PathBuf::from) else { return };
+    let Some(to) = std::env::var_os("ROUTETO_SCREENSHOTS").map(std::path::PathBuf::from) else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path());
     let browser = Browser::start();
@@ -774,10 +924,24 @@ pub fn fill(server: &Server) {
     let events = r#"[{"email":"example@test.com","timestamp":1513299569,"smtp-id":"<14c5d75ce93.dfd.64b469@ismtpd-555>","event":"delivered","category":["cat facts"],"sg_event_id":"sg_event_id","price":1.50,"big":12345678901234567890,"sg_message_id":"14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0","response":"250 OK","tls":true,"none":null}]"#;
     let mail = b"--xYzZY\r\nContent-Disposition: form-data; name=\"from\"\r\n\r\nAnna <anna@example.com>\r\n--xYzZY\r\nContent-Disposition: form-data; name=\"subject\"\r\n\r\nInvoice\r\n--xYzZY\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nHello,\nattached is the invoice.\n\r\n--xYzZY\r\nContent-Disposition: form-data; name=\"attachment1\"; filename=\"dot.png\"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0\x90\x91h6\0\0\0\x15IDATx\x9cc`hP\"\r1\x8cj\x18\xd51\xaa\x01\0\xfe\x9c^\x01H\x9e\x94\xe8\0\0\0\0IEND\xaeB`\x82\r\n--xYzZY\r\nContent-Disposition: form-data; name=\"attachment2\"; filename=\"scan.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n\0\x01\x02\x03\xff\xfe\r\n--xYzZY--\r\n";
     let fake = &server.fake;
-    fake.walk("dev", "POST", "/input", vec![token(), ("app".into(), "shop".into())], json(&[]), events.into());
+    fake.walk(
+        "dev",
+        "POST",
+        "/input",
+        vec![token(), ("app".into(), "shop".into())],
+        json(&[]),
+        events.into(),
+    );
     fake.walk("dev", "POST", "/input", vec![], json(&[]), events.into());
     fake.walk("prod", "POST", "/callbacks/events", vec![token()], json(&[]), events.into());
-    fake.walk("dev", "POST", "/input", vec![("token".into(), "x".into())], json(&[]), r#"{"id":7}"#.into());
+    fake.walk(
+        "dev",
+        "POST",
+        "/input",
+        vec![("token".into(), "x".into())],
+        json(&[]),
+        r#"{"id":7}"#.into(),
+    );
     fake.walk(
         "dev",
         "POST",
@@ -790,7 +954,14 @@ pub fn fill(server: &Server) {
         bytes::Bytes::from_static(mail),
     );
     fake.walk("", "GET", "/favicon.ico", vec![], vec![], "".into());
-    fake.walk("dev", "POST", "/callbacks/events", vec![token()], json(&[("x-fail", "1")]), r#"{"event":"bounce"}"#.into());
+    fake.walk(
+        "dev",
+        "POST",
+        "/callbacks/events",
+        vec![token()],
+        json(&[("x-fail", "1")]),
+        r#"{"event":"bounce"}"#.into(),
+    );
     fake.walk(
         "dev",
         "POST",
@@ -807,7 +978,10 @@ pub fn fill(server: &Server) {
             path,
             vec![token()],
             json(&[]),
-            format!(r#"{{"event":"open","n":{n},"email":"anna@example.com","useragent":"Mozilla/5.0"}}"#).into(),
+            format!(
+                r#"{{"event":"open","n":{n},"email":"anna@example.com","useragent":"Mozilla/5.0"}}"#
+            )
+            .into(),
         );
     }
 }

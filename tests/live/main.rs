@@ -1,5 +1,5 @@
-//! `live.py`, which settles on a real account what an emulator can't show, against the emulator: so that
-//! it still works on the day when a person with an account runs it.
+//! `live.py`, which settles on a real account what an emulator can't show, against the emulator: so
+//! that it still works on the day when a person with an account runs it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]

@@ -20,29 +20,45 @@ impl Boto {
         emulator::install().unwrap();
         let mut command = Command::new(emulator::python());
         command.arg(root().join("tests/support/boto.py")).args([endpoint, "us-east-1"]);
-        command.env_clear().env("AWS_CONFIG_FILE", "/nonexistent").env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+        command
+            .env_clear()
+            .env("AWS_CONFIG_FILE", "/nonexistent")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (stdin, stdout) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self(RefCell::new((child, stdin, stdout)))
     }
 
-    pub fn try_call(&self, service: &str, operation: &str, arguments: Value) -> Result<Value, (String, String)> {
+    pub fn try_call(
+        &self,
+        service: &str,
+        operation: &str,
+        arguments: Value,
+    ) -> Result<Value, (String, String)> {
         let (_, stdin, stdout) = &mut *self.0.borrow_mut();
         let request = json!({"service": service, "operation": operation, "arguments": arguments});
         writeln!(stdin, "{request}").unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?} to {request}"));
+        let mut answer: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("{error}: {line:?} to {request}"));
         match answer["error"].as_str() {
             None => Ok(answer["ok"].take()),
-            Some(code) => Err((code.to_owned(), answer["message"].as_str().unwrap_or_default().to_owned())),
+            Some(code) => {
+                Err((code.to_owned(), answer["message"].as_str().unwrap_or_default().to_owned()))
+            }
         }
     }
 
     pub fn call(&self, service: &str, operation: &str, arguments: Value) -> Value {
         let shown = arguments.to_string();
-        self.try_call(service, operation, arguments)
-            .unwrap_or_else(|error| panic!("{service} {operation} {}: {error:?}", shown.chars().take(300).collect::<String>()))
+        self.try_call(service, operation, arguments).unwrap_or_else(|error| {
+            panic!(
+                "{service} {operation} {}: {error:?}",
+                shown.chars().take(300).collect::<String>()
+            )
+        })
     }
 
     pub fn code(&self, service: &str, operation: &str, arguments: Value) -> String {
@@ -66,7 +82,14 @@ pub fn blob(bytes: &[u8]) -> Value {
 
 /// Keys and common prefixes of a page.
 fn listed(answer: &Value) -> (Vec<&str>, Vec<&str>) {
-    let all = |list: &str, field: &str| answer[list].as_array().into_iter().flatten().map(|item| item[field].as_str().unwrap()).collect();
+    let all = |list: &str, field: &str| {
+        answer[list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|item| item[field].as_str().unwrap())
+            .collect()
+    };
     (all("Contents", "Key"), all("CommonPrefixes", "Prefix"))
 }
 
@@ -92,19 +115,40 @@ fn an_unsigned_request_makes_no_html_of_a_record() {
     place.store.create_bucket("records").unwrap();
     let boto = Boto::new(&place.endpoint);
     let html = b"<script>document.title = 'ran'</script>";
-    boto.call("s3", "put_object", json!({"Bucket": "records", "Key": "k", "Body": blob(html), "ContentType": "text/plain"}));
-    let signed = boto.call("s3", "get_object", json!({"Bucket": "records", "Key": "k", "ResponseContentType": "text/html"}));
+    boto.call(
+        "s3",
+        "put_object",
+        json!({"Bucket": "records", "Key": "k", "Body": blob(html), "ContentType": "text/plain"}),
+    );
+    let signed = boto.call(
+        "s3",
+        "get_object",
+        json!({"Bucket": "records", "Key": "k", "ResponseContentType": "text/html"}),
+    );
     assert_eq!((&signed["ContentType"], &signed["Body"]), (&json!("text/html"), &blob(html)));
     let get = |url: &str| http::get(url).unwrap();
     let parameters = json!({"Bucket": "records", "Key": "k", "ResponseContentType": "text/html"});
-    let presigned = boto.call("s3", "generate_presigned_url", json!({"ClientMethod": "get_object", "Params": parameters}));
+    let presigned = boto.call(
+        "s3",
+        "generate_presigned_url",
+        json!({"ClientMethod": "get_object", "Params": parameters}),
+    );
     let answer = get(presigned.as_str().unwrap());
-    assert_eq!((answer.status, answer.header("content-type"), answer.body.as_slice()), (200, Some("text/html"), &html[..]));
+    assert_eq!(
+        (answer.status, answer.header("content-type"), answer.body.as_slice()),
+        (200, Some("text/html"), &html[..])
+    );
 
     // A browser's isn't honoured: no signature is verified, so a link's may be made up.
-    for (name, value) in [("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate"), ("Sec-Fetch-Dest", "document")] {
+    for (name, value) in
+        [("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+    {
         let answer = http::get_with(presigned.as_str().unwrap(), &[(name, value)]).unwrap();
-        assert_eq!((answer.status, answer.text().contains("<Code>InvalidRequest</Code>")), (400, true), "{name}");
+        assert_eq!(
+            (answer.status, answer.text().contains("<Code>InvalidRequest</Code>")),
+            (400, true),
+            "{name}"
+        );
     }
 
     let url = format!("{}/records/k", place.endpoint);
@@ -129,10 +173,18 @@ fn an_unsigned_request_makes_no_html_of_a_record() {
         );
     }
     // All that is answered is shut in, an error and a refusal, too.
-    for (url, status, host) in [(&url, 200, "127.0.0.1"), (&place.endpoint, 200, "[::1]:1"), (&url, 421, "evil.example")] {
+    for (url, status, host) in
+        [(&url, 200, "127.0.0.1"), (&place.endpoint, 200, "[::1]:1"), (&url, 421, "evil.example")]
+    {
         let answer = http::get_with(url, &[("host", host)]).unwrap();
-        let shut = ["content-security-policy", "x-content-type-options", "cross-origin-resource-policy"].map(|name| answer.header(name));
-        assert_eq!((answer.status, shut), (status, [Some("sandbox"), Some("nosniff"), Some("same-origin")]), "{url}");
+        let shut =
+            ["content-security-policy", "x-content-type-options", "cross-origin-resource-policy"]
+                .map(|name| answer.header(name));
+        assert_eq!(
+            (answer.status, shut),
+            (status, [Some("sandbox"), Some("nosniff"), Some("same-origin")]),
+            "{url}"
+        );
     }
 }
 
@@ -162,7 +214,9 @@ fn an_object_comes_back_with_its_bytes_and_all_that_was_said_of_it() {
     // boto3 asks for a checksum of its own, and checked it
     assert_eq!(
         got.as_object_mut().unwrap().remove("ChecksumCRC32"),
-        Some(json!("KQWOTA==")).filter(|_| put["ChecksumCRC32"] == "KQWOTA==").or_else(|| put.get("ChecksumCRC32").cloned())
+        Some(json!("KQWOTA=="))
+            .filter(|_| put["ChecksumCRC32"] == "KQWOTA==")
+            .or_else(|| put.get("ChecksumCRC32").cloned())
     );
     let expected = json!({
         "AcceptRanges": "bytes", "LastModified": null, "ContentLength": 256, "ETag": put["ETag"], "CacheControl": "no-cache",
@@ -179,10 +233,15 @@ fn a_range_is_the_bytes_that_it_asks_for() {
     let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
     put(&boto, "k", &bytes);
     assert_eq!(body(&boto, "k"), bytes);
-    let range = |range: &str| boto.try_call("s3", "get_object", json!({"Bucket": "records", "Key": "k", "Range": range}));
+    let range = |range: &str| {
+        boto.try_call("s3", "get_object", json!({"Bucket": "records", "Key": "k", "Range": range}))
+    };
     let part = |asked: &str, start: usize, end: usize| {
         let got = range(asked).unwrap();
-        assert_eq!((&got["Body"], &got["ContentRange"]), (&blob(&bytes[start..end]), &json!(format!("bytes {start}-{}/1000000", end - 1))));
+        assert_eq!(
+            (&got["Body"], &got["ContentRange"]),
+            (&blob(&bytes[start..end]), &json!(format!("bytes {start}-{}/1000000", end - 1)))
+        );
     };
     part("bytes=0-0", 0, 1);
     part("bytes=999990-", 999_990, 1_000_000);
@@ -206,7 +265,9 @@ fn a_key_is_written_once_where_that_is_asked_for() {
     let second = matching(&first["ETag"], "3").unwrap();
     assert_eq!(matching(&first["ETag"], "4").unwrap_err().0, "PreconditionFailed");
     assert_eq!(body(&boto, "k"), b"3");
-    let get = |condition: &str, etag: &Value| boto.try_call("s3", "get_object", json!({"Bucket": "records", "Key": "k", condition: etag}));
+    let get = |condition: &str, etag: &Value| {
+        boto.try_call("s3", "get_object", json!({"Bucket": "records", "Key": "k", condition: etag}))
+    };
     assert_eq!(get("IfMatch", &first["ETag"]).unwrap_err().0, "PreconditionFailed");
     assert_eq!(get("IfNoneMatch", &second["ETag"]).unwrap_err().0, "304");
     assert_eq!(get("IfMatch", &second["ETag"]).unwrap()["Body"], blob(b"3"));
@@ -220,14 +281,28 @@ fn of_many_who_write_one_key_at_once_one_is_first() {
             .map(|n| {
                 let url = format!("{}/records/one", place.endpoint);
                 scope.spawn(move || {
-                    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-                    agent.put(&url).header("if-none-match", "*").send(n.to_string()).unwrap().status().as_u16()
+                    let agent: ureq::Agent =
+                        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+                    agent
+                        .put(&url)
+                        .header("if-none-match", "*")
+                        .send(n.to_string())
+                        .unwrap()
+                        .status()
+                        .as_u16()
                 })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
-    assert_eq!((answers.iter().filter(|s| **s == 200).count(), answers.iter().filter(|s| **s == 412).count()), (1, 15), "{answers:?}");
+    assert_eq!(
+        (
+            answers.iter().filter(|s| **s == 200).count(),
+            answers.iter().filter(|s| **s == 412).count()
+        ),
+        (1, 15),
+        "{answers:?}"
+    );
 }
 
 #[test]
@@ -274,13 +349,22 @@ fn keys_of_any_characters_are_kept_apart_and_stay_in_their_bucket() {
     // XML can't hold some of them: boto3 asks for encoding-type=url by itself
     assert_eq!(listed(&boto.call("s3", "list_objects_v2", json!({"Bucket": "records"}))).0, keys);
     assert_eq!(listed(&boto.call("s3", "list_objects", json!({"Bucket": "records"}))).0, keys);
-    let mut outside: Vec<String> =
-        std::fs::read_dir(place.directory.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut outside: Vec<String> = std::fs::read_dir(place.directory.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     outside.sort();
     assert_eq!(outside, ["s3", "sqs", "tmp"]);
-    assert_eq!(boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k".repeat(1025)})), "KeyTooLongError");
+    assert_eq!(
+        boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k".repeat(1025)})),
+        "KeyTooLongError"
+    );
     let objects: Vec<Value> = keys.iter().map(|key| json!({ "Key": key })).collect();
-    let deleted = boto.call("s3", "delete_objects", json!({"Bucket": "records", "Delete": {"Objects": objects}}));
+    let deleted = boto.call(
+        "s3",
+        "delete_objects",
+        json!({"Bucket": "records", "Delete": {"Objects": objects}}),
+    );
     assert_eq!(deleted["Deleted"].as_array().unwrap().len(), keys.len());
     boto.call("s3", "delete_bucket", json!({"Bucket": "records"}));
 }
@@ -305,17 +389,34 @@ fn a_listing_goes_page_by_page_in_utf_8_order_with_common_prefixes() {
             arguments[token] = page.get(next).cloned().unwrap_or_else(|| json!(last));
         }
     };
-    let v2 = |arguments| all("list_objects_v2", arguments, "ContinuationToken", "NextContinuationToken");
+    let v2 =
+        |arguments| all("list_objects_v2", arguments, "ContinuationToken", "NextContinuationToken");
     let v1 = |arguments| all("list_objects", arguments, "Marker", "NextMarker");
-    assert_eq!(v2(json!({"Bucket": "records", "MaxKeys": 4})), [&keys[..4], &keys[4..8], &keys[8..]]);
-    assert_eq!(v1(json!({"Bucket": "records", "MaxKeys": 4})), [&keys[..4], &keys[4..8], &keys[8..]]);
+    assert_eq!(
+        v2(json!({"Bucket": "records", "MaxKeys": 4})),
+        [&keys[..4], &keys[4..8], &keys[8..]]
+    );
+    assert_eq!(
+        v1(json!({"Bucket": "records", "MaxKeys": 4})),
+        [&keys[..4], &keys[4..8], &keys[8..]]
+    );
     let rolled = [vec!["a", "b/"], vec!["c", "d/"], vec!["é", "ｆ"], vec!["🦀"]];
     assert_eq!(v2(json!({"Bucket": "records", "Delimiter": "/", "MaxKeys": 2})), rolled);
     assert_eq!(v1(json!({"Bucket": "records", "Delimiter": "/", "MaxKeys": 2})), rolled);
-    assert_eq!(v2(json!({"Bucket": "records", "Delimiter": "/", "Prefix": "b/", "MaxKeys": 1})), [["b/1"], ["b/2"], ["b/c/"]]);
+    assert_eq!(
+        v2(json!({"Bucket": "records", "Delimiter": "/", "Prefix": "b/", "MaxKeys": 1})),
+        [["b/1"], ["b/2"], ["b/c/"]]
+    );
     assert_eq!(v2(json!({"Bucket": "records", "StartAfter": "c"})), [&keys[5..]]);
     assert_eq!(v2(json!({"Bucket": "records", "Prefix": "nothing"})), [[""; 0]]);
-    assert_eq!(boto.code("s3", "list_objects_v2", json!({"Bucket": "records", "ContinuationToken": "not one"})), "InvalidArgument");
+    assert_eq!(
+        boto.code(
+            "s3",
+            "list_objects_v2",
+            json!({"Bucket": "records", "ContinuationToken": "not one"})
+        ),
+        "InvalidArgument"
+    );
 }
 
 #[test]
@@ -328,17 +429,31 @@ fn a_body_that_is_not_what_its_sums_say_is_refused() {
         ("ChecksumSHA256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "BadDigest"),
     ];
     for (name, sum, code) in sums {
-        assert_eq!(boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k", "Body": blob(b"1"), name: sum})), code, "{name}");
+        assert_eq!(
+            boto.code(
+                "s3",
+                "put_object",
+                json!({"Bucket": "records", "Key": "k", "Body": blob(b"1"), name: sum})
+            ),
+            code,
+            "{name}"
+        );
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("{}/records/k", place.endpoint);
     let wrong = agent.put(&url).header("x-amz-content-sha256", &"0".repeat(64)).send("1").unwrap();
     assert_eq!(wrong.status().as_u16(), 400);
     let right = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-    assert_eq!(agent.put(&url).header("x-amz-content-sha256", right).send("1").unwrap().status().as_u16(), 200);
+    assert_eq!(
+        agent.put(&url).header("x-amz-content-sha256", right).send("1").unwrap().status().as_u16(),
+        200
+    );
     let chunked = |body: &str| {
-        let put =
-            agent.put(&url).header("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER").header("content-encoding", "aws-chunked");
+        let put = agent
+            .put(&url)
+            .header("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+            .header("content-encoding", "aws-chunked");
         put.header("x-amz-decoded-content-length", "5")
             .header("x-amz-trailer", "x-amz-checksum-crc32")
             .send(body)
@@ -352,7 +467,11 @@ fn a_body_that_is_not_what_its_sums_say_is_refused() {
     assert_eq!(chunked("4\r\nhell\r\n0\r\n\r\n"), 400);
     assert_eq!(chunked("5\r\nhel"), 400);
     assert_eq!(body(&boto, "k"), b"hello");
-    assert_eq!(std::fs::read_dir(place.directory.path().join("tmp")).unwrap().count(), 0, "what was refused is gone");
+    assert_eq!(
+        std::fs::read_dir(place.directory.path().join("tmp")).unwrap().count(),
+        0,
+        "what was refused is gone"
+    );
 }
 
 #[test]
@@ -378,10 +497,19 @@ fn an_object_in_parts_is_there_once_it_is_complete() {
             json!({"Bucket": "records", "Key": "big", "UploadId": id, "MultipartUpload": {"Parts": parts}}),
         )
     };
-    let listed_parts = boto.call("s3", "list_parts", json!({"Bucket": "records", "Key": "big", "UploadId": id}));
-    let sizes: Vec<_> = listed_parts["Parts"].as_array().unwrap().iter().map(|part| part["Size"].as_u64().unwrap()).collect();
+    let listed_parts =
+        boto.call("s3", "list_parts", json!({"Bucket": "records", "Key": "big", "UploadId": id}));
+    let sizes: Vec<_> = listed_parts["Parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["Size"].as_u64().unwrap())
+        .collect();
     assert_eq!(sizes, [5 * 1024 * 1024, 10]);
-    assert_eq!(boto.call("s3", "list_multipart_uploads", json!({"Bucket": "records"}))["Uploads"][0]["UploadId"], *id);
+    assert_eq!(
+        boto.call("s3", "list_multipart_uploads", json!({"Bucket": "records"}))["Uploads"][0]["UploadId"],
+        *id
+    );
     let error = |parts: &[Value]| complete(parts).unwrap_err().0;
     assert_eq!(error(&[parts[1].clone(), parts[0].clone()]), "InvalidPartOrder");
     assert_eq!(error(&[json!({"PartNumber": 2, "ETag": "\"0\""})]), "InvalidPart");
@@ -391,38 +519,82 @@ fn an_object_in_parts_is_there_once_it_is_complete() {
     assert!(done["ETag"].as_str().unwrap().ends_with("-2\""), "{done}");
     assert_eq!(body(&boto, "big"), [first, last].concat());
     let head = boto.call("s3", "head_object", json!({"Bucket": "records", "Key": "big"}));
-    assert_eq!((&head["ContentType"], &head["Metadata"], &head["ETag"]), (&json!("video/mp4"), &json!({"a": "b"}), &done["ETag"]));
-    assert_eq!(error(&parts), "NoSuchUpload");
-    let id = boto.call("s3", "create_multipart_upload", json!({"Bucket": "records", "Key": "other"}))["UploadId"].clone();
-    boto.call("s3", "abort_multipart_upload", json!({"Bucket": "records", "Key": "other", "UploadId": id}));
     assert_eq!(
-        boto.code("s3", "abort_multipart_upload", json!({"Bucket": "records", "Key": "other", "UploadId": "../../x"})),
+        (&head["ContentType"], &head["Metadata"], &head["ETag"]),
+        (&json!("video/mp4"), &json!({"a": "b"}), &done["ETag"])
+    );
+    assert_eq!(error(&parts), "NoSuchUpload");
+    let id = boto.call(
+        "s3",
+        "create_multipart_upload",
+        json!({"Bucket": "records", "Key": "other"}),
+    )["UploadId"]
+        .clone();
+    boto.call(
+        "s3",
+        "abort_multipart_upload",
+        json!({"Bucket": "records", "Key": "other", "UploadId": id}),
+    );
+    assert_eq!(
+        boto.code(
+            "s3",
+            "abort_multipart_upload",
+            json!({"Bucket": "records", "Key": "other", "UploadId": "../../x"})
+        ),
         "NoSuchUpload"
     );
-    boto.call("s3", "copy_object", json!({"Bucket": "records", "Key": "copy", "CopySource": "records/big"}));
+    boto.call(
+        "s3",
+        "copy_object",
+        json!({"Bucket": "records", "Key": "copy", "CopySource": "records/big"}),
+    );
     let copy = boto.call("s3", "head_object", json!({"Bucket": "records", "Key": "copy"}));
-    assert_eq!((&copy["ContentLength"], &copy["ContentType"]), (&json!(5 * 1024 * 1024 + 10), &json!("video/mp4")));
+    assert_eq!(
+        (&copy["ContentLength"], &copy["ContentType"]),
+        (&json!(5 * 1024 * 1024 + 10), &json!("video/mp4"))
+    );
 }
 
 #[test]
 fn buckets_are_made_once_and_removed_when_empty() {
     let (_place, boto) = with_bucket();
-    assert_eq!(boto.code("s3", "create_bucket", json!({"Bucket": "records"})), "BucketAlreadyOwnedByYou");
+    assert_eq!(
+        boto.code("s3", "create_bucket", json!({"Bucket": "records"})),
+        "BucketAlreadyOwnedByYou"
+    );
     boto.call("s3", "create_bucket", json!({"Bucket": "other.one"}));
     let buckets = boto.call("s3", "list_buckets", json!({}));
-    let names: Vec<_> = buckets["Buckets"].as_array().unwrap().iter().map(|bucket| bucket["Name"].as_str().unwrap()).collect();
+    let names: Vec<_> = buckets["Buckets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| bucket["Name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["other.one", "records"]);
     boto.call("s3", "head_bucket", json!({"Bucket": "records"}));
-    assert_eq!(boto.call("s3", "get_bucket_location", json!({"Bucket": "records"}))["LocationConstraint"], Value::Null);
+    assert_eq!(
+        boto.call("s3", "get_bucket_location", json!({"Bucket": "records"}))["LocationConstraint"],
+        Value::Null
+    );
     assert_eq!(boto.code("s3", "head_bucket", json!({"Bucket": "nowhere"})), "404");
     put(&boto, "k", b"");
     assert_eq!(boto.code("s3", "delete_bucket", json!({"Bucket": "records"})), "BucketNotEmpty");
     boto.call("s3", "delete_object", json!({"Bucket": "records", "Key": "k"}));
     boto.call("s3", "delete_object", json!({"Bucket": "records", "Key": "k"}));
-    assert_eq!(boto.code("s3", "get_object", json!({"Bucket": "records", "Key": "k"})), "NoSuchKey");
+    assert_eq!(
+        boto.code("s3", "get_object", json!({"Bucket": "records", "Key": "k"})),
+        "NoSuchKey"
+    );
     boto.call("s3", "delete_bucket", json!({"Bucket": "records"}));
     for operation in ["list_objects_v2", "list_objects", "delete_bucket"] {
-        assert_eq!(boto.code("s3", operation, json!({"Bucket": "records"})), "NoSuchBucket", "{operation}");
+        assert_eq!(
+            boto.code("s3", operation, json!({"Bucket": "records"})),
+            "NoSuchBucket",
+            "{operation}"
+        );
     }
-    assert_eq!(boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k"})), "NoSuchBucket");
+    assert_eq!(
+        boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k"})),
+        "NoSuchBucket"
+    );
 }

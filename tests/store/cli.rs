@@ -9,7 +9,11 @@ fn aws(place: &Place, arguments: &[&str]) -> String {
         .args(["-m", "awscli", "--endpoint-url", &place.endpoint])
         .args(arguments)
         .env_clear()
-        .envs([("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "thing"), ("AWS_DEFAULT_REGION", "eu-west-1")])
+        .envs([
+            ("AWS_ACCESS_KEY_ID", "any"),
+            ("AWS_SECRET_ACCESS_KEY", "thing"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ])
         .envs([
             ("AWS_CONFIG_FILE", "/nonexistent"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
@@ -38,7 +42,8 @@ fn the_aws_cli_copies_lists_syncs_and_polls() {
     aws(&place, &["s3", "cp", &path("small.json"), "s3://records/a/small.json"]);
     aws(&place, &["s3", "cp", "s3://records/a/big", "s3://records/b/copied"]);
     let listed = aws(&place, &["s3", "ls", "--recursive", "s3://records"]);
-    let listed: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
+    let listed: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
     assert_eq!(listed, [["20971520", "a/big"], ["2", "a/small.json"], ["20971520", "b/copied"]]);
     aws(&place, &["s3", "cp", "s3://records/b/copied", &path("back")]);
     assert!(fs::read(path("back")).unwrap() == big);
@@ -46,20 +51,58 @@ fn the_aws_cli_copies_lists_syncs_and_polls() {
     assert_eq!(fs::read_to_string(path("synced/small.json")).unwrap(), "{}");
     let kind = aws(
         &place,
-        &["s3api", "head-object", "--bucket", "records", "--key", "a/small.json", "--query", "ContentType", "--output", "text"],
+        &[
+            "s3api",
+            "head-object",
+            "--bucket",
+            "records",
+            "--key",
+            "a/small.json",
+            "--query",
+            "ContentType",
+            "--output",
+            "text",
+        ],
     );
     assert_eq!(kind, "application/json\n");
     let unsigned = aws(&place, &["--no-sign-request", "s3", "ls", "s3://records/a/small.json"]);
     assert_eq!(unsigned.split_whitespace().skip(2).collect::<Vec<_>>(), ["2", "small.json"]);
-    aws(&place, &["--no-sign-request", "s3", "cp", "s3://records/a/small.json", &path("unsigned.json")]);
+    aws(
+        &place,
+        &["--no-sign-request", "s3", "cp", "s3://records/a/small.json", &path("unsigned.json")],
+    );
     assert_eq!(fs::read_to_string(path("unsigned.json")).unwrap(), "{}");
     aws(&place, &["s3", "rb", "--force", "s3://records"]);
     assert_eq!(aws(&place, &["s3", "ls"]), "");
 
-    let url = aws(&place, &["sqs", "create-queue", "--queue-name", "events", "--query", "QueueUrl", "--output", "text"]);
+    let url = aws(
+        &place,
+        &[
+            "sqs",
+            "create-queue",
+            "--queue-name",
+            "events",
+            "--query",
+            "QueueUrl",
+            "--output",
+            "text",
+        ],
+    );
     let url = url.trim();
     aws(&place, &["sqs", "send-message", "--queue-url", url, "--message-body", "hello"]);
-    let body = aws(&place, &["sqs", "receive-message", "--queue-url", url, "--query", "Messages[0].Body", "--output", "text"]);
+    let body = aws(
+        &place,
+        &[
+            "sqs",
+            "receive-message",
+            "--queue-url",
+            url,
+            "--query",
+            "Messages[0].Body",
+            "--output",
+            "text",
+        ],
+    );
     assert_eq!(body, "hello\n");
     let arn = aws(
         &place,

@@ -1,4 +1,5 @@
-//! The store in a child process that is killed with SIGKILL in the middle of load, again and again, and opened anew.
+//! The store in a child process that is killed with SIGKILL in the middle of load, again and again,
+//! and opened anew.
 
 use crate::{place::Place, support::block_on};
 use routeto::dev::store::Store;
@@ -27,7 +28,8 @@ fn a_store_that_serves_until_it_is_killed() {
     block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Path::new(&directory).join("address");
-        std::fs::write(address.with_extension("new"), listener.local_addr().unwrap().to_string()).unwrap();
+        std::fs::write(address.with_extension("new"), listener.local_addr().unwrap().to_string())
+            .unwrap();
         std::fs::rename(address.with_extension("new"), address).unwrap();
         axum::serve(listener, store.router()).await.unwrap();
     });
@@ -47,7 +49,12 @@ fn start(directory: &Path) -> (Child, String) {
     let address = directory.join("address");
     let _ = std::fs::remove_file(&address);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::a_store_that_serves_until_it_is_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "crash::a_store_that_serves_until_it_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(DIRECTORY, directory)
         .stdout(Stdio::null())
         .spawn()
@@ -57,16 +64,29 @@ fn start(directory: &Path) -> (Child, String) {
         if let Ok(address) = std::fs::read_to_string(&address) {
             return (child, format!("http://{address}"));
         }
-        assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "the store did not start");
+        assert!(
+            child.try_wait().unwrap().is_none() && Instant::now() < deadline,
+            "the store did not start"
+        );
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-fn sqs(agent: &ureq::Agent, endpoint: &str, operation: &str, mut body: Value) -> Result<Value, String> {
+fn sqs(
+    agent: &ureq::Agent,
+    endpoint: &str,
+    operation: &str,
+    mut body: Value,
+) -> Result<Value, String> {
     body["QueueUrl"] = json!("http://x/events");
     let request = agent.post(endpoint).header("x-amz-target", &format!("AmazonSQS.{operation}"));
     let mut answer = request.send(body.to_string()).map_err(|error| error.to_string())?;
-    let text = answer.body_mut().with_config().limit(100_000_000).read_to_string().map_err(|error| error.to_string())?;
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(100_000_000)
+        .read_to_string()
+        .map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
@@ -87,7 +107,8 @@ fn number(body: &str) -> u64 {
 fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_nothing_half() {
     let directory = TempDir::new().unwrap();
     let known = Mutex::new(Known::default());
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
     let mut tried: u64 = 0;
     for round in 0..ROUNDS {
         let (mut child, endpoint) = start(directory.path());
@@ -110,7 +131,14 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
             }
             scope.spawn(|| {
                 for number in first.. {
-                    if sqs(&agent, &endpoint, "SendMessage", json!({"MessageBody": expected(number)})).is_err() {
+                    if sqs(
+                        &agent,
+                        &endpoint,
+                        "SendMessage",
+                        json!({"MessageBody": expected(number)}),
+                    )
+                    .is_err()
+                    {
                         return;
                     }
                     known.lock().unwrap().sent.insert(number);
@@ -118,13 +146,21 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
             });
             scope.spawn(|| {
                 // half of what it gets it deletes, the rest comes back
-                let receive = json!({"MaxNumberOfMessages": 4, "VisibilityTimeout": 1, "WaitTimeSeconds": 1});
+                let receive =
+                    json!({"MaxNumberOfMessages": 4, "VisibilityTimeout": 1, "WaitTimeSeconds": 1});
                 while let Ok(got) = sqs(&agent, &endpoint, "ReceiveMessage", receive.clone()) {
                     for message in got["Messages"].as_array().into_iter().flatten() {
                         let number = number(message["Body"].as_str().unwrap());
                         if number.is_multiple_of(2) {
                             known.lock().unwrap().tried_to_delete.insert(number);
-                            if sqs(&agent, &endpoint, "DeleteMessage", json!({"ReceiptHandle": message["ReceiptHandle"]})).is_err() {
+                            if sqs(
+                                &agent,
+                                &endpoint,
+                                "DeleteMessage",
+                                json!({"ReceiptHandle": message["ReceiptHandle"]}),
+                            )
+                            .is_err()
+                            {
                                 return;
                             }
                             known.lock().unwrap().deleted.insert(number);
@@ -147,11 +183,17 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
         tried = first;
     }
     let known = known.into_inner().unwrap();
-    assert!(known.put.len() > 100 && known.sent.len() > 100 && known.deleted.len() > 10, "there was load");
+    assert!(
+        known.put.len() > 100 && known.sent.len() > 100 && known.deleted.len() > 10,
+        "there was load"
+    );
 
     let place = Place::at(directory);
     for number in &known.put {
-        assert_eq!(place.store.object("records", &number.to_string()), Some(("text/plain".into(), expected(*number).into_bytes())));
+        assert_eq!(
+            place.store.object("records", &number.to_string()),
+            Some(("text/plain".into(), expected(*number).into_bytes()))
+        );
     }
     // what was under way when it was killed is there whole, or not at all
     for round in (0..=tried).step_by(1_000_000) {
@@ -159,14 +201,25 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
             match place.store.object("records", &number.to_string()) {
                 Some((_, body)) => assert_eq!(body, expected(number).into_bytes()),
                 None if known.put.contains(&number) => panic!("{number} is gone"),
-                None if number > known.put.range(..round + 1_000_000).next_back().copied().unwrap_or(round) + 4 => break,
+                None if number
+                    > known
+                        .put
+                        .range(..round + 1_000_000)
+                        .next_back()
+                        .copied()
+                        .unwrap_or(round)
+                        + 4 =>
+                {
+                    break;
+                }
                 None => {}
             }
         }
     }
     let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
     let mut left = BTreeSet::new();
-    let receive = json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 600, "WaitTimeSeconds": 3});
+    let receive =
+        json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 600, "WaitTimeSeconds": 3});
     loop {
         let got = sqs(&agent, &place.endpoint, "ReceiveMessage", receive.clone()).unwrap();
         let Some(messages) = got["Messages"].as_array() else { break };
@@ -176,7 +229,11 @@ fn killed_in_the_middle_of_load_the_store_has_all_that_it_answered_once_and_noth
             assert!(left.insert(number(body)), "{} is there twice", number(body));
         }
     }
-    let gone: Vec<_> = known.sent.iter().filter(|n| !left.contains(n) && !known.tried_to_delete.contains(n)).collect();
+    let gone: Vec<_> = known
+        .sent
+        .iter()
+        .filter(|n| !left.contains(n) && !known.tried_to_delete.contains(n))
+        .collect();
     assert_eq!(gone, [&0; 0], "sent, answered, and lost");
     let back: Vec<_> = known.deleted.iter().filter(|n| left.contains(n)).collect();
     assert_eq!(back, [&0; 0], "deleted, answered, and back");

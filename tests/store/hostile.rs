@@ -113,8 +113,12 @@ fn whatever_is_sent_the_store_answers_and_goes_on() {
     ];
     let mut seen = BTreeMap::new();
     for case in 0..3000 {
-        let mut request =
-            format!("{} {} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n", dice.pick(&methods), dice.pick(&paths)).into_bytes();
+        let mut request = format!(
+            "{} {} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n",
+            dice.pick(&methods),
+            dice.pick(&paths)
+        )
+        .into_bytes();
         for _ in 0..dice.roll(4) {
             request.extend_from_slice(dice.pick(&headers));
             request.extend_from_slice(b"\r\n");
@@ -125,16 +129,25 @@ fn whatever_is_sent_the_store_answers_and_goes_on() {
         request.extend_from_slice(format!("content-length: {length}\r\n\r\n").as_bytes());
         request.extend_from_slice(body);
         let status = raw(&place, &request);
-        assert!(status < 500 || status == 501, "case {case} was answered {status}:\n{}", String::from_utf8_lossy(&request));
+        assert!(
+            status < 500 || status == 501,
+            "case {case} was answered {status}:\n{}",
+            String::from_utf8_lossy(&request)
+        );
         *seen.entry(status).or_insert(0) += 1;
     }
-    assert!(seen.contains_key(&200) && seen.contains_key(&400) && seen.contains_key(&404), "{seen:?}");
+    assert!(
+        seen.contains_key(&200) && seen.contains_key(&400) && seen.contains_key(&404),
+        "{seen:?}"
+    );
     // a DELETE of the bucket was among it
     place.store.create_bucket("records").unwrap();
     let boto = Boto::new(&place.endpoint);
     boto.call("s3", "put_object", json!({"Bucket": "records", "Key": "after"}));
-    let mut entries: Vec<String> =
-        std::fs::read_dir(place.directory.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut entries: Vec<String> = std::fs::read_dir(place.directory.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     entries.sort();
     assert_eq!(entries, ["s3", "sqs", "tmp"]);
     assert_eq!(std::fs::read_dir(place.directory.path().join("tmp")).unwrap().count(), 0);
@@ -143,9 +156,13 @@ fn whatever_is_sent_the_store_answers_and_goes_on() {
 #[test]
 fn who_still_speaks_the_query_protocol_is_told_what_to_do() {
     let place = Place::new();
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut answer =
-        agent.post(&place.endpoint).header("content-type", "application/x-www-form-urlencoded").send("Action=ListQueues").unwrap();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent
+        .post(&place.endpoint)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .send("Action=ListQueues")
+        .unwrap();
     assert_eq!(answer.status().as_u16(), 400);
     let text = answer.body_mut().read_to_string().unwrap();
     assert!(text.contains("take an AWS SDK or CLI from November 2023 or later"), "{text}");
@@ -158,7 +175,18 @@ fn a_disk_without_room_is_an_error_and_nothing_more() {
     let boto = Boto::new(&place.endpoint);
     // as a file system does that takes no more
     std::fs::remove_dir(place.directory.path().join("tmp")).unwrap();
-    assert_eq!(boto.code("s3", "put_object", json!({"Bucket": "records", "Key": "k", "Body": {"base64": "MQ=="}})), "InternalError");
+    assert_eq!(
+        boto.code(
+            "s3",
+            "put_object",
+            json!({"Bucket": "records", "Key": "k", "Body": {"base64": "MQ=="}})
+        ),
+        "InternalError"
+    );
     std::fs::create_dir(place.directory.path().join("tmp")).unwrap();
-    boto.call("s3", "put_object", json!({"Bucket": "records", "Key": "k", "Body": {"base64": "MQ=="}}));
+    boto.call(
+        "s3",
+        "put_object",
+        json!({"Bucket": "records", "Key": "k", "Body": {"base64": "MQ=="}}),
+    );
 }

@@ -1,4 +1,5 @@
-//! Dev's local S3 and SQS: real clients against it on a free port, the function's own sinks inside the process, and what a kill leaves.
+//! Dev's local S3 and SQS: real clients against it on a free port, the function's own sinks inside
+//! the process, and what a kill leaves.
 
 #![allow(clippy::unwrap_used)]
 

@@ -14,7 +14,10 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     fn new(boto: &'a Boto, name: &str, attributes: Value) -> Self {
-        let url = boto.call("sqs", "create_queue", json!({"QueueName": name, "Attributes": attributes}))["QueueUrl"].clone();
+        let url =
+            boto.call("sqs", "create_queue", json!({"QueueName": name, "Attributes": attributes}))
+                ["QueueUrl"]
+                .clone();
         Self { boto, url }
     }
 
@@ -39,7 +42,12 @@ impl<'a> Queue<'a> {
     fn receive(&self, arguments: Value) -> Vec<(String, String)> {
         let got = self.call("receive_message", arguments);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        got["Messages"].as_array().into_iter().flatten().map(|m| (text(&m["Body"]), text(&m["ReceiptHandle"]))).collect()
+        got["Messages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|m| (text(&m["Body"]), text(&m["ReceiptHandle"])))
+            .collect()
     }
 
     fn bodies(&self, arguments: Value) -> Vec<String> {
@@ -55,7 +63,11 @@ impl<'a> Queue<'a> {
         let got = self.call("get_queue_attributes", json!({"AttributeNames": ["All"]}));
         let number = |name: &str| got["Attributes"][name].as_str().unwrap().parse().unwrap();
         let hidden = number("ApproximateNumberOfMessagesNotVisible");
-        (number("ApproximateNumberOfMessages"), hidden, number("ApproximateNumberOfMessagesDelayed"))
+        (
+            number("ApproximateNumberOfMessages"),
+            hidden,
+            number("ApproximateNumberOfMessagesDelayed"),
+        )
     }
 }
 
@@ -78,24 +90,38 @@ fn a_message_has_all_that_sqs_gives_it_and_its_sums_are_right() {
     let trace = json!({"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5759e988-bd862e3fe1be46a994272793"}});
     let sent = queue
         .call("send_message", json!({"MessageBody": "<a>é\t\n</a>", "MessageAttributes": attributes, "MessageSystemAttributes": trace}));
-    let got = queue.call("receive_message", json!({"MessageAttributeNames": ["All"], "AttributeNames": ["All"]}));
+    let got = queue.call(
+        "receive_message",
+        json!({"MessageAttributeNames": ["All"], "AttributeNames": ["All"]}),
+    );
     let message = &got["Messages"][0];
     assert_eq!(
         (&message["MessageId"], &message["Body"], &message["MessageAttributes"]),
         (&sent["MessageId"], &json!("<a>é\t\n</a>"), &attributes)
     );
-    assert_eq!((&message["MD5OfBody"], &message["MD5OfMessageAttributes"]), (&sent["MD5OfMessageBody"], &sent["MD5OfMessageAttributes"]));
+    assert_eq!(
+        (&message["MD5OfBody"], &message["MD5OfMessageAttributes"]),
+        (&sent["MD5OfMessageBody"], &sent["MD5OfMessageAttributes"])
+    );
     let mut system = message["Attributes"].as_object().unwrap().clone();
     assert_eq!(system.remove("SentTimestamp").map(|time| time.as_str().unwrap().len()), Some(13));
-    assert_eq!(system.remove("ApproximateFirstReceiveTimestamp").map(|time| time.as_str().unwrap().len()), Some(13));
-    let expected =
-        json!({"SenderId": "123456789012", "ApproximateReceiveCount": "1", "AWSTraceHeader": "Root=1-5759e988-bd862e3fe1be46a994272793"});
+    assert_eq!(
+        system.remove("ApproximateFirstReceiveTimestamp").map(|time| time.as_str().unwrap().len()),
+        Some(13)
+    );
+    let expected = json!({"SenderId": "123456789012", "ApproximateReceiveCount": "1", "AWSTraceHeader": "Root=1-5759e988-bd862e3fe1be46a994272793"});
     assert_eq!(Value::from(system), expected);
     queue.delete(message["ReceiptHandle"].as_str().unwrap());
 
     queue.call("send_message", json!({"MessageBody": "1", "MessageAttributes": attributes}));
-    let some = queue.call("receive_message", json!({"MessageAttributeNames": ["shor*"], "AttributeNames": ["SenderId"]}));
-    assert_eq!(some["Messages"][0]["MessageAttributes"], json!({"shoryuken_class": attributes["shoryuken_class"]}));
+    let some = queue.call(
+        "receive_message",
+        json!({"MessageAttributeNames": ["shor*"], "AttributeNames": ["SenderId"]}),
+    );
+    assert_eq!(
+        some["Messages"][0]["MessageAttributes"],
+        json!({"shoryuken_class": attributes["shoryuken_class"]})
+    );
     assert_eq!(some["Messages"][0]["Attributes"], json!({"SenderId": "123456789012"}));
     let text = "\u{20}\u{d7ff}\u{e000}\u{fffd}\u{10ffff}";
     queue.send(text);
@@ -117,18 +143,35 @@ fn a_message_is_hidden_from_others_until_its_time_is_over_or_it_is_deleted() {
     // the handle of the earlier hand-out takes nothing away from the later one
     queue.delete(&first.1);
     assert_eq!(queue.counts(), (0, 1, 0));
-    assert_eq!(queue.code("change_message_visibility", json!({"ReceiptHandle": first.1, "VisibilityTimeout": 5})), "InvalidParameterValue");
-    queue.call("change_message_visibility", json!({"ReceiptHandle": second.1, "VisibilityTimeout": 0}));
     assert_eq!(
-        queue.code("change_message_visibility", json!({"ReceiptHandle": second.1, "VisibilityTimeout": 5})),
+        queue.code(
+            "change_message_visibility",
+            json!({"ReceiptHandle": first.1, "VisibilityTimeout": 5})
+        ),
+        "InvalidParameterValue"
+    );
+    queue.call(
+        "change_message_visibility",
+        json!({"ReceiptHandle": second.1, "VisibilityTimeout": 0}),
+    );
+    assert_eq!(
+        queue.code(
+            "change_message_visibility",
+            json!({"ReceiptHandle": second.1, "VisibilityTimeout": 5})
+        ),
         "AWS.SimpleQueueService.MessageNotInflight"
     );
-    let third = queue.receive(json!({"VisibilityTimeout": 30, "AttributeNames": ["ApproximateReceiveCount"]})).remove(0);
+    let third = queue
+        .receive(json!({"VisibilityTimeout": 30, "AttributeNames": ["ApproximateReceiveCount"]}))
+        .remove(0);
     queue.delete(&third.1);
     queue.delete(&third.1);
     assert_eq!(queue.counts(), (0, 0, 0));
     for wrong in ["nonsense", "AAAA"] {
-        assert_eq!(queue.code("delete_message", json!({ "ReceiptHandle": wrong })), "ReceiptHandleIsInvalid");
+        assert_eq!(
+            queue.code("delete_message", json!({ "ReceiptHandle": wrong })),
+            "ReceiptHandleIsInvalid"
+        );
     }
 }
 
@@ -172,7 +215,10 @@ fn a_delayed_message_comes_when_its_time_has_come_and_holds_nobody_up() {
     queue.call("send_message", json!({"MessageBody": "soon", "DelaySeconds": 2}));
     assert_eq!(queue.bodies(json!({"WaitTimeSeconds": 20})), ["soon"]);
     assert_eq!(queue.counts(), (0, 3, 1));
-    assert_eq!(queue.code("send_message", json!({"MessageBody": "x", "DelaySeconds": 901})), "InvalidParameterValue");
+    assert_eq!(
+        queue.code("send_message", json!({"MessageBody": "x", "DelaySeconds": 901})),
+        "InvalidParameterValue"
+    );
 }
 
 #[test]
@@ -180,7 +226,8 @@ fn a_message_that_is_received_too_often_goes_to_the_dead_letters_with_its_age() 
     let (place, boto) = open();
     Queue::new(&boto, "dead", json!({}));
     let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": "2"}).to_string();
-    let queue = Queue::new(&boto, "events", json!({"RedrivePolicy": policy, "VisibilityTimeout": "0"}));
+    let queue =
+        Queue::new(&boto, "events", json!({"RedrivePolicy": policy, "VisibilityTimeout": "0"}));
     let sent = queue
         .call("send_message", json!({"MessageBody": "poison", "MessageAttributes": {"a": {"DataType": "String", "StringValue": "b"}}}));
     assert_eq!(queue.bodies(json!({})), ["poison"]);
@@ -190,18 +237,29 @@ fn a_message_that_is_received_too_often_goes_to_the_dead_letters_with_its_age() 
     let boto = Boto::new(&place.endpoint);
     let dead = Queue::new(&boto, "dead", json!({}));
     let queue = Queue::new(&boto, "events", json!({}));
-    let received = queue.call("receive_message", json!({"AttributeNames": ["All"]}))["Messages"][0].clone();
+    let received =
+        queue.call("receive_message", json!({"AttributeNames": ["All"]}))["Messages"][0].clone();
     assert_eq!(received["Attributes"]["ApproximateReceiveCount"], "2");
     assert_eq!((queue.bodies(json!({})), queue.counts()), (vec![], (0, 0, 0)));
-    let letter = dead.call("receive_message", json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}))["Messages"][0].clone();
+    let letter = dead.call(
+        "receive_message",
+        json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}),
+    )["Messages"][0]
+        .clone();
     assert_eq!((&letter["Body"], &letter["MessageId"]), (&json!("poison"), &sent["MessageId"]));
     assert_eq!(letter["Attributes"]["SentTimestamp"], received["Attributes"]["SentTimestamp"]);
-    assert_eq!(letter["Attributes"]["DeadLetterQueueSourceArn"], "arn:aws:sqs:us-east-1:123456789012:events");
+    assert_eq!(
+        letter["Attributes"]["DeadLetterQueueSourceArn"],
+        "arn:aws:sqs:us-east-1:123456789012:events"
+    );
     assert_eq!(letter["MessageAttributes"]["a"]["StringValue"], "b");
     let sources = boto.call("sqs", "list_dead_letter_source_queues", json!({"QueueUrl": dead.url}));
     assert_eq!(sources["queueUrls"], json!([queue.url]));
     // put back where it comes from, it is a message as new as any
-    dead.call("change_message_visibility", json!({"ReceiptHandle": letter["ReceiptHandle"], "VisibilityTimeout": 0}));
+    dead.call(
+        "change_message_visibility",
+        json!({"ReceiptHandle": letter["ReceiptHandle"], "VisibilityTimeout": 0}),
+    );
     let source = json!({"SourceArn": "arn:aws:sqs:us-east-1:123456789012:dead"});
     assert!(boto.call("sqs", "start_message_move_task", source.clone())["TaskHandle"].is_string());
     let tasks = boto.call("sqs", "list_message_move_tasks", source);
@@ -209,9 +267,19 @@ fn a_message_that_is_received_too_often_goes_to_the_dead_letters_with_its_age() 
         (&tasks["Results"][0]["Status"], &tasks["Results"][0]["ApproximateNumberOfMessagesMoved"]),
         (&json!("COMPLETED"), &json!(1))
     );
-    let back = queue.call("receive_message", json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}))["Messages"][0].clone();
-    assert_eq!((&back["Body"], &back["Attributes"]["ApproximateReceiveCount"]), (&json!("poison"), &json!("1")));
-    assert_eq!((&back["MessageAttributes"]["a"]["StringValue"], dead.counts()), (&json!("b"), (0, 0, 0)));
+    let back = queue.call(
+        "receive_message",
+        json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}),
+    )["Messages"][0]
+        .clone();
+    assert_eq!(
+        (&back["Body"], &back["Attributes"]["ApproximateReceiveCount"]),
+        (&json!("poison"), &json!("1"))
+    );
+    assert_eq!(
+        (&back["MessageAttributes"]["a"]["StringValue"], dead.counts()),
+        (&json!("b"), (0, 0, 0))
+    );
     assert_ne!(back["MessageId"], sent["MessageId"]);
     let wrong = json!({"SourceArn": "arn:aws:sqs:us-east-1:123456789012:events"});
     assert_eq!(boto.code("sqs", "start_message_move_task", wrong), "InvalidParameterValue");
@@ -224,17 +292,27 @@ fn one_entry_of_a_batch_fails_alone() {
     let entries = json!([{"Id": "a", "MessageBody": "1"}, {"Id": "b", "MessageBody": "\u{1}"}, {"Id": "c", "MessageBody": "3"}]);
     let sent = queue.call("send_message_batch", json!({ "Entries": entries }));
     let ids = |answer: &Value, list: &str| {
-        answer[list].as_array().unwrap().iter().map(|e| e["Id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        answer[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["Id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(ids(&sent, "Successful"), ["a", "c"]);
     let failed = &sent["Failed"][0];
-    assert_eq!((&failed["Id"], &failed["Code"], &failed["SenderFault"]), (&json!("b"), &json!("InvalidMessageContents"), &json!(true)));
+    assert_eq!(
+        (&failed["Id"], &failed["Code"], &failed["SenderFault"]),
+        (&json!("b"), &json!("InvalidMessageContents"), &json!(true))
+    );
     let got = queue.receive(json!({"MaxNumberOfMessages": 10}));
     assert_eq!(got.iter().map(|m| m.0.as_str()).collect::<Vec<_>>(), ["1", "3"]);
-    let change =
-        json!([{"Id": "a", "ReceiptHandle": got[0].1, "VisibilityTimeout": 0}, {"Id": "b", "ReceiptHandle": "x", "VisibilityTimeout": 0}]);
+    let change = json!([{"Id": "a", "ReceiptHandle": got[0].1, "VisibilityTimeout": 0}, {"Id": "b", "ReceiptHandle": "x", "VisibilityTimeout": 0}]);
     let changed = queue.call("change_message_visibility_batch", json!({ "Entries": change }));
-    assert_eq!((ids(&changed, "Successful"), ids(&changed, "Failed")), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(
+        (ids(&changed, "Successful"), ids(&changed, "Failed")),
+        (vec!["a".to_owned()], vec!["b".to_owned()])
+    );
     let deleted = queue
         .call("delete_message_batch", json!({"Entries": [{"Id": "a", "ReceiptHandle": got[0].1}, {"Id": "b", "ReceiptHandle": got[1].1}]}));
     assert_eq!(ids(&deleted, "Successful"), ["a", "b"]);
@@ -246,9 +324,15 @@ fn one_entry_of_a_batch_fails_alone() {
     assert_eq!(batch(&["a", "a"]), "AWS.SimpleQueueService.BatchEntryIdsNotDistinct");
     assert_eq!(batch(&["a b"]), "AWS.SimpleQueueService.InvalidBatchEntryId");
     assert_eq!(batch(&[]), "AWS.SimpleQueueService.EmptyBatchRequest");
-    assert_eq!(batch(&["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]), "AWS.SimpleQueueService.TooManyEntriesInBatchRequest");
+    assert_eq!(
+        batch(&["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]),
+        "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"
+    );
     let big = json!([{"Id": "a", "MessageBody": "x".repeat(600_000)}, {"Id": "b", "MessageBody": "x".repeat(600_000)}]);
-    assert_eq!(queue.code("send_message_batch", json!({ "Entries": big })), "AWS.SimpleQueueService.BatchRequestTooLong");
+    assert_eq!(
+        queue.code("send_message_batch", json!({ "Entries": big })),
+        "AWS.SimpleQueueService.BatchRequestTooLong"
+    );
 }
 
 #[test]
@@ -257,17 +341,34 @@ fn queues_are_made_found_changed_and_removed_as_in_aws() {
     let queue = Queue::new(&boto, "events", json!({"VisibilityTimeout": "60"}));
     assert_eq!(queue.url, format!("{}/123456789012/events", place.endpoint));
     assert_eq!(Queue::new(&boto, "events", json!({"VisibilityTimeout": "60"})).url, queue.url);
-    let create = |name: &str, attributes: Value| boto.code("sqs", "create_queue", json!({"QueueName": name, "Attributes": attributes}));
+    let create = |name: &str, attributes: Value| {
+        boto.code("sqs", "create_queue", json!({"QueueName": name, "Attributes": attributes}))
+    };
     assert_eq!(create("events", json!({"VisibilityTimeout": "61"})), "QueueAlreadyExists");
     assert_eq!(create("a.b", json!({})), "InvalidParameterValue");
     assert_eq!(create("a", json!({"VisibilityTimeout": "99999999"})), "InvalidAttributeValue");
     assert_eq!(create("a", json!({"Nonsense": "1"})), "InvalidAttributeName");
-    assert_eq!(create("a.fifo", json!({"FifoQueue": "true"})), "AWS.SimpleQueueService.UnsupportedOperation");
+    assert_eq!(
+        create("a.fifo", json!({"FifoQueue": "true"})),
+        "AWS.SimpleQueueService.UnsupportedOperation"
+    );
     Queue::new(&boto, "other", json!({}));
-    assert_eq!(boto.call("sqs", "list_queues", json!({"QueueNamePrefix": "ev"}))["QueueUrls"], json!([queue.url]));
-    assert_eq!(boto.call("sqs", "get_queue_url", json!({"QueueName": "events"}))["QueueUrl"], queue.url);
-    assert_eq!(boto.code("sqs", "get_queue_url", json!({"QueueName": "nowhere"})), "AWS.SimpleQueueService.NonExistentQueue");
-    queue.call("set_queue_attributes", json!({"Attributes": {"DelaySeconds": "0", "MaximumMessageSize": "1024"}}));
+    assert_eq!(
+        boto.call("sqs", "list_queues", json!({"QueueNamePrefix": "ev"}))["QueueUrls"],
+        json!([queue.url])
+    );
+    assert_eq!(
+        boto.call("sqs", "get_queue_url", json!({"QueueName": "events"}))["QueueUrl"],
+        queue.url
+    );
+    assert_eq!(
+        boto.code("sqs", "get_queue_url", json!({"QueueName": "nowhere"})),
+        "AWS.SimpleQueueService.NonExistentQueue"
+    );
+    queue.call(
+        "set_queue_attributes",
+        json!({"Attributes": {"DelaySeconds": "0", "MaximumMessageSize": "1024"}}),
+    );
     queue.call("tag_queue", json!({"Tags": {"a": "b", "c": "d"}}));
     queue.call("untag_queue", json!({"TagKeys": ["a"]}));
     drop(queue);
@@ -276,7 +377,9 @@ fn queues_are_made_found_changed_and_removed_as_in_aws() {
     let boto = Boto::new(&place.endpoint);
     let queue = Queue::new(&boto, "events", json!({}));
     assert_eq!(queue.call("list_queue_tags", json!({}))["Tags"], json!({"c": "d"}));
-    let mut attributes = queue.call("get_queue_attributes", json!({"AttributeNames": ["All"]}))["Attributes"].clone();
+    let mut attributes =
+        queue.call("get_queue_attributes", json!({"AttributeNames": ["All"]}))["Attributes"]
+            .clone();
     for time in ["CreatedTimestamp", "LastModifiedTimestamp"] {
         assert_eq!(attributes[time].take().as_str().map(str::len), Some(10));
     }
@@ -288,31 +391,42 @@ fn queues_are_made_found_changed_and_removed_as_in_aws() {
     });
     assert_eq!(attributes, expected);
     queue.send(&"x".repeat(1024));
-    let (code, words) = queue.try_call("send_message", json!({"MessageBody": "x".repeat(1025)})).unwrap_err();
+    let (code, words) =
+        queue.try_call("send_message", json!({"MessageBody": "x".repeat(1025)})).unwrap_err();
     assert_eq!(
         (code.as_str(), words.as_str()),
-        ("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.")
+        (
+            "InvalidParameterValue",
+            "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes."
+        )
     );
     queue.call("purge_queue", json!({}));
     assert_eq!(queue.counts(), (0, 0, 0));
     queue.send("after");
     assert_eq!(queue.bodies(json!({})), ["after"]);
     queue.call("delete_queue", json!({}));
-    assert_eq!(queue.code("send_message", json!({"MessageBody": "1"})), "AWS.SimpleQueueService.NonExistentQueue");
+    assert_eq!(
+        queue.code("send_message", json!({"MessageBody": "1"})),
+        "AWS.SimpleQueueService.NonExistentQueue"
+    );
     let again = Queue::new(&boto, "events", json!({}));
     assert_eq!(again.counts(), (0, 0, 0));
 }
 
-/// What a Shoryuken worker with retry intervals does: ask for ten with a long poll, work, delete what went well, and give back at once what did not.
+/// What a Shoryuken worker with retry intervals does: ask for ten with a long poll, work, delete
+/// what went well, and give back at once what did not.
 #[test]
 fn workers_that_poll_get_each_message_and_what_fails_again_until_it_is_dead() {
     let (place, boto) = open();
     let dead = Queue::new(&boto, "dead", json!({}));
     let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": 3}).to_string();
-    let queue = Queue::new(&boto, "events", json!({"RedrivePolicy": policy, "VisibilityTimeout": "300"}));
+    let queue =
+        Queue::new(&boto, "events", json!({"RedrivePolicy": policy, "VisibilityTimeout": "300"}));
     const MESSAGES: usize = 200;
     for batch in 0..MESSAGES / 10 {
-        let entries: Vec<_> = (0..10).map(|n| json!({"Id": n.to_string(), "MessageBody": format!("{}", batch * 10 + n)})).collect();
+        let entries: Vec<_> = (0..10)
+            .map(|n| json!({"Id": n.to_string(), "MessageBody": format!("{}", batch * 10 + n)}))
+            .collect();
         queue.call("send_message_batch", json!({ "Entries": entries }));
     }
     // every seventh never works, every fifth works the second time
@@ -355,7 +469,8 @@ fn workers_that_poll_get_each_message_and_what_fails_again_until_it_is_dead() {
         }
         all
     });
-    let expected: BTreeMap<usize, usize> = (0..MESSAGES).filter(|n| n % 7 != 0).map(|n| (n, 1)).collect();
+    let expected: BTreeMap<usize, usize> =
+        (0..MESSAGES).filter(|n| n % 7 != 0).map(|n| (n, 1)).collect();
     assert_eq!(worked, expected);
     let mut letters = Vec::new();
     while let more @ [_, ..] = dead.receive(json!({"MaxNumberOfMessages": 10})).as_slice() {

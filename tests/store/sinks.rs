@@ -18,7 +18,10 @@ fn object(key: &str, body: &str) -> Record {
 }
 
 fn message(queue: &str, body: &str) -> Record {
-    Record::Message { queue_url: format!("https://sqs.us-east-1.amazonaws.com/123456789012/{queue}"), body: body.into() }
+    Record::Message {
+        queue_url: format!("https://sqs.us-east-1.amazonaws.com/123456789012/{queue}"),
+        body: body.into(),
+    }
 }
 
 fn soon() -> SystemTime {
@@ -34,13 +37,19 @@ fn the_functions_records_are_stored_and_still_there_when_the_store_is_opened_aga
     let sinks = store::sinks(&place.store, "us-east-1");
     let mut told = place.store.subscribe();
 
-    let (stored, noted) = block_on(store::noting(sinks.store(&object("SendGrid/input_1_a", "{\"a\":1.50}"), soon())));
-    assert_eq!(stored.map(|stored| (stored.place, stored.attempts)), Ok(("s3://records/SendGrid/input_1_a".into(), 1)));
-    let expected = Stored::S3 { bucket: "records".into(), key: "SendGrid/input_1_a".into(), bytes: 10 };
+    let (stored, noted) =
+        block_on(store::noting(sinks.store(&object("SendGrid/input_1_a", "{\"a\":1.50}"), soon())));
+    assert_eq!(
+        stored.map(|stored| (stored.place, stored.attempts)),
+        Ok(("s3://records/SendGrid/input_1_a".into(), 1))
+    );
+    let expected =
+        Stored::S3 { bucket: "records".into(), key: "SendGrid/input_1_a".into(), bytes: 10 };
     assert_eq!(noted, Some(expected.clone()));
     assert_eq!(told.try_recv(), Ok(expected));
 
-    let (stored, noted) = block_on(store::noting(sinks.store(&message("events", "<héllo> \u{1f980}"), soon())));
+    let (stored, noted) =
+        block_on(store::noting(sinks.store(&message("events", "<héllo> \u{1f980}"), soon())));
     assert_eq!(stored.map(|stored| stored.attempts), Ok(1));
     let Some(Stored::Sqs { queue, message_id, bytes }) = noted.clone() else { panic!("{noted:?}") };
     assert_eq!((queue.as_str(), bytes), ("events", 13));
@@ -71,7 +80,12 @@ fn the_function_is_told_in_awss_words_what_it_may_not_store() {
     assert_eq!(kind(object("a", "2")), "KeyExists");
     assert_eq!(place.store.object("records", "a").unwrap().1, b"1");
     assert_eq!(
-        kind(Record::Object { bucket: "nowhere".into(), key: "a".into(), content_type: "a/b".into(), body: vec![].into() }),
+        kind(Record::Object {
+            bucket: "nowhere".into(),
+            key: "a".into(),
+            content_type: "a/b".into(),
+            body: vec![].into()
+        }),
         "NoSuchBucket"
     );
     assert_eq!(kind(message("nowhere", "1")), "NoSuchQueue");

@@ -1,4 +1,5 @@
-//! Real AWS clients, boto3's, to prepare an account with and to read back what routeto and its function did.
+//! Real AWS clients, boto3's, to prepare an account with and to read back what routeto and its
+//! function did.
 //!
 //! They share no code with routeto: what both get wrong in one way would not show otherwise.
 
@@ -24,7 +25,14 @@ pub struct Object {
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = String::from_utf8_lossy(&self.body);
-        write!(f, "{} ({}, {} bytes): {}", self.key, self.content_type, self.body.len(), text.chars().take(200).collect::<String>())
+        write!(
+            f,
+            "{} ({}, {} bytes): {}",
+            self.key,
+            self.content_type,
+            self.body.len(),
+            text.chars().take(200).collect::<String>()
+        )
     }
 }
 
@@ -37,7 +45,8 @@ pub struct Message {
 
 impl Message {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("a message without JSON ({e}): {}", self.body))
+        serde_json::from_str(&self.body)
+            .unwrap_or_else(|e| panic!("a message without JSON ({e}): {}", self.body))
     }
 }
 
@@ -54,7 +63,8 @@ struct Boto {
     stdout: BufReader<ChildStdout>,
 }
 
-/// The clients that nobody uses just now. Each is a Python that ends when its input does, that is with this process.
+/// The clients that nobody uses just now. Each is a Python that ends when its input does, that is
+/// with this process.
 static IDLE: Mutex<Vec<Boto>> = Mutex::new(Vec::new());
 
 fn ask(request: &Value) -> Result<Value, Refused> {
@@ -63,21 +73,26 @@ fn ask(request: &Value) -> Result<Value, Refused> {
         let emulator = Emulator::shared();
         let mut command = Command::new(emulator.python());
         command.arg(root().join("tests/support/boto.py")).args([&emulator.endpoint(), REGION]);
-        command.env_clear().env("AWS_CONFIG_FILE", "/nonexistent").env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+        command
+            .env_clear()
+            .env("AWS_CONFIG_FILE", "/nonexistent")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (stdin, stdout) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Boto { _child: child, stdin, stdout }
     });
     writeln!(boto.stdin, "{request}").unwrap();
     let mut line = String::new();
     boto.stdout.read_line(&mut line).unwrap();
-    let mut answer: Value =
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("the AWS client answered no JSON ({e}) to {request}: {line:?}"));
+    let mut answer: Value = serde_json::from_str(&line)
+        .unwrap_or_else(|e| panic!("the AWS client answered no JSON ({e}) to {request}: {line:?}"));
     IDLE.lock().unwrap().push(boto);
     match answer.get("error") {
-        Some(code) => {
-            Err(Refused { code: code.as_str().unwrap_or_default().into(), message: answer["message"].as_str().unwrap_or_default().into() })
-        }
+        Some(code) => Err(Refused {
+            code: code.as_str().unwrap_or_default().into(),
+            message: answer["message"].as_str().unwrap_or_default().into(),
+        }),
         None => Ok(answer["ok"].take()),
     }
 }
@@ -89,7 +104,8 @@ pub fn try_call(service: &str, operation: &str, arguments: Value) -> Result<Valu
 
 /// As `try_call`, where a refusal is the test's end.
 pub fn call(service: &str, operation: &str, arguments: Value) -> Value {
-    try_call(service, operation, arguments.clone()).unwrap_or_else(|refused| panic!("{service}.{operation}({arguments}): {refused:?}"))
+    try_call(service, operation, arguments.clone())
+        .unwrap_or_else(|refused| panic!("{service}.{operation}({arguments}): {refused:?}"))
 }
 
 /// As `call`, in another region.
@@ -100,7 +116,8 @@ pub fn call_in(region: &str, service: &str, operation: &str, arguments: Value) -
 
 /// All that stands for a stack; the shape is `boto.py`'s `world`.
 pub fn world(stack: &str) -> Value {
-    ask(&json!({ "world": stack })).unwrap_or_else(|refused| panic!("the world of {stack}: {refused:?}"))
+    ask(&json!({ "world": stack }))
+        .unwrap_or_else(|refused| panic!("the world of {stack}: {refused:?}"))
 }
 
 /// Every object of a bucket, by key.
@@ -142,7 +159,13 @@ pub fn keys(bucket: &str) -> Option<Vec<String>> {
             Err(refused) if refused.code == "NoSuchBucket" => return None,
             Err(refused) => panic!("the keys of {bucket}: {refused:?}"),
         };
-        keys.extend(page["Contents"].as_array().into_iter().flatten().map(|o| o["Key"].as_str().unwrap().to_owned()));
+        keys.extend(
+            page["Contents"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|o| o["Key"].as_str().unwrap().to_owned()),
+        );
         match page["NextContinuationToken"].as_str() {
             Some(token) => arguments = json!({"Bucket": bucket, "ContinuationToken": token}),
             None => return Some(keys),
@@ -165,7 +188,12 @@ pub fn remove_bucket(bucket: &str) {
 pub fn queue_url(queue: &str) -> Option<String> {
     match try_call("sqs", "get_queue_url", json!({ "QueueName": queue })) {
         Ok(found) => found["QueueUrl"].as_str().map(str::to_owned),
-        Err(refused) if refused.code.contains("NonExistentQueue") || refused.code.contains("QueueDoesNotExist") => None,
+        Err(refused)
+            if refused.code.contains("NonExistentQueue")
+                || refused.code.contains("QueueDoesNotExist") =>
+        {
+            None
+        }
         Err(refused) => panic!("the URL of {queue}: {refused:?}"),
     }
 }
@@ -177,9 +205,19 @@ pub fn queue_arn(queue: &str) -> String {
 /// How many messages a queue holds, in flight or not.
 pub fn depth(queue: &str) -> usize {
     let url = queue_url(queue).unwrap_or_else(|| panic!("there is no queue {queue}"));
-    let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"];
-    let got = call("sqs", "get_queue_attributes", json!({"QueueUrl": url, "AttributeNames": names}));
-    names.iter().map(|name| got["Attributes"][name].as_str().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0)).sum()
+    let names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    ];
+    let got =
+        call("sqs", "get_queue_attributes", json!({"QueueUrl": url, "AttributeNames": names}));
+    names
+        .iter()
+        .map(|name| {
+            got["Attributes"][name].as_str().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0)
+        })
+        .sum()
 }
 
 /// Takes every message out of a queue.
@@ -188,10 +226,21 @@ pub fn receive_all(queue: &str) -> Vec<Message> {
     let mut messages = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(180);
     while depth(queue) > 0 {
-        assert!(Instant::now() < deadline, "{queue} isn't empty after 180 s and {} messages", messages.len());
-        let got = call("sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}));
+        assert!(
+            Instant::now() < deadline,
+            "{queue} isn't empty after 180 s and {} messages",
+            messages.len()
+        );
+        let got = call(
+            "sqs",
+            "receive_message",
+            json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}),
+        );
         for message in got["Messages"].as_array().into_iter().flatten() {
-            let (body, receipt) = (message["Body"].as_str().unwrap().to_owned(), message["ReceiptHandle"].as_str().unwrap().to_owned());
+            let (body, receipt) = (
+                message["Body"].as_str().unwrap().to_owned(),
+                message["ReceiptHandle"].as_str().unwrap().to_owned(),
+            );
             call("sqs", "delete_message", json!({"QueueUrl": url, "ReceiptHandle": receipt}));
             messages.push(Message { body, receipt });
         }
@@ -213,9 +262,12 @@ pub fn only_message(queue: &str) -> Message {
 pub fn function_log(function: &str) -> String {
     let group = format!("/aws/lambda/{function}");
     match try_call("logs", "filter_log_events", json!({ "logGroupName": group })) {
-        Ok(found) => {
-            found["events"].as_array().into_iter().flatten().map(|e| format!("{}\n", e["message"].as_str().unwrap_or_default())).collect()
-        }
+        Ok(found) => found["events"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|e| format!("{}\n", e["message"].as_str().unwrap_or_default()))
+            .collect(),
         Err(refused) if refused.code == "ResourceNotFoundException" => String::new(),
         Err(refused) => panic!("the log of {function}: {refused:?}"),
     }

@@ -1,6 +1,8 @@
-//! One emulator for all test processes of a run: made when the first one asks, ended by `tests/emulator/supervise.py` when the last is gone.
+//! One emulator for all test processes of a run: made when the first one asks, ended by
+//! `tests/emulator/supervise.py` when the last is gone.
 //!
-//! Who uses it holds a shared lock on `target/emulator/users` until the process ends, however it ends. Nothing here ends a process.
+//! Who uses it holds a shared lock on `target/emulator/users` until the process ends, however it
+//! ends. Nothing here ends a process.
 
 use super::{http, root, target};
 use serde_json::Value;
@@ -13,9 +15,11 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Seconds without any user after which the emulator is ended: cargo runs one test binary after the other, and links nothing in between.
+/// Seconds without any user after which the emulator is ended: cargo runs one test binary after the
+/// other, and links nothing in between.
 const GRACE: &str = "20";
-/// From the start of Python to a healthy emulator it is 2 s, the first time on a busy CI machine 15. What installing takes isn't counted: it may be minutes.
+/// From the start of Python to a healthy emulator it is 2 s, the first time on a busy CI machine
+/// 15. What installing takes isn't counted: it may be minutes.
 const START: Duration = Duration::from_secs(300);
 
 /// The account that the emulator takes the access key `test` for.
@@ -40,7 +44,8 @@ impl Emulator {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What `ROUTETO_INVOKE_URL` is to be. The other form, with the API's id in the host, needs names that resolve to this machine.
+    /// What `ROUTETO_INVOKE_URL` is to be. The other form, with the API's id in the host, needs
+    /// names that resolve to this machine.
     pub fn invoke_url(&self) -> String {
         format!("http://127.0.0.1:{}/_aws/execute-api/{{api}}/{{stage}}", self.port)
     }
@@ -82,10 +87,13 @@ impl Emulator {
             }
             let gone = match &mut supervisor {
                 None => true,
-                Some(child) => std::process::Child::try_wait(child).map_err(|e| e.to_string())?.is_some(),
+                Some(child) => {
+                    std::process::Child::try_wait(child).map_err(|e| e.to_string())?.is_some()
+                }
             };
             if gone {
-                // one that finds another still at work ends at once, so it is started until it stays
+                // one that finds another still at work ends at once, so it is started until it
+                // stays
                 supervisor = Some(supervise(&state)?);
             }
             sleep(Duration::from_millis(100));
@@ -103,16 +111,23 @@ impl Emulator {
 
 /// A Python with boto3 in it, once `install` was called.
 pub fn python() -> PathBuf {
-    std::env::var_os("EMULATOR_VENV").map_or_else(|| state().join("venv"), PathBuf::from).join("bin/python")
+    std::env::var_os("EMULATOR_VENV")
+        .map_or_else(|| state().join("venv"), PathBuf::from)
+        .join("bin/python")
 }
 
-/// `EMULATOR_STATE` gives a process an emulator of its own: one keeps no more than one processor busy.
+/// `EMULATOR_STATE` gives a process an emulator of its own: one keeps no more than one processor
+/// busy.
 fn state() -> PathBuf {
     std::env::var_os("EMULATOR_STATE").map_or_else(|| target().join("emulator"), PathBuf::from)
 }
 
 fn lock_file(path: &Path) -> Result<File, String> {
-    File::options().create(true).append(true).open(path).map_err(|e| format!("{}: {e}", path.display()))
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// The virtual environment, made by the first who needs it; `start.sh` has a lock for that.
@@ -127,12 +142,20 @@ pub fn install() -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("the emulator can't be installed:\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "the emulator can't be installed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }
 
 fn supervise(state: &Path) -> Result<std::process::Child, String> {
     let python = python();
-    let log = File::options().create(true).append(true).open(state.join("supervisor.log")).map_err(|e| e.to_string())?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(state.join("supervisor.log"))
+        .map_err(|e| e.to_string())?;
     Command::new(&python)
         .arg(root().join("tests/emulator/supervise.py"))
         .arg(state)
@@ -147,10 +170,11 @@ fn supervise(state: &Path) -> Result<std::process::Child, String> {
         .map_err(|e| format!("{}: {e}", python.display()))
 }
 
-/// The first of 51 ports in a row that nobody listens on, below those that the kernel gives away by itself.
+/// The first of 51 ports in a row that nobody listens on, below those that the kernel gives away by
+/// itself.
 fn free_ports() -> u16 {
-    let seed =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos()) ^ std::process::id().wrapping_mul(2_654_435_761);
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos())
+        ^ std::process::id().wrapping_mul(2_654_435_761);
     let first = (seed % 200) as u16;
     (0..200)
         .map(|n| 20_000 + (first + n) % 200 * 51)
@@ -170,5 +194,6 @@ fn running(state: &Path) -> Option<u16> {
 }
 
 fn healthy(port: u16) -> bool {
-    http::get(&format!("http://127.0.0.1:{port}/_localstack/health")).is_ok_and(|answer| answer.status == 200)
+    http::get(&format!("http://127.0.0.1:{port}/_localstack/health"))
+        .is_ok_and(|answer| answer.status == 200)
 }

@@ -1,4 +1,5 @@
-//! Requests as webhook providers make them, byte for byte, and hostile ones that no library would send.
+//! Requests as webhook providers make them, byte for byte, and hostile ones that no library would
+//! send.
 
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -21,7 +22,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{} has no JSON ({e}): {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{} has no JSON ({e}): {}", self.status, self.text()))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -36,7 +38,8 @@ fn agent() -> &'static ureq::Agent {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .max_redirects(0)
-            // The emulator closes idle connections after five seconds, which may be while a request is being sent.
+            // The emulator closes idle connections after five seconds, which may be while a request
+            // is being sent.
             .max_idle_connections(0)
             .build()
             .into()
@@ -45,8 +48,17 @@ fn agent() -> &'static ureq::Agent {
 
 fn answer(response: ureq::http::Response<ureq::Body>) -> Result<Answer, String> {
     let status = response.status().as_u16();
-    let headers = response.headers().iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
-    let body = response.into_body().with_config().limit(64 << 20).read_to_vec().map_err(|e| e.to_string())?;
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
+        .collect();
+    let body = response
+        .into_body()
+        .with_config()
+        .limit(64 << 20)
+        .read_to_vec()
+        .map_err(|e| e.to_string())?;
     Ok(Answer { status, headers, body })
 }
 
@@ -55,19 +67,29 @@ pub fn get(url: &str) -> Result<Answer, String> {
 }
 
 pub fn get_with(url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
-    let request = headers.iter().fold(agent().get(url), |request, (name, value)| request.header(*name, *value));
+    let request = headers
+        .iter()
+        .fold(agent().get(url), |request, (name, value)| request.header(*name, *value));
     request.call().map_err(|e| e.to_string()).and_then(answer)
 }
 
-/// POSTs exactly these bytes. Panics where the connection fails: an answer of any status is what a test looks at.
+/// POSTs exactly these bytes. Panics where the connection fails: an answer of any status is what a
+/// test looks at.
 pub fn post(url: &str, content_type: &str, body: &[u8]) -> Answer {
     post_with(url, &[("content-type", content_type)], body)
 }
 
-/// POSTs exactly these bytes with exactly these headers (and Host, Content-Length, User-Agent and Accept).
+/// POSTs exactly these bytes with exactly these headers (and Host, Content-Length, User-Agent and
+/// Accept).
 pub fn post_with(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let request = headers.iter().fold(agent().post(url), |request, (name, value)| request.header(*name, *value));
-    request.send(body).map_err(|e| e.to_string()).and_then(answer).unwrap_or_else(|problem| panic!("POST {url}: {problem}"))
+    let request = headers
+        .iter()
+        .fold(agent().post(url), |request, (name, value)| request.header(*name, *value));
+    request
+        .send(body)
+        .map_err(|e| e.to_string())
+        .and_then(answer)
+        .unwrap_or_else(|problem| panic!("POST {url}: {problem}"))
 }
 
 /// `?name=value&…`, every byte but the unreserved ones percent-encoded.
@@ -75,19 +97,21 @@ pub fn query(pairs: &[(&str, &str)]) -> String {
     let encode = |text: &str| {
         text.bytes().fold(String::new(), |mut out, byte| {
             match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    out.push(byte.into())
+                }
                 _ => out.push_str(&format!("%{byte:02X}")),
             }
             out
         })
     };
-    pairs
-        .iter()
-        .enumerate()
-        .fold(String::new(), |out, (i, (name, value))| format!("{out}{}{}={}", if i == 0 { '?' } else { '&' }, encode(name), encode(value)))
+    pairs.iter().enumerate().fold(String::new(), |out, (i, (name, value))| {
+        format!("{out}{}{}={}", if i == 0 { '?' } else { '&' }, encode(name), encode(value))
+    })
 }
 
-/// A request written by hand onto a TCP connection: what is sent is what is in here, valid HTTP or not.
+/// A request written by hand onto a TCP connection: what is sent is what is in here, valid HTTP or
+/// not.
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub method: String,
@@ -127,7 +151,11 @@ impl Raw {
 
     /// `None` where the server closes the connection without an answer.
     pub fn send(&self) -> Option<Answer> {
-        let host = self.headers.iter().find(|(n, _)| n == b"Host").map(|(_, v)| String::from_utf8_lossy(v).into_owned())?;
+        let host = self
+            .headers
+            .iter()
+            .find(|(n, _)| n == b"Host")
+            .map(|(_, v)| String::from_utf8_lossy(v).into_owned())?;
         let mut stream = TcpStream::connect(&host).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(40))).ok()?;
         let mut request = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
@@ -137,7 +165,9 @@ impl Raw {
             request.extend_from_slice(value);
             request.extend_from_slice(b"\r\n");
         }
-        request.extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", self.body.len()).as_bytes());
+        request.extend_from_slice(
+            format!("Content-Length: {}\r\nConnection: close\r\n\r\n", self.body.len()).as_bytes(),
+        );
         request.extend_from_slice(&self.body);
         stream.write_all(&request).ok()?;
         let mut bytes = Vec::new();
@@ -152,8 +182,10 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())).collect();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
+        .collect();
     let rest = &bytes[end + 4..];
     let chunked = headers.iter().any(|(n, v)| n == "transfer-encoding" && v.contains("chunked"));
     let body = if chunked { dechunk(rest) } else { rest.to_vec() };
@@ -163,7 +195,9 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 fn dechunk(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
-        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|s| usize::from_str_radix(s.split(';').next()?.trim(), 16).ok());
+        let size = std::str::from_utf8(&rest[..end])
+            .ok()
+            .and_then(|s| usize::from_str_radix(s.split(';').next()?.trim(), 16).ok());
         let Some(size @ 1..) = size else { break };
         let data = &rest[end + 2..];
         body.extend_from_slice(&data[..size.min(data.len())]);

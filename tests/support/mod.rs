@@ -1,6 +1,8 @@
-//! What the tests that drive the real binary share: the emulator, a proxy before it, stacks, requests, and AWS clients to read back with.
+//! What the tests that drive the real binary share: the emulator, a proxy before it, stacks,
+//! requests, and AWS clients to read back with.
 //!
-//! It asserts nothing about routeto itself, beyond what a test asks of it, and it may start and end only processes of its own.
+//! It asserts nothing about routeto itself, beyond what a test asks of it, and it may start and end
+//! only processes of its own.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)] // each test binary uses a part of it
 
 pub mod aws;
@@ -29,7 +31,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// Sends a signal to a process that this one started and has not waited for yet. It has it when this returns.
+/// Sends a signal to a process that this one started and has not waited for yet. It has it when
+/// this returns.
 pub fn signal(child: u32, signal: Signal) {
     let id = i32::try_from(child).ok().and_then(Pid::from_raw).expect("an id of a process");
     kill_process(id, signal).expect("a child of this process can be signalled");
@@ -49,7 +52,9 @@ pub fn soon<T>(what: &str, probe: impl Fn() -> Option<T>) -> T {
 
 /// Cargo's target directory, whatever it was set to.
 pub fn target() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo puts `tmp` into its target directory")
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo puts `tmp` into its target directory")
 }
 
 /// The repository's root.
@@ -65,7 +70,9 @@ pub fn fixture(name: &str) -> PathBuf {
 /// The one runtime that the AWS clients of this process live on: their connections belong to it.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    })
 }
 
 /// Runs async work from a test, which is not.

@@ -1,6 +1,8 @@
-//! A recording HTTP proxy between routeto and the emulator: it says which AWS operations were called, and can fail, delay, cut or hold any of them.
+//! A recording HTTP proxy between routeto and the emulator: it says which AWS operations were
+//! called, and can fail, delay, cut or hold any of them.
 //!
-//! It knows the services' wire protocols as far as naming an operation and answering with an error needs it. It may change no request that it passes on.
+//! It knows the services' wire protocols as far as naming an operation and answering with an error
+//! needs it. It may change no request that it passes on.
 
 use super::Signal;
 use super::block_on;
@@ -30,7 +32,8 @@ use tokio::task::JoinHandle;
 pub struct Call {
     /// The signing name: `s3`, `sqs`, `lambda`, `apigateway`, `iam`, `sts`, `logs`.
     pub service: String,
-    /// As botocore names it: `CreateFunction`; method and path where the table below doesn't know it.
+    /// As botocore names it: `CreateFunction`; method and path where the table below doesn't know
+    /// it.
     pub operation: String,
     /// Whether it may change something in the account.
     pub mutating: bool,
@@ -63,17 +66,24 @@ impl Call {
     /// A parameter of a query protocol's form body.
     pub fn form(&self, name: &str) -> Option<String> {
         let text = std::str::from_utf8(&self.body).ok()?;
-        text.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| percent_decode(value))
+        text.split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| percent_decode(value))
     }
 
-    /// The ARN that IAM holds the caller's policy against; `*` where the operation has none. Source: the Service Authorization Reference.
+    /// The ARN that IAM holds the caller's policy against; `*` where the operation has none.
+    /// Source: the Service Authorization Reference.
     pub fn resource(&self) -> String {
         let body = self.json();
         let path = self.path.split('?').next().unwrap_or_default();
-        let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(percent_decode).collect();
+        let segments: Vec<String> =
+            path.split('/').filter(|s| !s.is_empty()).map(percent_decode).collect();
         let text = |key: &str| body[key].as_str().map(str::to_owned);
         match self.service.as_str() {
-            "apigateway" if path.starts_with("/tags/") => format!("arn:aws:apigateway:{REGION}::/tags/{}", segments[1..].join("/")),
+            "apigateway" if path.starts_with("/tags/") => {
+                format!("arn:aws:apigateway:{REGION}::/tags/{}", segments[1..].join("/"))
+            }
             "apigateway" => format!("arn:aws:apigateway:{REGION}::{path}"),
             "s3" => match segments.as_slice() {
                 [] => "*".into(),
@@ -81,22 +91,33 @@ impl Call {
                 [bucket, key @ ..] => format!("arn:aws:s3:::{bucket}/{}", key.join("/")),
             },
             "sqs" => {
-                let name = text("QueueName").or_else(|| text("QueueUrl").and_then(|url| url.rsplit('/').next().map(str::to_owned)));
+                let name = text("QueueName").or_else(|| {
+                    text("QueueUrl").and_then(|url| url.rsplit('/').next().map(str::to_owned))
+                });
                 name.map_or("*".into(), |name| format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"))
             }
             "iam" => match (self.form("RoleName"), self.operation.as_str()) {
-                (Some(role), operation) if operation != "ListRoles" => format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
+                (Some(role), operation) if operation != "ListRoles" => {
+                    format!("arn:aws:iam::{ACCOUNT}:role/{role}")
+                }
                 _ => "*".into(),
             },
             "lambda" => {
-                let at = segments.iter().position(|s| s == "functions" || s == "tags").and_then(|i| segments.get(i + 1)).cloned();
+                let at = segments
+                    .iter()
+                    .position(|s| s == "functions" || s == "tags")
+                    .and_then(|i| segments.get(i + 1))
+                    .cloned();
                 match at.or_else(|| text("FunctionName")) {
                     Some(arn) if arn.starts_with("arn:") => arn,
                     Some(name) => format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"),
                     None => "*".into(),
                 }
             }
-            "logs" => match text("resourceArn").or_else(|| text("logGroupIdentifier")).or_else(|| text("logGroupName")) {
+            "logs" => match text("resourceArn")
+                .or_else(|| text("logGroupIdentifier"))
+                .or_else(|| text("logGroupName"))
+            {
                 Some(arn) if arn.starts_with("arn:") => arn,
                 Some(group) => format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}"),
                 None => "*".into(),
@@ -143,9 +164,11 @@ pub enum Which {
     During(&'static str, Duration),
     /// The first so many reads that follow the first call of another operation.
     AfterFirst { change: &'static str, read: &'static str, times: usize },
-    /// So many of ten calls, the same ones of each operation for a seed; not those of a stage's own URL.
+    /// So many of ten calls, the same ones of each operation for a seed; not those of a stage's own
+    /// URL.
     Share { tenths: u64, seed: u64 },
-    /// As `During`, for reads that follow the first call of another operation: what a change needs time for to be seen.
+    /// As `During`, for reads that follow the first call of another operation: what a change needs
+    /// time for to be seen.
     After { change: &'static str, read: &'static str, time: Duration },
 }
 
@@ -231,10 +254,13 @@ impl Fault {
             return counts && self.seen <= times;
         }
         let counts = match &self.which {
-            Which::Operation(operation, _) | Which::Every(operation) | Which::First(operation, _) | Which::During(operation, _) => {
-                *operation == name
+            Which::Operation(operation, _)
+            | Which::Every(operation)
+            | Which::First(operation, _)
+            | Which::During(operation, _) => *operation == name,
+            Which::After { change, read, .. } | Which::AfterFirst { change, read, .. } => {
+                *change == name || *read == name
             }
-            Which::After { change, read, .. } | Which::AfterFirst { change, read, .. } => *change == name || *read == name,
             Which::Mutation(_) => mutating,
             Which::Read(_) => !mutating,
             Which::Any(_) | Which::From(_) | Which::Share { .. } => true,
@@ -251,11 +277,15 @@ impl Fault {
         }
         counts
             && match self.which {
-                Which::Operation(_, n) | Which::Mutation(n) | Which::Read(n) | Which::Any(n) => self.seen == n,
+                Which::Operation(_, n) | Which::Mutation(n) | Which::Read(n) | Which::Any(n) => {
+                    self.seen == n
+                }
                 Which::From(n) => self.seen >= n,
                 Which::First(_, n) => self.seen <= n,
                 Which::During(_, time) => self.since.is_some_and(|since| since.elapsed() < time),
-                Which::After { read, time, .. } => read == name && self.since.is_some_and(|since| since.elapsed() < time),
+                Which::After { read, time, .. } => {
+                    read == name && self.since.is_some_and(|since| since.elapsed() < time)
+                }
                 Which::AfterFirst { .. } | Which::Share { .. } => false, // told above
                 Which::Every(_) => true,
             }
@@ -276,7 +306,8 @@ impl Caller {
         *lock(&self.1)
     }
 
-    /// Waits for the process to be known: its first call may come before whoever started it has said so.
+    /// Waits for the process to be known: its first call may come before whoever started it has
+    /// said so.
     async fn signal(&self, signal: Signal) {
         for _ in 0..1000 {
             if let Some(process) = Pid::from_raw(self.0.load(Ordering::SeqCst)) {
@@ -289,7 +320,8 @@ impl Caller {
     }
 }
 
-/// API Gateway's published quotas for an account. Source: its developer guide, "Quotas for creating, deploying and managing an API".
+/// API Gateway's published quotas for an account. Source: its developer guide, "Quotas for
+/// creating, deploying and managing an API".
 struct Quotas {
     /// Operation, burst, calls a second; tokens left, and since when.
     buckets: Vec<(&'static str, f64, f64, f64, Instant)>,
@@ -308,7 +340,11 @@ impl Quotas {
             ("CreateResource", 5.0, 5.0),
             ("DeleteResource", 5.0, 5.0),
         ];
-        Quotas { buckets: quotas.map(|(name, burst, rate)| (name, burst, rate * speed, burst, Instant::now())).into() }
+        Quotas {
+            buckets: quotas
+                .map(|(name, burst, rate)| (name, burst, rate * speed, burst, Instant::now()))
+                .into(),
+        }
     }
 
     /// Seconds to wait for, where it is over one of them.
@@ -319,7 +355,8 @@ impl Quotas {
                 *tokens = (*tokens + since.elapsed().as_secs_f64() * *rate).min(*burst);
                 *since = Instant::now();
                 *tokens -= 1.0;
-                // a call that comes a few milliseconds early is no sign of anything: networks jitter
+                // a call that comes a few milliseconds early is no sign of anything: networks
+                // jitter
                 if *tokens < -0.1 {
                     wait = Some(wait.unwrap_or(0.0).max(-*tokens / *rate));
                     *tokens += 1.0;
@@ -348,7 +385,10 @@ impl Gate {
     /// Waits until a call stands before it; false when none came in time.
     pub fn reached(&self, within: Duration) -> bool {
         let guard = lock(&self.0.0);
-        self.0.1.wait_timeout_while(guard, within, |state| !state.reached).is_ok_and(|(state, _)| state.reached)
+        self.0
+            .1
+            .wait_timeout_while(guard, within, |state| !state.reached)
+            .is_ok_and(|(state, _)| state.reached)
     }
 
     pub fn open(&self) {
@@ -404,7 +444,10 @@ struct RoundState {
 impl Rounds {
     fn start(&self, quiet: Duration) {
         let mut state = lock(&self.state);
-        if state.running == 0 && state.waiting > 0 && state.since.is_some_and(|since| since.elapsed() >= quiet) {
+        if state.running == 0
+            && state.waiting > 0
+            && state.since.is_some_and(|since| since.elapsed() >= quiet)
+        {
             state.round += 1;
             state.running = std::mem::take(&mut state.waiting);
             self.changed.notify_waiters();
@@ -443,7 +486,8 @@ impl Rounds {
     }
 }
 
-/// A call's place in its round. A caller that goes away before it is answered gives it up, or the round would never end.
+/// A call's place in its round. A caller that goes away before it is answered gives it up, or the
+/// round would never end.
 struct Member {
     rounds: Arc<Rounds>,
     round: usize,
@@ -475,7 +519,9 @@ impl Proxy {
     pub fn start(emulator: &Emulator) -> Proxy {
         let shared = Arc::new(Shared {
             upstream: emulator.endpoint(),
-            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new()),
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(HttpConnector::new()),
             calls: Mutex::default(),
             faults: Mutex::default(),
             latency: Mutex::default(),
@@ -508,8 +554,9 @@ impl Proxy {
         self.calls().iter().filter(|call| call.mutating).map(Call::name).collect()
     }
 
-    /// From now on calls go in rounds: all that were sent while nothing was answered are answered together, when no other came for `quiet`.
-    /// So a round is a round trip, whatever the machine is busy with.
+    /// From now on calls go in rounds: all that were sent while nothing was answered are answered
+    /// together, when no other came for `quiet`. So a round is a round trip, whatever the
+    /// machine is busy with.
     pub fn lockstep(&self, quiet: Duration) {
         let rounds = Arc::new(Rounds::default());
         *lock(&self.shared.rounds) = Some(rounds.clone());
@@ -521,9 +568,11 @@ impl Proxy {
         });
     }
 
-    /// The calls of each round so far; polls for a function's state aside, and rounds that have nothing else in them.
+    /// The calls of each round so far; polls for a function's state aside, and rounds that have
+    /// nothing else in them.
     pub fn rounds(&self) -> Vec<Vec<Call>> {
-        let mut rounds: std::collections::BTreeMap<usize, Vec<Call>> = std::collections::BTreeMap::new();
+        let mut rounds: std::collections::BTreeMap<usize, Vec<Call>> =
+            std::collections::BTreeMap::new();
         for call in self.calls() {
             if call.operation != "GetFunctionConfiguration" {
                 rounds.entry(call.round).or_default().push(call);
@@ -551,21 +600,28 @@ impl Proxy {
         *lock(&self.shared.latency) = latency;
     }
 
-    /// From now on API Gateway's quotas hold, on a clock that goes `speed` times as fast as the world's.
+    /// From now on API Gateway's quotas hold, on a clock that goes `speed` times as fast as the
+    /// world's.
     pub fn quotas(&self, speed: u32) {
         *lock(&self.shared.quotas) = Some(Quotas::new(f64::from(speed)));
     }
 
-    /// The command at the moment when `operation` was carried out for the first time and it doesn't know that yet; opening the gate tells it.
+    /// The command at the moment when `operation` was carried out for the first time and it doesn't
+    /// know that yet; opening the gate tells it.
     pub fn held_after(&self, operation: &'static str, command: Routeto) -> (Running, Gate) {
         let gate = Gate::new();
         self.fault(Which::Operation(operation, 1), What::HoldAfter(gate.clone()));
         let running = command.spawn();
-        assert!(gate.reached(Duration::from_secs(60)), "{operation} was never called: {:?}", self.calls());
+        assert!(
+            gate.reached(Duration::from_secs(60)),
+            "{operation} was never called: {:?}",
+            self.calls()
+        );
         (running, gate)
     }
 
-    /// Starts a command, interrupts it once this operation was carried out and before its answer came, and gives what it said.
+    /// Starts a command, interrupts it once this operation was carried out and before its answer
+    /// came, and gives what it said.
     pub fn interrupted_after(&self, operation: &'static str, command: Routeto) -> Output {
         let (running, gate) = self.held_after(operation, command);
         running.interrupt();
@@ -583,7 +639,11 @@ impl Proxy {
     pub fn deny(&self, operation: &'static str) {
         self.fault(
             Which::Every(operation),
-            What::Answer { status: 403, code: "AccessDenied", message: "User is not authorized to perform this" },
+            What::Answer {
+                status: 403,
+                code: "AccessDenied",
+                message: "User is not authorized to perform this",
+            },
         );
     }
 }
@@ -598,7 +658,9 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let socket = rustix::io::dup(&stream);
             let service = service_fn(|request| handle(request, shared.clone()));
-            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let served = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
             // a cut connection ends here with an error, as it should, and is reset, not closed
             if let (Err(_), Ok(socket)) = (served, socket) {
                 let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
@@ -626,8 +688,10 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let (service, operation) = operation(parts.method.as_str(), &path, &parts.headers, &body);
     let mutating = mutates(&service, &operation);
     let name = format!("{service}:{operation}");
-    let struck: Vec<What> =
-        lock(&shared.faults).iter_mut().filter_map(|fault| fault.strikes(&name, mutating).then(|| fault.what.clone())).collect();
+    let struck: Vec<What> = lock(&shared.faults)
+        .iter_mut()
+        .filter_map(|fault| fault.strikes(&name, mutating).then(|| fault.what.clone()))
+        .collect();
     let index = {
         let mut calls = lock(&shared.calls);
         let (method, faulty, at) = (parts.method.to_string(), !struck.is_empty(), Instant::now());
@@ -650,7 +714,10 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let over = lock(&shared.quotas).as_mut().filter(|_| service == "apigateway").and_then(|quotas| quotas.over(&operation));
+    let over = lock(&shared.quotas)
+        .as_mut()
+        .filter(|_| service == "apigateway")
+        .and_then(|quotas| quotas.over(&operation));
     if let Some(seconds) = over {
         let mut response = error(&service, 429, "TooManyRequestsException", "Too Many Requests");
         response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
@@ -667,15 +734,25 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
                 caller.signal(signal).await;
                 return unheard(signal).await;
             }
-            What::Answer { status, code, message } => return Ok(finish(&shared, index, error(&service, status, code, message))),
+            What::Answer { status, code, message } => {
+                return Ok(finish(&shared, index, error(&service, status, code, message)));
+            }
             What::Throttled => {
                 let (status, code) = slower(&service);
                 return Ok(finish(&shared, index, error(&service, status, code, "slower")));
             }
-            What::Body { status, kind, text } => return Ok(finish(&shared, index, with_body(status, kind, text))),
+            What::Body { status, kind, text } => {
+                return Ok(finish(&shared, index, with_body(status, kind, text)));
+            }
             What::Gateway { status, error_type, message } => {
-                let mut response = with_body(status, "application/json", json!({ "message": message }).to_string());
-                response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
+                let mut response = with_body(
+                    status,
+                    "application/json",
+                    json!({ "message": message }).to_string(),
+                );
+                response
+                    .headers_mut()
+                    .insert("x-amzn-errortype", HeaderValue::from_static(error_type));
                 return Ok(finish(&shared, index, response));
             }
             later => after = Some(later),
@@ -697,11 +774,14 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     match after {
         Some(What::Later(seconds)) => {
             let date = SystemTime::now() + Duration::from_secs(seconds);
-            let date = HeaderValue::from_str(&httpdate::fmt_http_date(date)).expect("a date is a header's value");
+            let date = HeaderValue::from_str(&httpdate::fmt_http_date(date))
+                .expect("a date is a header's value");
             response.headers_mut().insert("date", date);
         }
         Some(What::CutAfter) => return Err(Cut),
-        Some(What::AnswerAfter { status, code, message }) => return Ok(finish(&shared, index, error(&service, status, code, message))),
+        Some(What::AnswerAfter { status, code, message }) => {
+            return Ok(finish(&shared, index, error(&service, status, code, message)));
+        }
         Some(What::HoldAfter(gate)) => gate.pass().await,
         Some(What::SignalAfter(caller, signal)) => {
             caller.signal(signal).await;
@@ -744,7 +824,9 @@ impl hyper::body::Body for Cutting {
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Cut>>> {
         let data = self.data.take().filter(|data| !data.is_empty());
         std::task::Poll::Ready(match data {
-            Some(data) if self.cut => Some(Ok(hyper::body::Frame::data(data.slice(..data.len() / 2)))),
+            Some(data) if self.cut => {
+                Some(Ok(hyper::body::Frame::data(data.slice(..data.len() / 2))))
+            }
             Some(data) => Some(Ok(hyper::body::Frame::data(data))),
             None if self.cut => {
                 std::task::ready!(std::future::Future::poll(self.pause.as_mut(), context));
@@ -764,20 +846,37 @@ impl hyper::body::Body for Cutting {
 }
 
 /// Notes the status, where the log wasn't cleared in between.
-fn finish(shared: &Shared, (index, at): (usize, Instant), response: Response<Full<Bytes>>) -> Response<Cutting> {
+fn finish(
+    shared: &Shared,
+    (index, at): (usize, Instant),
+    response: Response<Full<Bytes>>,
+) -> Response<Cutting> {
     if let Some(call) = lock(&shared.calls).get_mut(index).filter(|call| call.at == at) {
         call.status = Some(response.status().as_u16());
         call.end = Some(Instant::now());
     }
     response.map(|body| {
         let length = hyper::body::Body::size_hint(&body).exact().unwrap_or(0);
-        let data = futures_util::FutureExt::now_or_never(body.collect()).and_then(Result::ok).map(|body| body.to_bytes());
-        Cutting { data, length, cut: false, pause: Box::pin(tokio::time::sleep(Duration::from_millis(30))) }
+        let data = futures_util::FutureExt::now_or_never(body.collect())
+            .and_then(Result::ok)
+            .map(|body| body.to_bytes());
+        Cutting {
+            data,
+            length,
+            cut: false,
+            pause: Box::pin(tokio::time::sleep(Duration::from_millis(30))),
+        }
     })
 }
 
-async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str, body: Bytes) -> Result<Response<Full<Bytes>>, Cut> {
-    let mut request = Request::builder().method(parts.method).uri(format!("{}{path}", shared.upstream));
+async fn forward(
+    shared: &Shared,
+    parts: hyper::http::request::Parts,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Full<Bytes>>, Cut> {
+    let mut request =
+        Request::builder().method(parts.method).uri(format!("{}{path}", shared.upstream));
     if let Some(headers) = request.headers_mut() {
         // Host stays: it is signed. What belongs to the connection goes.
         headers.extend(
@@ -785,7 +884,10 @@ async fn forward(shared: &Shared, parts: hyper::http::request::Parts, path: &str
                 .headers
                 .into_iter()
                 .filter_map(|(name, value)| name.map(|name| (name, value)))
-                .filter(|(name, _)| !["connection", "transfer-encoding", "content-length", "expect"].contains(&name.as_str())),
+                .filter(|(name, _)| {
+                    !["connection", "transfer-encoding", "content-length", "expect"]
+                        .contains(&name.as_str())
+                }),
         );
     }
     let request = request.body(Full::new(body)).map_err(|_| Cut)?;
@@ -809,7 +911,8 @@ fn with_body(status: u16, kind: &'static str, text: String) -> Response<Full<Byt
     response
 }
 
-/// How each service says that it is to go slower. Sources: botocore's retry tables and models, S3's error responses.
+/// How each service says that it is to go slower. Sources: botocore's retry tables and models, S3's
+/// error responses.
 fn slower(service: &str) -> (u16, &'static str) {
     match service {
         "s3" => (503, "SlowDown"),
@@ -838,16 +941,25 @@ fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full
         // the JSON services call it AccessDeniedException
         _ => {
             let code = if code == "AccessDenied" { "AccessDeniedException" } else { code };
-            ("application/x-amz-json-1.1", json!({"__type": code, "message": message, "Message": message}).to_string())
+            (
+                "application/x-amz-json-1.1",
+                json!({"__type": code, "message": message, "Message": message}).to_string(),
+            )
         }
     };
-    let code = if code == "AccessDenied" && !["s3", "iam", "sts"].contains(&service) { "AccessDeniedException" } else { code };
+    let code = if code == "AccessDenied" && !["s3", "iam", "sts"].contains(&service) {
+        "AccessDeniedException"
+    } else {
+        code
+    };
     let mut response = with_body(status, kind, body);
     response.headers_mut().insert("x-amzn-requestid", HeaderValue::from_static("fault"));
     if status == 429 {
         response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
     }
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from("x-amzn-errortype"), HeaderValue::from_str(code)) {
+    if let (Ok(name), Ok(value)) =
+        (HeaderName::try_from("x-amzn-errortype"), HeaderValue::from_str(code))
+    {
         response.headers_mut().insert(name, value);
     }
     response
@@ -855,15 +967,34 @@ fn error(service: &str, status: u16, code: &str, message: &str) -> Response<Full
 
 /// Whether an operation of this name may change something in the account.
 fn mutates(service: &str, operation: &str) -> bool {
-    const READS: [&str; 9] = ["Get", "List", "Head", "Describe", "Receive", "Filter", "Lookup", "Simulate", "StartQuery"];
-    !["sts", "execute-api"].contains(&service) && !READS.iter().any(|read| operation.starts_with(read))
+    const READS: [&str; 9] = [
+        "Get",
+        "List",
+        "Head",
+        "Describe",
+        "Receive",
+        "Filter",
+        "Lookup",
+        "Simulate",
+        "StartQuery",
+    ];
+    !["sts", "execute-api"].contains(&service)
+        && !READS.iter().any(|read| operation.starts_with(read))
 }
 
-/// The signing name and the operation of a request. Source: botocore's service models (`requestUri`, `targetPrefix`, `Action`).
-fn operation(method: &str, path_and_query: &str, headers: &HeaderMap, body: &[u8]) -> (String, String) {
+/// The signing name and the operation of a request. Source: botocore's service models
+/// (`requestUri`, `targetPrefix`, `Action`).
+fn operation(
+    method: &str,
+    path_and_query: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> (String, String) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …
-    let scope = header("authorization").and_then(|value| value.split("Credential=").nth(1)).and_then(|scope| scope.split('/').nth(3));
+    let scope = header("authorization")
+        .and_then(|value| value.split("Credential=").nth(1))
+        .and_then(|scope| scope.split('/').nth(3));
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     if path.starts_with("/_aws/execute-api/") {
         return ("execute-api".into(), "Invoke".into());
@@ -871,21 +1002,30 @@ fn operation(method: &str, path_and_query: &str, headers: &HeaderMap, body: &[u8
     let service = scope.unwrap_or("unsigned").to_owned();
     let operation = if let Some(target) = header("x-amz-target") {
         target.rsplit('.').next().map(str::to_owned)
-    } else if let Some((_, operation)) = path.split_once("/operation/").filter(|(start, _)| start.starts_with("/service/")) {
+    } else if let Some((_, operation)) =
+        path.split_once("/operation/").filter(|(start, _)| start.starts_with("/service/"))
+    {
         Some(operation.to_owned()) // smithy's RPC v2
     } else if service == "s3" {
         s3(method, path, query, headers)
     } else if matches!(service.as_str(), "lambda" | "apigateway") {
         rest(method, path)
     } else {
-        std::str::from_utf8(body).ok().and_then(|form| form.split('&').find_map(|pair| pair.strip_prefix("Action="))).map(str::to_owned)
+        std::str::from_utf8(body)
+            .ok()
+            .and_then(|form| form.split('&').find_map(|pair| pair.strip_prefix("Action=")))
+            .map(str::to_owned)
     };
     (service, operation.unwrap_or_else(|| format!("{method} {path}")))
 }
 
 fn s3(method: &str, path: &str, query: &str, headers: &HeaderMap) -> Option<String> {
     let segments = path.split('/').filter(|s| !s.is_empty()).count();
-    let has = |key: &str| query.split('&').any(|pair| pair == key || pair.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')));
+    let has = |key: &str| {
+        query.split('&').any(|pair| {
+            pair == key || pair.strip_prefix(key).is_some_and(|rest| rest.starts_with('='))
+        })
+    };
     let verb = match method {
         "PUT" => "Put",
         "GET" => "Get",
@@ -975,7 +1115,11 @@ const REST: &[(&str, &str, &str)] = &[
     ("PATCH", "/restapis/*/resources/*/methods/*/integration", "UpdateIntegration"),
     ("GET", "/restapis/*/resources/*/methods/*/integration/responses/*", "GetIntegrationResponse"),
     ("PUT", "/restapis/*/resources/*/methods/*/integration/responses/*", "PutIntegrationResponse"),
-    ("PATCH", "/restapis/*/resources/*/methods/*/integration/responses/*", "UpdateIntegrationResponse"),
+    (
+        "PATCH",
+        "/restapis/*/resources/*/methods/*/integration/responses/*",
+        "UpdateIntegrationResponse",
+    ),
     ("PUT", "/restapis/*/resources/*/methods/*/responses/*", "PutMethodResponse"),
     ("GET", "/restapis/*/requestvalidators", "GetRequestValidators"),
     ("POST", "/restapis/*/requestvalidators", "CreateRequestValidator"),
@@ -1020,7 +1164,10 @@ fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let hex = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten().and_then(|h| std::str::from_utf8(h).ok());
+        let hex = (bytes[i] == b'%')
+            .then(|| bytes.get(i + 1..i + 3))
+            .flatten()
+            .and_then(|h| std::str::from_utf8(h).ok());
         match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
             Some(byte) => {
                 out.push(byte);

@@ -1,4 +1,5 @@
-//! Runs the real binary in an environment that holds nothing but what a test gave it, and compares what it did as a whole.
+//! Runs the real binary in an environment that holds nothing but what a test gave it, and compares
+//! what it did as a whole.
 
 use super::emulator::REGION;
 use super::{Emulator, Signal, target};
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 /// The function's own build is the longest that a command does: minutes on two cores.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// A command line, its surroundings and what is expected of it; nothing happens before `check`, `output`, `json` or `spawn`.
+/// A command line, its surroundings and what is expected of it; nothing happens before `check`,
+/// `output`, `json` or `spawn`.
 #[must_use]
 #[derive(Clone)]
 pub struct Routeto {
@@ -95,7 +97,8 @@ impl Routeto {
         self
     }
 
-    /// Without the zip that `ROUTETO_TEST_FUNCTION_ZIP` may give: building it is what the test is about.
+    /// Without the zip that `ROUTETO_TEST_FUNCTION_ZIP` may give: building it is what the test is
+    /// about.
     pub fn building(mut self) -> Self {
         if let Some(at) = self.args.iter().position(|arg| arg == "--function-zip") {
             self.args.drain(at..at + 2);
@@ -104,7 +107,8 @@ impl Routeto {
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.env.insert(name.into(), value.as_ref().to_str().expect("a test's value is UTF-8").into());
+        self.env
+            .insert(name.into(), value.as_ref().to_str().expect("a test's value is UTF-8").into());
         self
     }
 
@@ -125,7 +129,8 @@ impl Routeto {
         self
     }
 
-    /// On a terminal of this width; stdout then has all that it shows, with the terminal's line ends.
+    /// On a terminal of this width; stdout then has all that it shows, with the terminal's line
+    /// ends.
     pub fn terminal(mut self, columns: u16) -> Self {
         self.terminal = Some(columns);
         self
@@ -170,7 +175,10 @@ impl Routeto {
             command.args(&self.args);
         }
         command.env_clear().envs(&self.env).current_dir(&self.cwd);
-        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{self}: {e}"));
         if let (Some(bytes), Some(mut stdin)) = (self.stdin.clone(), child.stdin.take()) {
             let waits = self.waits;
@@ -196,7 +204,8 @@ impl Routeto {
     pub fn check(self) -> Output {
         let routeto = self.clone();
         let output = self.output();
-        let whole = format!("{routeto}\n--- stdout\n{}--- stderr\n{}", output.stdout, output.stderr);
+        let whole =
+            format!("{routeto}\n--- stdout\n{}--- stderr\n{}", output.stdout, output.stderr);
         assert_eq!(output.status, routeto.status, "exit code of {whole}");
         if let Some(stdout) = &routeto.stdout {
             assert_eq!(&output.stdout, stdout, "stdout of {whole}");
@@ -207,22 +216,32 @@ impl Routeto {
         output
     }
 
-    /// Runs it with `--output json`, checks the exit code, and gives the one object on standard output.
+    /// Runs it with `--output json`, checks the exit code, and gives the one object on standard
+    /// output.
     pub fn json(self) -> Value {
         let output = self.args("--output json").check();
-        serde_json::from_str(&output.stdout)
-            .unwrap_or_else(|e| panic!("no JSON ({e}) on stdout:\n{}\n--- stderr\n{}", output.stdout, output.stderr))
+        serde_json::from_str(&output.stdout).unwrap_or_else(|e| {
+            panic!("no JSON ({e}) on stdout:\n{}\n--- stderr\n{}", output.stdout, output.stderr)
+        })
     }
 
-    /// Runs it; it must fail with this exit code and one error of at most five lines that has each of these words in it. Gives the error.
+    /// Runs it; it must fail with this exit code and one error of at most five lines that has each
+    /// of these words in it. Gives the error.
     pub fn fails(self, status: i32, words: &[&str]) -> String {
         let output = self.status(status).check();
         let lines: Vec<&str> = output.stderr.lines().collect();
-        let first =
-            lines.iter().position(|line| line.starts_with("error")).unwrap_or_else(|| panic!("no error on stderr:\n{}", output.stderr));
+        let first = lines
+            .iter()
+            .position(|line| line.starts_with("error"))
+            .unwrap_or_else(|| panic!("no error on stderr:\n{}", output.stderr));
         let error = &lines[first..];
         let errors = error.iter().filter(|line| line.starts_with("error")).count();
-        assert_eq!((errors, error.len() <= 5), (1, true), "one error of at most five lines:\n{}", output.stderr);
+        assert_eq!(
+            (errors, error.len() <= 5),
+            (1, true),
+            "one error of at most five lines:\n{}",
+            output.stderr
+        );
         let error = error.join("\n");
         for word in words {
             assert!(error.contains(word), "{word:?} is missing in:\n{error}");
@@ -237,10 +256,14 @@ impl std::fmt::Display for Routeto {
     }
 }
 
-/// The command on a terminal of its own; what it prints on both its outputs comes on the one of `script`.
+/// The command on a terminal of its own; what it prints on both its outputs comes on the one of
+/// `script`.
 fn terminal(columns: u16, args: &[String]) -> Command {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let words: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_routeto")).chain(args.iter().map(String::as_str)).map(quoted).collect();
+    let words: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_routeto"))
+        .chain(args.iter().map(String::as_str))
+        .map(quoted)
+        .collect();
     let line = format!("stty cols {columns} rows 24 -echo; exec {}", words.join(" "));
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
@@ -279,7 +302,9 @@ impl Running {
     pub fn wait(mut self) -> Output {
         use std::os::unix::process::ExitStatusExt;
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child of this process can be waited for") {
+            if let Some(status) =
+                self.child.try_wait().expect("a child of this process can be waited for")
+            {
                 break status;
             }
             if self.started.elapsed() > LONGEST {
@@ -289,12 +314,18 @@ impl Running {
             sleep(Duration::from_millis(5));
         };
         let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes).unwrap_or_else(|e| panic!("{} printed something that is no UTF-8: {e}", self.routeto))
+            String::from_utf8(bytes).unwrap_or_else(|e| {
+                panic!("{} printed something that is no UTF-8: {e}", self.routeto)
+            })
         };
         let stdout = text(self.stdout.join().expect("reading a pipe doesn't panic"));
         let stderr = text(self.stderr.join().expect("reading a pipe doesn't panic"));
         for secret in &self.routeto.secrets {
-            assert!(!stdout.contains(secret) && !stderr.contains(secret), "{} printed a secret:\n{stdout}\n{stderr}", self.routeto);
+            assert!(
+                !stdout.contains(secret) && !stderr.contains(secret),
+                "{} printed a secret:\n{stdout}\n{stderr}",
+                self.routeto
+            );
         }
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         Output { status: code, stdout, stderr, seconds: self.started.elapsed().as_secs() }

@@ -1,4 +1,5 @@
-//! A stack of a test's own: a name that no other test has, a directory with its file and templates, a token for each stage.
+//! A stack of a test's own: a name that no other test has, a directory with its file and templates,
+//! a token for each stage.
 
 use super::emulator::{ACCOUNT, REGION};
 use super::http::{Answer, post, query};
@@ -23,7 +24,8 @@ pub struct Stack {
 /// Never two of one name, in whatever process and run.
 pub fn unique_name() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64) & 0xff_ffff;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+        & 0xff_ffff;
     format!("e{:x}-{time:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
@@ -36,7 +38,8 @@ impl Stack {
     /// A stack file; `NAME` in it becomes the stack's name.
     pub fn new(yaml: &str) -> Self {
         function_is_built();
-        let dir = tempfile::Builder::new().prefix("stack-").tempdir().expect("a temporary directory");
+        let dir =
+            tempfile::Builder::new().prefix("stack-").tempdir().expect("a temporary directory");
         let stack = Stack { name: unique_name(), dir, endpoint: Emulator::shared().endpoint() };
         stack.rewrite(yaml);
         stack
@@ -49,7 +52,8 @@ impl Stack {
 
     /// A second file of the same name: another person's, or the same one's after an edit elsewhere.
     pub fn twin(&self, yaml: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("stack-").tempdir().expect("a temporary directory");
+        let dir =
+            tempfile::Builder::new().prefix("stack-").tempdir().expect("a temporary directory");
         let stack = Stack { name: self.name.clone(), dir, endpoint: self.endpoint.clone() };
         stack.rewrite(yaml);
         stack
@@ -77,13 +81,24 @@ impl Stack {
         self.dir.path()
     }
 
-    /// `routeto <verb> stack.yaml <options>`, with both usual stages' tokens in the environment and the order never to print them.
+    /// `routeto <verb> stack.yaml <options>`, with both usual stages' tokens in the environment and
+    /// the order never to print them.
     pub fn routeto(&self, verb: &str, options: &str) -> Routeto {
-        let zip = function_zip().filter(|_| ["deploy", "plan"].contains(&verb) && !options.contains("--function-zip"));
+        let zip = function_zip()
+            .filter(|_| ["deploy", "plan"].contains(&verb) && !options.contains("--function-zip"));
         let zip = zip.map_or(String::new(), |path| format!("--function-zip {path}"));
         ["dev", "prod"].iter().fold(
-            Routeto::new(self.path()).env("AWS_ENDPOINT_URL", &self.endpoint).args(verb).arg("stack.yaml").args(options).args(&zip),
-            |routeto, stage| routeto.env(&format!("ROUTETO_TOKEN_{}", stage.to_uppercase()), token(stage)).secret(token(stage)),
+            Routeto::new(self.path())
+                .env("AWS_ENDPOINT_URL", &self.endpoint)
+                .args(verb)
+                .arg("stack.yaml")
+                .args(options)
+                .args(&zip),
+            |routeto, stage| {
+                routeto
+                    .env(&format!("ROUTETO_TOKEN_{}", stage.to_uppercase()), token(stage))
+                    .secret(token(stage))
+            },
         )
     }
 
@@ -111,12 +126,18 @@ pub struct Deployed(pub Value);
 impl Deployed {
     /// The URL of a route on a stage, without the token.
     pub fn url(&self, stage: &str, route: &str) -> String {
-        self.0["stages"][stage]["routes"][route].as_str().unwrap_or_else(|| panic!("no URL of {route} on {stage}: {:#}", self.0)).to_owned()
+        self.0["stages"][stage]["routes"][route]
+            .as_str()
+            .unwrap_or_else(|| panic!("no URL of {route} on {stage}: {:#}", self.0))
+            .to_owned()
     }
 
     /// The API's id.
     pub fn api_id(&self) -> String {
-        let url = self.0["stages"].as_object().and_then(|stages| stages.values().next()?["url"].as_str()).unwrap_or_default();
+        let url = self.0["stages"]
+            .as_object()
+            .and_then(|stages| stages.values().next()?["url"].as_str())
+            .unwrap_or_default();
         let id = url.split("/execute-api/").nth(1).and_then(|rest| rest.split('/').next());
         id.unwrap_or_else(|| panic!("no API in {url:?}: {:#}", self.0)).to_owned()
     }
@@ -124,7 +145,8 @@ impl Deployed {
     /// With the token and whatever else.
     pub fn url_with(&self, stage: &str, route: &str, more: &[(&str, &str)]) -> String {
         let token = token(stage);
-        let pairs: Vec<(&str, &str)> = std::iter::once(("token", token.as_str())).chain(more.iter().copied()).collect();
+        let pairs: Vec<(&str, &str)> =
+            std::iter::once(("token", token.as_str())).chain(more.iter().copied()).collect();
         self.url(stage, route) + &query(&pairs)
     }
 
@@ -157,29 +179,41 @@ pub fn bucket(stack: &Stack, stage: &str) -> String {
     format!("{}-{ACCOUNT}-{REGION}-{stage}", stack.name)
 }
 
-/// A zip to deploy instead of building one, to save minutes while something else than the function is worked on.
+/// A zip to deploy instead of building one, to save minutes while something else than the function
+/// is worked on.
 fn function_zip() -> Option<String> {
     std::env::var("ROUTETO_TEST_FUNCTION_ZIP").ok()
 }
 
-/// The function is built once for all tests of all processes: cargo at eight at once would only take turns.
+/// The function is built once for all tests of all processes: cargo at eight at once would only
+/// take turns.
 fn function_is_built() {
     static BUILT: OnceLock<()> = OnceLock::new();
     if function_zip().is_some() {
         return;
     }
     BUILT.get_or_init(|| {
-        let lock = File::options().create(true).append(true).open(target().join("routeto-cache.lock")).expect("target can be written to");
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(target().join("routeto-cache.lock"))
+            .expect("target can be written to");
         lock.lock().expect("a file can be locked");
         Routeto::bare(super::root()).args("package").check();
     });
 }
 
-/// An IAM user who may do what this policy allows and nothing else; its access key. The emulator checks no signatures, so any secret goes with it.
+/// An IAM user who may do what this policy allows and nothing else; its access key. The emulator
+/// checks no signatures, so any secret goes with it.
 pub fn user(name: &str, policy: &Value) -> String {
     super::aws::call("iam", "create_user", serde_json::json!({ "UserName": name }));
     let document = policy.to_string();
-    super::aws::call("iam", "put_user_policy", serde_json::json!({"UserName": name, "PolicyName": "all", "PolicyDocument": document}));
-    let made = super::aws::call("iam", "create_access_key", serde_json::json!({ "UserName": name }));
+    super::aws::call(
+        "iam",
+        "put_user_policy",
+        serde_json::json!({"UserName": name, "PolicyName": "all", "PolicyDocument": document}),
+    );
+    let made =
+        super::aws::call("iam", "create_access_key", serde_json::json!({ "UserName": name }));
     made["AccessKey"]["AccessKeyId"].as_str().expect("IAM gives a key").to_owned()
 }

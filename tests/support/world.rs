@@ -1,4 +1,5 @@
-//! All that stands in the account for a stack, as plain data: two worlds are equal when two deploys did the same.
+//! All that stands in the account for a stack, as plain data: two worlds are equal when two deploys
+//! did the same.
 
 use super::aws;
 use serde_json::Value;
@@ -17,8 +18,20 @@ impl World {
         let mut names = Vec::new();
         for (kind, items) in self.0.as_object().into_iter().flatten() {
             let singular = kind.trim_end_matches('s').replace('_', " ");
-            names.extend(items.as_object().into_iter().flatten().map(|(name, _)| format!("{singular} {name}")));
-            names.extend(items.as_array().into_iter().flatten().map(|item| format!("{singular} {}", item["name"].as_str().unwrap_or("?"))));
+            names.extend(
+                items
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, _)| format!("{singular} {name}")),
+            );
+            names.extend(
+                items
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|item| format!("{singular} {}", item["name"].as_str().unwrap_or("?"))),
+            );
         }
         names.sort();
         names
@@ -65,11 +78,19 @@ pub fn differences(one: &World, other: &World) -> Vec<String> {
             (Value::Object(a), Value::Object(b)) => {
                 let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
                 for key in keys {
-                    walk(&format!("{path}.{key}"), one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null), out);
+                    walk(
+                        &format!("{path}.{key}"),
+                        one.get(key).unwrap_or(&Value::Null),
+                        other.get(key).unwrap_or(&Value::Null),
+                        out,
+                    );
                 }
             }
             (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-                a.iter().zip(b).enumerate().for_each(|(i, (a, b))| walk(&format!("{path}[{i}]"), a, b, out));
+                a.iter()
+                    .zip(b)
+                    .enumerate()
+                    .for_each(|(i, (a, b))| walk(&format!("{path}[{i}]"), a, b, out));
             }
             _ if one == other => {}
             _ => out.push(format!("{path}: {one} | {other}")),

@@ -1,7 +1,8 @@
 //! The tree that the parser makes and the evaluator walks.
 //!
-//! Texts are ranges of the template's text pool: the template itself and, behind it, the text of every string that is itself a template.
-//! Parts are entries of the tree's tables, so that a template has a dozen allocations instead of thousands.
+//! Texts are ranges of the template's text pool: the template itself and, behind it, the text of
+//! every string that is itself a template. Parts are entries of the tree's tables, so that a
+//! template has a dozen allocations instead of thousands.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Index};
 
@@ -16,11 +17,14 @@ pub(crate) struct Tree {
     pub body: Block,
     pub names: Vec<Cow<'static, str>>,
     pub strings: Vec<Interpolated>,
-    /// Where the text of each string that is a template starts in the pool, and the range it was written at.
+    /// Where the text of each string that is a template starts in the pool, and the range it was
+    /// written at.
     pub regions: Vec<Region>,
-    /// Directives of which nobody has said what API Gateway does with them, by the first place of each.
+    /// Directives of which nobody has said what API Gateway does with them, by the first place of
+    /// each.
     pub unverified: Vec<Span>,
-    /// Words behind a `#` that are no directive, or stand where theirs can't be one: printed as text.
+    /// Words behind a `#` that are no directive, or stand where theirs can't be one: printed as
+    /// text.
     pub words: Vec<Span>,
     /// Whether `#define` occurs at all.
     pub defines: bool,
@@ -145,12 +149,18 @@ impl Tree {
 
     /// Every reference, wherever it stands; in no order.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        let expressions = self.expressions.iter().chain(self.branches.iter().map(|branch| &branch.condition));
-        let expressions = expressions.chain(self.sets.iter().map(|set| &set.right)).chain(self.chains.iter().map(|chain| &chain.first));
-        let read = expressions.chain(self.links.iter().map(|link| &link.right)).filter_map(|expression| match expression {
-            Expr::Reference(reference) => Some(reference),
-            _ => None,
-        });
+        let expressions =
+            self.expressions.iter().chain(self.branches.iter().map(|branch| &branch.condition));
+        let expressions = expressions
+            .chain(self.sets.iter().map(|set| &set.right))
+            .chain(self.chains.iter().map(|chain| &chain.first));
+        let read =
+            expressions.chain(self.links.iter().map(|link| &link.right)).filter_map(|expression| {
+                match expression {
+                    Expr::Reference(reference) => Some(reference),
+                    _ => None,
+                }
+            });
         let printed = self.nodes.iter().filter_map(|node| match node {
             Node::Reference(reference) => Some(reference),
             _ => None,
@@ -207,7 +217,8 @@ impl<T: Kept> Index<Many<T>> for Tree {
 pub(crate) struct Region {
     pub start: u32,
     pub written: Span,
-    /// The text stands in the template exactly as it does in the pool, one byte behind the start of `written`.
+    /// The text stands in the template exactly as it does in the pool, one byte behind the start
+    /// of `written`.
     pub exact: bool,
 }
 
@@ -243,7 +254,8 @@ pub(crate) const STAGE_VARIABLES: Slot = 3;
 pub(crate) const FOREACH: Slot = 4;
 pub(crate) const VELOCITY_COUNT: Slot = 5;
 pub(crate) const VELOCITY_HAS_NEXT: Slot = 6;
-pub(crate) const FIXED_NAMES: [&str; 7] = ["input", "util", "context", "stageVariables", "foreach", "velocityCount", "velocityHasNext"];
+pub(crate) const FIXED_NAMES: [&str; 7] =
+    ["input", "util", "context", "stageVariables", "foreach", "velocityCount", "velocityHasNext"];
 
 pub(crate) type Block = Many<Node>;
 
@@ -274,7 +286,8 @@ pub(crate) enum Node {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Set {
     pub left: Reference,
-    /// What is assigned where the left side is a plain variable: its text without the first character.
+    /// What is assigned where the left side is a plain variable: its text without the first
+    /// character.
     pub slot: Slot,
     pub right: Expr,
 }
@@ -289,7 +302,8 @@ pub(crate) struct Branch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Foreach {
     pub element: Slot,
-    /// Everything between the parentheses, then the block: Velocity takes the third as what to loop over and the fourth as the body.
+    /// Everything between the parentheses, then the block: Velocity takes the third as what to
+    /// loop over and the fourth as the body.
     pub arguments: Many<Expr>,
     pub body: Block,
     pub span: Span,
@@ -309,7 +323,8 @@ pub(crate) enum ReferenceKind {
     Normal,
     Quiet,
     Formal,
-    /// An identifier without a `$`, where the lexer takes one for a reference. Prints as it stands, has no value.
+    /// An identifier without a `$`, where the lexer takes one for a reference. Prints as it stands,
+    /// has no value.
     Runt,
 }
 
@@ -370,13 +385,22 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// Whether an operation of this kind has a truth value of its own; arithmetic in a condition is always false.
+    /// Whether an operation of this kind has a truth value of its own; arithmetic in a condition is
+    /// always false.
     pub fn is_condition(self) -> bool {
-        !matches!(self, Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo)
+        !matches!(
+            self,
+            Operator::Add
+                | Operator::Subtract
+                | Operator::Multiply
+                | Operator::Divide
+                | Operator::Modulo
+        )
     }
 }
 
-/// Operations of the same precedence, worked off from left to right. Flat, so that a long sum doesn't nest.
+/// Operations of the same precedence, worked off from left to right. Flat, so that a long sum
+/// doesn't nest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
     pub first: Expr,
@@ -390,7 +414,8 @@ pub(crate) struct Link {
     pub right: Expr,
     /// What `+` prints for a right side that is null.
     pub literal: Span,
-    /// What `+` prints for the whole up to here, if that is null: by an oddity of Velocity's parser only its last operand, blanks included.
+    /// What `+` prints for the whole up to here, if that is null: by an oddity of Velocity's
+    /// parser only its last operand, blanks included.
     pub tail: Span,
 }
 
@@ -420,6 +445,7 @@ pub(crate) enum Expr {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interpolated {
     pub body: Block,
-    /// Velocity puts a blank behind the text before parsing it and takes the last character of the result away again, unless it holds `##`.
+    /// Velocity puts a blank behind the text before parsing it and takes the last character of the
+    /// result away again, unless it holds `##`.
     pub trimmed: bool,
 }

@@ -1,7 +1,9 @@
-//! One case in, one answer out, as JSON lines: the format of the test engine that answers with Apache Velocity itself.
+//! One case in, one answer out, as JSON lines: the format of the test engine that answers with
+//! Apache Velocity itself.
 //!
-//! In: `{"id","template","vars"?,"body"?,"params"?:{"path","querystring","header"},"stage_variables"?,"context"?}`. Out: `{"id","expected"}` or
-//! `{"id","error","message"}`. Always API Gateway's settings, whatever `profile` says.
+//! In: `{"id","template","vars"?,"body"?,"params"?:{"path","querystring","header"},"
+//! stage_variables"?,"context"?}`. Out: `{"id","expected"}` or `{"id","error","message"}`. Always
+//! API Gateway's settings, whatever `profile` says.
 
 use super::{
     Limits, Request, Template,
@@ -16,17 +18,32 @@ pub fn render_batch(line: &str, limits: &Limits) -> String {
         Ok(case @ Value::Map(_)) => case,
         Ok(_) => return answer("null", Err(("ParseException", "the line is not a JSON object"))),
         Err(error) => {
-            return answer("null", Err(("ParseException", &format!("the line is not JSON: {} at byte {}", error.message, error.at))));
+            return answer(
+                "null",
+                Err((
+                    "ParseException",
+                    &format!("the line is not JSON: {} at byte {}", error.message, error.at),
+                )),
+            );
         }
     };
-    let Data::Map(case) = to_data(&case, 0) else { return answer("null", Err(("ParseException", "the line is not a JSON object"))) };
-    let field = |name: &str| case.iter().find(|(key, _)| key == name).map(|(_, value)| value).filter(|value| **value != Data::Null);
+    let Data::Map(case) = to_data(&case, 0) else {
+        return answer("null", Err(("ParseException", "the line is not a JSON object")));
+    };
+    let field = |name: &str| {
+        case.iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+            .filter(|value| **value != Data::Null)
+    };
     let id = field("id").map_or_else(|| "null".to_owned(), json_text);
     match request(&field) {
-        Ok((template, request)) => match Template::parse(template).and_then(|template| template.render(&request, limits)) {
-            Ok(rendered) => answer(&id, Ok(&rendered.text)),
-            Err(error) => answer(&id, Err((&error.class, &error.to_string()))),
-        },
+        Ok((template, request)) => {
+            match Template::parse(template).and_then(|template| template.render(&request, limits)) {
+                Ok(rendered) => answer(&id, Ok(&rendered.text)),
+                Err(error) => answer(&id, Err((&error.class, &error.to_string()))),
+            }
+        }
         Err((class, message)) => answer(&id, Err((class, &message))),
     }
 }
@@ -81,7 +98,9 @@ fn request<'d>(field: &impl Fn(&str) -> Option<&'d Data>) -> Result<(&'d str, Re
         Some(_) => return Err(("ClassCastException", "`body` must be a text".to_owned())),
     };
     let params = pairs(field("params"), "params")?;
-    let part = |name: &str| pairs(params.iter().find(|(key, _)| key == name).map(|(_, value)| value), name);
+    let part = |name: &str| {
+        pairs(params.iter().find(|(key, _)| key == name).map(|(_, value)| value), name)
+    };
     let request = Request {
         body,
         path: part("path")?,

@@ -24,7 +24,8 @@ pub enum ErrorKind {
     Limit,
 }
 
-/// An error of a template. `Display` is one line; [`Error::frame`] shows the place. Its fields are those of [`Details`].
+/// An error of a template. `Display` is one line; [`Error::frame`] shows the place. Its fields are
+/// those of [`Details`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(Box<Details>);
 
@@ -60,7 +61,11 @@ pub struct Details {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        class: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Error(Box::new(Details {
             kind,
             class: class.into(),
@@ -82,12 +87,14 @@ impl Error {
         self
     }
 
-    /// The HTTP status that API Gateway answers with: 400 for a body that can't be read, 500 otherwise.
+    /// The HTTP status that API Gateway answers with: 400 for a body that can't be read, 500
+    /// otherwise.
     pub fn status(&self) -> u16 {
         if self.kind == ErrorKind::Body { 400 } else { 500 }
     }
 
-    /// Several lines: file, line, column, the line itself, a caret, the values of the references involved and what to write instead.
+    /// Several lines: file, line, column, the line itself, a caret, the values of the references
+    /// involved and what to write instead.
     pub fn frame(&self, file: &str) -> String {
         let mut text = format!("error: {}", self.message);
         if let Some(Place { line, column }) = self.place {
@@ -96,10 +103,16 @@ impl Error {
                 let gutter = line.to_string();
                 let blank = " ".repeat(gutter.len());
                 let (shown, column) = window(source, column);
-                let indent: String = shown.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                let indent: String = shown
+                    .chars()
+                    .take(column - 1)
+                    .map(|c| if c == '\t' { '\t' } else { ' ' })
+                    .collect();
                 let room = shown.chars().count().saturating_sub(column - 1).max(1);
                 let carets = "^".repeat(self.width.clamp(1, room));
-                text.push_str(&format!("\n {blank} |\n {gutter} | {shown}\n {blank} | {indent}{carets}"));
+                text.push_str(&format!(
+                    "\n {blank} |\n {gutter} | {shown}\n {blank} | {indent}{carets}"
+                ));
             }
         } else {
             text.push_str(&format!("\n  --> {file}"));
@@ -130,7 +143,9 @@ fn window(line: &str, column: usize) -> (String, usize) {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
-            Some(Place { line, column }) => write!(f, "{} at line {line}, column {column}", self.message),
+            Some(Place { line, column }) => {
+                write!(f, "{} at line {line}, column {column}", self.message)
+            }
             None => f.write_str(&self.message),
         }
     }

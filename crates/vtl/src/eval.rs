@@ -1,7 +1,7 @@
 //! Walks the tree: tree + request → text.
 //!
-//! Follows the nodes of Velocity 1.7 one by one, with API Gateway's setting that every reference without a value is an empty text. Knows the
-//! language; what methods do is in `java`.
+//! Follows the nodes of Velocity 1.7 one by one, with API Gateway's setting that every reference
+//! without a value is an empty text. Knows the language; what methods do is in `java`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,8 +11,8 @@ use std::{
 
 use super::{
     ast::{
-        self, Before, Block, Chain, Expr, Foreach, Link, Load, Node, Operator, Reference, ReferenceKind, Set, Slot, Span, Step, StepKind,
-        Tree,
+        self, Before, Block, Chain, Expr, Foreach, Link, Load, Node, Operator, Reference,
+        ReferenceKind, Set, Slot, Span, Step, StepKind, Tree,
     },
     error::{Error, ErrorKind},
     java::Thrown,
@@ -20,7 +20,9 @@ use super::{
     parser::Raised,
     request::{Data, Limits, Pairs, Request},
     text,
-    value::{Defined, ListKind, Map, PrintBlock, Scope, Steps, Stopped, Text, Value, View, equals, print},
+    value::{
+        Defined, ListKind, Map, PrintBlock, Scope, Steps, Stopped, Text, Value, View, equals, print,
+    },
 };
 
 /// Blocks and arguments evaluated inside each other.
@@ -90,9 +92,14 @@ pub(crate) fn from_data(data: &Data) -> Value<'_> {
         Data::Float(number) => Value::Float(*number),
         Data::Double(number) => Value::Double(*number),
         Data::Big(number) => Value::Big(Rc::new(number.clone())),
-        Data::Decimal(unscaled, scale) => Value::Decimal(Rc::new(number::BigDecimal { unscaled: unscaled.clone(), scale: *scale })),
+        Data::Decimal(unscaled, scale) => Value::Decimal(Rc::new(number::BigDecimal {
+            unscaled: unscaled.clone(),
+            scale: *scale,
+        })),
         Data::Text(text) => Value::Text(Text::Borrowed(text)),
-        Data::List(items) => Value::list(ListKind::JsonArray, items.iter().map(from_data).collect()),
+        Data::List(items) => {
+            Value::list(ListKind::JsonArray, items.iter().map(from_data).collect())
+        }
         Data::Map(entries) => Value::Map(Rc::new(from_pairs(entries))),
     }
 }
@@ -168,7 +175,13 @@ impl<'a> Eval<'a> {
 
     // ---- limits and errors ----
 
-    pub fn raised(&self, kind: ErrorKind, class: &'static str, message: impl Into<String>, span: Span) -> Flow {
+    pub fn raised(
+        &self,
+        kind: ErrorKind,
+        class: &'static str,
+        message: impl Into<String>,
+        span: Span,
+    ) -> Flow {
         Flow::Raised(Box::new(Raised { error: Error::new(kind, class, message), span }))
     }
 
@@ -208,23 +221,31 @@ impl<'a> Eval<'a> {
     /// Counts bytes of a text or list about to be made.
     pub fn make(&mut self, bytes: usize) -> Result<(), Thrown> {
         if bytes > 2 * self.limits.output {
-            return Err(Thrown::Fatal(
-                self.limit(format!("a value of {bytes} bytes is larger than anything API Gateway lets through"), Span::default()),
-            ));
+            return Err(Thrown::Fatal(self.limit(
+                format!(
+                    "a value of {bytes} bytes is larger than anything API Gateway lets through"
+                ),
+                Span::default(),
+            )));
         }
         match self.made.checked_sub(bytes as u64) {
             Some(rest) => {
                 self.made = rest;
                 Ok(())
             }
-            None => Err(Thrown::Fatal(self.limit("the render makes too many or too large values", Span::default()))),
+            None => Err(Thrown::Fatal(
+                self.limit("the render makes too many or too large values", Span::default()),
+            )),
         }
     }
 
     fn enter(&mut self, span: Span) -> Run<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.limit(format!("blocks and arguments are evaluated more than {MAX_DEPTH} deep"), span));
+            return Err(self.limit(
+                format!("blocks and arguments are evaluated more than {MAX_DEPTH} deep"),
+                span,
+            ));
         }
         Ok(())
     }
@@ -232,7 +253,10 @@ impl<'a> Eval<'a> {
     fn check_output(&self, out: &str) -> Run<()> {
         if out.len() > self.limits.output {
             return Err(self.limit(
-                format!("the output is larger than {} bytes, the most that API Gateway passes on", self.limits.output),
+                format!(
+                    "the output is larger than {} bytes, the most that API Gateway passes on",
+                    self.limits.output
+                ),
                 Span::default(),
             ));
         }
@@ -249,13 +273,29 @@ impl<'a> Eval<'a> {
                 Flow::Raised(raised)
             }
             Thrown::Fatal(stop) => stop,
-            Thrown::Java { class, message } => self.raised(ErrorKind::Render, outer, format!("{what} fails: {message} ({class})"), span),
+            Thrown::Java { class, message } => self.raised(
+                ErrorKind::Render,
+                outer,
+                format!("{what} fails: {message} ({class})"),
+                span,
+            ),
             Thrown::Refused(message) => {
                 // Only a call by name wraps what reflection itself raises.
-                let class = if what == "the index" || what == "the assignment" { "IllegalArgumentException" } else { outer };
-                self.raised(ErrorKind::Render, class, format!("{what} fails: {message} (IllegalArgumentException)"), span)
+                let class = if what == "the index" || what == "the assignment" {
+                    "IllegalArgumentException"
+                } else {
+                    outer
+                };
+                self.raised(
+                    ErrorKind::Render,
+                    class,
+                    format!("{what} fails: {message} (IllegalArgumentException)"),
+                    span,
+                )
             }
-            Thrown::Body(message) => self.raised(ErrorKind::Body, outer, format!("{what} fails: {message}"), span),
+            Thrown::Body(message) => {
+                self.raised(ErrorKind::Body, outer, format!("{what} fails: {message}"), span)
+            }
         }
     }
 
@@ -263,7 +303,8 @@ impl<'a> Eval<'a> {
     fn explain_error(&self, flow: Flow, reference: &Reference, value: &Value<'a>) -> Flow {
         match flow {
             Flow::Raised(mut raised) => {
-                if raised.error.variables.is_empty() && !matches!(value, Value::Input | Value::Util) {
+                if raised.error.variables.is_empty() && !matches!(value, Value::Input | Value::Util)
+                {
                     let name = reference.literal.of(&self.tree.pool);
                     let root = self.tree.names.get(reference.slot as usize).map_or("", |name| name);
                     let mut shown = String::new();
@@ -272,7 +313,11 @@ impl<'a> Eval<'a> {
                         let class = value.class().rsplit('.').next().unwrap_or("");
                         let short: String = shown.chars().take(200).collect();
                         let dots = if short.len() < shown.len() { "…" } else { "" };
-                        let name = if reference.steps.is_empty() { name.to_owned() } else { format!("${root}…") };
+                        let name = if reference.steps.is_empty() {
+                            name.to_owned()
+                        } else {
+                            format!("${root}…")
+                        };
                         raised.error.variables.push((name, format!("{short}{dots} ({class})")));
                     }
                 }
@@ -291,7 +336,11 @@ impl<'a> Eval<'a> {
             _ => return,
         };
         if std::mem::take(&mut self.waiting[index]) {
-            let map = if index == 0 && self.limits.as_gateway { context_map(pairs, 0) } else { from_pairs(pairs) };
+            let map = if index == 0 && self.limits.as_gateway {
+                context_map(pairs, 0)
+            } else {
+                from_pairs(pairs)
+            };
             self.vars[slot as usize] = Some(Value::Map(Rc::new(map)));
         }
     }
@@ -328,7 +377,8 @@ impl<'a> Eval<'a> {
         self.vars[slot as usize] = None;
     }
 
-    /// The body as JSON. Each call gets its own copy, unless nothing in the template could tell the difference.
+    /// The body as JSON. Each call gets its own copy, unless nothing in the template could tell the
+    /// difference.
     pub fn document(&mut self) -> Result<Value<'a>, Thrown> {
         if let Some(document) = &self.document {
             return Ok(document.clone());
@@ -337,7 +387,12 @@ impl<'a> Eval<'a> {
         self.make(body.len())?;
         let document = super::json::parse(&Text::Borrowed(body)).map_err(|error| {
             if error.limit {
-                return Thrown::Fatal(self.limit(format!("the body can't be read: {}", error.message), Span::default()));
+                return Thrown::Fatal(
+                    self.limit(
+                        format!("the body can't be read: {}", error.message),
+                        Span::default(),
+                    ),
+                );
             }
             Thrown::Body(format!("the body is not JSON: {} at byte {}", error.message, error.at))
         })?;
@@ -371,7 +426,10 @@ impl<'a> Eval<'a> {
                     }
                 }
                 Node::Foreach(foreach) => self.foreach(&tree[*foreach], out)?,
-                Node::Define { slot, body } => self.put(*slot, Value::Block(Rc::new(Defined { body: *body, depth: Cell::new(0) }))),
+                Node::Define { slot, body } => self.put(
+                    *slot,
+                    Value::Block(Rc::new(Defined { body: *body, depth: Cell::new(0) })),
+                ),
                 Node::Stop(message) => {
                     if let Some(message) = message {
                         self.value(&tree[*message])?;
@@ -400,14 +458,23 @@ impl<'a> Eval<'a> {
     fn load(&mut self, load: &'a Load, out: &mut String) -> Run<()> {
         let missing = |eval: &Self, name: &str| {
             let word = if load.include { "#include" } else { "#parse" };
-            let error = Error::new(ErrorKind::Render, "ResourceNotFoundException", format!("{word} finds no `{name}`"))
-                .help("there are no other files in API Gateway; put the text into this template");
+            let error = Error::new(
+                ErrorKind::Render,
+                "ResourceNotFoundException",
+                format!("{word} finds no `{name}`"),
+            )
+            .help("there are no other files in API Gateway; put the text into this template");
             let _ = eval;
             Flow::Raised(Box::new(Raised { error, span: load.span }))
         };
         if !load.include {
             let Some(argument) = self.tree[load.arguments].first() else {
-                return Err(self.raised(ErrorKind::Render, "VelocityException", "#parse without an argument", load.span));
+                return Err(self.raised(
+                    ErrorKind::Render,
+                    "VelocityException",
+                    "#parse without an argument",
+                    load.span,
+                ));
             };
             let value = self.value(argument)?;
             let name = self.printed(&value)?;
@@ -415,11 +482,18 @@ impl<'a> Eval<'a> {
         }
         for (index, argument) in self.tree[load.arguments].iter().enumerate() {
             if !matches!(argument, Expr::Text(_) | Expr::Interpolated(_) | Expr::Reference(_)) {
-                return Err(self.raised(ErrorKind::Render, "VelocityException", "#include takes the name of a file", load.span));
+                return Err(self.raised(
+                    ErrorKind::Render,
+                    "VelocityException",
+                    "#include takes the name of a file",
+                    load.span,
+                ));
             }
             let value = self.value(argument)?;
             if value.is_null() {
-                out.push_str(&format!("<!-- include error : error with arg {index} please see log. see error log -->"));
+                out.push_str(&format!(
+                    "<!-- include error : error with arg {index} please see log. see error log -->"
+                ));
                 continue;
             }
             let name = self.printed(&value)?;
@@ -477,7 +551,10 @@ impl<'a> Eval<'a> {
         if reference.slot != ast::INPUT {
             return Ok(false);
         }
-        let [Step { kind: StepKind::Method(name, arguments), span }] = &self.tree[reference.steps] else { return Ok(false) };
+        let [Step { kind: StepKind::Method(name, arguments), span }] = &self.tree[reference.steps]
+        else {
+            return Ok(false);
+        };
         let [Expr::Text(path)] = &self.tree[*arguments] else { return Ok(false) };
         if self.document.is_some()
             || name.of(&self.tree.pool) != "json"
@@ -488,7 +565,8 @@ impl<'a> Eval<'a> {
             return Ok(false);
         }
         let body = self.request.body_text();
-        self.make(body.len()).map_err(|thrown| self.thrown(thrown, "MethodInvocationException", "json", *span))?;
+        self.make(body.len())
+            .map_err(|thrown| self.thrown(thrown, "MethodInvocationException", "json", *span))?;
         if super::json::rewrite(body, out) {
             self.check_output(out)?;
             return Ok(true);
@@ -539,12 +617,18 @@ impl<'a> Eval<'a> {
 
     pub fn stopped(&mut self, stopped: Stopped) -> Flow {
         match stopped {
-            Stopped::TooDeep => {
-                self.raised(ErrorKind::Render, "StackOverflowError", "a value is nested too deeply, or in itself", Span::default())
-            }
-            Stopped::NullKey => {
-                self.raised(ErrorKind::Render, "NullPointerException", "a map with a null key can't be written as JSON", Span::default())
-            }
+            Stopped::TooDeep => self.raised(
+                ErrorKind::Render,
+                "StackOverflowError",
+                "a value is nested too deeply, or in itself",
+                Span::default(),
+            ),
+            Stopped::NullKey => self.raised(
+                ErrorKind::Render,
+                "NullPointerException",
+                "a map with a null key can't be written as JSON",
+                Span::default(),
+            ),
             Stopped::Inside => match self.pending.take() {
                 Some(flow) => flow,
                 None => self.limit("the render was given up", Span::default()),
@@ -561,12 +645,17 @@ impl<'a> Eval<'a> {
         Ok(Text::Shared(out.into()))
     }
 
-    /// Java's `toString`, which is null for a block made by `#define` that is nested in itself too often.
+    /// Java's `toString`, which is null for a block made by `#define` that is nested in itself too
+    /// often.
     pub fn java_text(&mut self, value: &Value<'a>) -> Run<Option<Text<'a>>> {
         if let Value::Block(block) = value {
             let block = block.clone();
             let mut out = String::new();
-            return Ok(if self.render_defined(&block, &mut out)? { Some(Text::Shared(out.into())) } else { None });
+            return Ok(if self.render_defined(&block, &mut out)? {
+                Some(Text::Shared(out.into()))
+            } else {
+                None
+            });
         }
         Ok(Some(self.printed(value)?))
     }
@@ -612,7 +701,10 @@ impl<'a> Eval<'a> {
             ast::STAGE_VARIABLES if self.waiting[1] => &self.request.stage_variables,
             _ => return None,
         };
-        let Some(Step { kind: StepKind::Property(name), .. }) = self.tree[reference.steps].first() else { return None };
+        let Some(Step { kind: StepKind::Property(name), .. }) = self.tree[reference.steps].first()
+        else {
+            return None;
+        };
         match pair(pairs, name.of(&self.tree.pool))? {
             // What can be changed must be the same each time.
             Data::List(_) | Data::Map(_) => None,
@@ -625,7 +717,9 @@ impl<'a> Eval<'a> {
         match &step.kind {
             StepKind::Property(name) => {
                 let name = name.of(&self.tree.pool);
-                self.property(value, name).map_err(|thrown| self.thrown(thrown, "MethodInvocationException", name, step.span))
+                self.property(value, name).map_err(|thrown| {
+                    self.thrown(thrown, "MethodInvocationException", name, step.span)
+                })
             }
             StepKind::Method(name, arguments) => {
                 let name = name.of(&self.tree.pool);
@@ -645,7 +739,9 @@ impl<'a> Eval<'a> {
                 };
                 match found {
                     Ok(found) => Ok(found.unwrap_or(Value::Null)),
-                    Err(thrown) => Err(self.thrown(thrown, "MethodInvocationException", name, step.span)),
+                    Err(thrown) => {
+                        Err(self.thrown(thrown, "MethodInvocationException", name, step.span))
+                    }
                 }
             }
             StepKind::Index(index) => {
@@ -654,7 +750,9 @@ impl<'a> Eval<'a> {
                 let found = self.call(value, "get", &mut [index]);
                 match found {
                     Ok(found) => Ok(found.unwrap_or(Value::Null)),
-                    Err(thrown) => Err(self.thrown(thrown, "VelocityException", "the index", step.span)),
+                    Err(thrown) => {
+                        Err(self.thrown(thrown, "VelocityException", "the index", step.span))
+                    }
                 }
             }
         }
@@ -693,7 +791,8 @@ impl<'a> Eval<'a> {
             return Ok(());
         }
         let Some(mut object) = self.get(set.left.slot) else { return Ok(()) };
-        let (last, path) = self.tree[set.left.steps].split_last().expect("not empty, looked at right above");
+        let (last, path) =
+            self.tree[set.left.steps].split_last().expect("not empty, looked at right above");
         for step in path {
             object = self.follow(&object, step)?;
             if object.is_null() {
@@ -718,7 +817,9 @@ impl<'a> Eval<'a> {
                 let index = self.argument(&self.tree[*index])?;
                 let index = self.counted_back(index, &object, last.span)?;
                 let mut arguments = [index, value];
-                let failed = |eval: &Self, thrown| eval.thrown(thrown, "MethodInvocationException", "the assignment", last.span);
+                let failed = |eval: &Self, thrown| {
+                    eval.thrown(thrown, "MethodInvocationException", "the assignment", last.span)
+                };
                 match self.call(&object, "set", &mut arguments) {
                     Ok(Some(_)) => return Ok(()),
                     Ok(None) => {}
@@ -735,7 +836,8 @@ impl<'a> Eval<'a> {
     // ---- loops ----
 
     fn foreach(&mut self, foreach: &'a Foreach, out: &mut String) -> Run<()> {
-        // Velocity takes the third child as the list and the fourth as the body; the block comes last.
+        // Velocity takes the third child as the list and the fourth as the body; the block comes
+        // last.
         let count = foreach.arguments.len();
         let list = match count {
             0 | 1 => {
@@ -750,7 +852,8 @@ impl<'a> Eval<'a> {
             _ => self.value(&self.tree[foreach.arguments][2])?,
         };
         let Some(steps) = self.iterator(&list) else { return Ok(()) };
-        let saved = [foreach.element, ast::VELOCITY_COUNT, ast::VELOCITY_HAS_NEXT].map(|slot| (slot, self.get(slot)));
+        let saved = [foreach.element, ast::VELOCITY_COUNT, ast::VELOCITY_HAS_NEXT]
+            .map(|slot| (slot, self.get(slot)));
         let outer = self.get(ast::FOREACH);
         let (parent, replaced) = match outer {
             Some(Value::Scope(parent)) => (Some(parent), None),
@@ -777,8 +880,12 @@ impl<'a> Eval<'a> {
             if let Some(most) = self.limits.foreach
                 && number as u32 > most
             {
-                let error = Error::limit(format!("#foreach goes through more than {most} elements; API Gateway stops there"))
-                    .help("let the function go through the list; pass it on with `$input.json('$.list')`");
+                let error = Error::limit(format!(
+                    "#foreach goes through more than {most} elements; API Gateway stops there"
+                ))
+                .help(
+                    "let the function go through the list; pass it on with `$input.json('$.list')`",
+                );
                 return Err(Flow::Raised(Box::new(Raised { error, span: foreach.span })));
             }
             self.step()?;
@@ -804,7 +911,11 @@ impl<'a> Eval<'a> {
             if is_null {
                 self.null_loops.push((foreach.element, held.unwrap_or(true)));
             }
-            let ended = if count == 3 { self.block(foreach.body, out) } else { self.print_argument(&self.tree[foreach.arguments][3], out) };
+            let ended = if count == 3 {
+                self.block(foreach.body, out)
+            } else {
+                self.print_argument(&self.tree[foreach.arguments][3], out)
+            };
             if is_null {
                 held = self.null_loops.pop().map(|(_, active)| active);
             }
@@ -859,7 +970,9 @@ impl<'a> Eval<'a> {
     /// What `#foreach` steps through, `None` if it goes through nothing.
     pub fn iterator(&mut self, value: &Value<'a>) -> Option<Rc<RefCell<Steps<'a>>>> {
         let steps = match value {
-            Value::List(list) => Steps::List { list: list.clone(), at: 0, changes: list.changes.get() },
+            Value::List(list) => {
+                Steps::List { list: list.clone(), at: 0, changes: list.changes.get() }
+            }
             Value::Map(map) => Steps::over_map(View::Values, map.clone()),
             Value::Scope(scope) => Steps::over_map(View::Values, scope.storage.clone()),
             Value::View(view, map) => Steps::over_map(*view, map.clone()),
@@ -942,8 +1055,14 @@ impl<'a> Eval<'a> {
 
     /// A key that contains itself has no hash code in Java.
     fn check_key(&self, key: &Value<'a>) -> Run<()> {
-        super::value::check_key(key)
-            .map_err(|_| self.raised(ErrorKind::Render, "StackOverflowError", "a key is nested too deeply, or in itself", Span::default()))
+        super::value::check_key(key).map_err(|_| {
+            self.raised(
+                ErrorKind::Render,
+                "StackOverflowError",
+                "a key is nested too deeply, or in itself",
+                Span::default(),
+            )
+        })
     }
 
     fn spend_made(&mut self, values: usize) -> Run<()> {
@@ -973,7 +1092,8 @@ impl<'a> Eval<'a> {
             return Err(self.limit(format!("a range of {count} numbers"), Span::default()));
         }
         self.spend_made(count as usize)?;
-        self.spend_steps(count as u64).map_err(|thrown| self.thrown(thrown, "", "", Span::default()))?;
+        self.spend_steps(count as u64)
+            .map_err(|thrown| self.thrown(thrown, "", "", Span::default()))?;
         let items = if from >= to {
             (0..count).map(|by| Value::Int((from - by) as i32)).collect()
         } else {
@@ -982,7 +1102,8 @@ impl<'a> Eval<'a> {
         Ok(Value::list(ListKind::ArrayList, items))
     }
 
-    /// Whether a condition holds. Only references, booleans and comparisons can; a bare text or number never does.
+    /// Whether a condition holds. Only references, booleans and comparisons can; a bare text or
+    /// number never does.
     fn is_true(&mut self, expression: &'a Expr) -> Run<bool> {
         match expression {
             Expr::Reference(reference) => match self.execute(reference)? {
@@ -1012,7 +1133,8 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// Velocity asks a value for its text to see whether it is true, which matters for blocks made by `#define`.
+    /// Velocity asks a value for its text to see whether it is true, which matters for blocks made
+    /// by `#define`.
     fn has_text(&mut self, value: &Value<'a>) -> Run<bool> {
         if !self.tree.defines && !self.null_keys {
             return Ok(true);
@@ -1022,7 +1144,9 @@ impl<'a> Eval<'a> {
                 let block = block.clone();
                 self.render_defined(&block, &mut String::new())
             }
-            Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) => self.print(value, &mut String::new()).map(|()| true),
+            Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) => {
+                self.print(value, &mut String::new()).map(|()| true)
+            }
             _ => Ok(true),
         };
         // Velocity wraps what is thrown here, but for Java's errors.
@@ -1085,10 +1209,14 @@ impl<'a> Eval<'a> {
     ) -> Run<Value<'a>> {
         match operator {
             Operator::Equal => return Ok(Value::Bool(self.same(&left, &right, left_literal)?)),
-            Operator::NotEqual => return Ok(Value::Bool(!self.same(&left, &right, left_literal)?)),
+            Operator::NotEqual => {
+                return Ok(Value::Bool(!self.same(&left, &right, left_literal)?));
+            }
             _ => {}
         }
-        if operator == Operator::Add && (matches!(left, Value::Text(_)) || matches!(right, Value::Text(_))) {
+        if operator == Operator::Add
+            && (matches!(left, Value::Text(_)) || matches!(right, Value::Text(_)))
+        {
             let mut out = String::new();
             for (side, literal) in [(&left, left_literal), (&right, right_literal)] {
                 match side {
@@ -1130,7 +1258,12 @@ impl<'a> Eval<'a> {
 
     fn math(&self, error: MathError, span: Span) -> Flow {
         match error {
-            MathError::Java(class) => self.raised(ErrorKind::Render, class, format!("the calculation has no result ({class})"), span),
+            MathError::Java(class) => self.raised(
+                ErrorKind::Render,
+                class,
+                format!("the calculation has no result ({class})"),
+                span,
+            ),
             MathError::TooBig => self.limit("a number gets too many digits", span),
         }
     }
@@ -1138,7 +1271,9 @@ impl<'a> Eval<'a> {
     /// `==`: numbers by value, equals of the same class by `equals`, everything else by its text.
     fn same(&mut self, left: &Value<'a>, right: &Value<'a>, span: Span) -> Run<bool> {
         if let (Some(a), Some(b)) = (left.number(), right.number()) {
-            return Ok(number::compare(&a, &b).map_err(|error| self.math(error, span))? == Ordering::Equal);
+            return Ok(
+                number::compare(&a, &b).map_err(|error| self.math(error, span))? == Ordering::Equal
+            );
         }
         match (left.is_null(), right.is_null()) {
             (true, true) => return Ok(true),
@@ -1148,8 +1283,14 @@ impl<'a> Eval<'a> {
             (false, false) => {}
         }
         if same_class(left, right) {
-            return equals(left, right, 0)
-                .map_err(|_| self.raised(ErrorKind::Render, "StackOverflowError", "a value is nested too deeply, or in itself", span));
+            return equals(left, right, 0).map_err(|_| {
+                self.raised(
+                    ErrorKind::Render,
+                    "StackOverflowError",
+                    "a value is nested too deeply, or in itself",
+                    span,
+                )
+            });
         }
         let left = self.java_text(left)?;
         let right = self.java_text(right)?;
@@ -1183,7 +1324,10 @@ impl<'a> PrintBlock<'a> for Eval<'a> {
 
     fn spend(&mut self, steps: u64, bytes: usize) -> Result<(), Stopped> {
         if bytes > 2 * self.limits.output {
-            self.pending = Some(self.limit("a value's text is larger than anything API Gateway lets through", Span::default()));
+            self.pending = Some(self.limit(
+                "a value's text is larger than anything API Gateway lets through",
+                Span::default(),
+            ));
             return Err(Stopped::Inside);
         }
         match self.steps.checked_sub(steps) {

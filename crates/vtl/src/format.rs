@@ -1,4 +1,5 @@
-//! Java's `String.format`: `%s %S %d %x %X %o %c %b %h %e %f %g %a %n %%`, with flags, width, precision and argument indexes.
+//! Java's `String.format`: `%s %S %d %x %X %o %c %b %h %e %f %g %a %n %%`, with flags, width,
+//! precision and argument indexes.
 //!
 //! Dates (`%t`) are refused: nothing that a template can get hold of is one.
 
@@ -31,9 +32,23 @@ fn directive(chars: &[char]) -> Result<(Directive, usize), Thrown> {
     let mut at = 0;
     let digits = |from: usize| {
         let length = chars[from..].iter().take_while(|c| c.is_ascii_digit()).count();
-        (length, chars[from..from + length].iter().collect::<String>().parse::<usize>().unwrap_or(usize::MAX))
+        (
+            length,
+            chars[from..from + length]
+                .iter()
+                .collect::<String>()
+                .parse::<usize>()
+                .unwrap_or(usize::MAX),
+        )
     };
-    let mut result = Directive { index: None, again: false, flags: String::new(), width: None, precision: None, conversion: ' ' };
+    let mut result = Directive {
+        index: None,
+        again: false,
+        flags: String::new(),
+        width: None,
+        precision: None,
+        conversion: ' ',
+    };
     let (length, number) = digits(0);
     if length > 0 && chars.get(length) == Some(&'$') {
         result.index = Some(number);
@@ -42,7 +57,9 @@ fn directive(chars: &[char]) -> Result<(Directive, usize), Thrown> {
         result.again = true;
         at = 1;
     }
-    while let Some(c) = chars.get(at).filter(|c| matches!(c, '-' | '#' | '+' | ' ' | '0' | ',' | '(')) {
+    while let Some(c) =
+        chars.get(at).filter(|c| matches!(c, '-' | '#' | '+' | ' ' | '0' | ',' | '('))
+    {
         if result.flags.contains(*c) {
             return Err(java("DuplicateFormatFlagsException", format!("the flag `{c}` twice")));
         }
@@ -66,13 +83,19 @@ fn directive(chars: &[char]) -> Result<(Directive, usize), Thrown> {
         Some(c) if c.is_ascii_alphabetic() || *c == '%' => result.conversion = *c,
         other => return Err(unknown(&other.map_or(String::new(), char::to_string))),
     }
-    if result.width.is_some_and(|width| width > MAX_WIDTH) || result.precision.is_some_and(|precision| precision > MAX_WIDTH) {
+    if result.width.is_some_and(|width| width > MAX_WIDTH)
+        || result.precision.is_some_and(|precision| precision > MAX_WIDTH)
+    {
         return Err(java("IllegalFormatException", "a width or precision is too large"));
     }
     Ok((result, at + 1))
 }
 
-pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<'a>]) -> Result<String, Thrown> {
+pub(crate) fn format<'a>(
+    eval: &mut Eval<'a>,
+    pattern: &str,
+    arguments: &[Value<'a>],
+) -> Result<String, Thrown> {
     let chars: Vec<char> = pattern.chars().collect();
     let mut out = String::new();
     let mut at = 0;
@@ -86,7 +109,10 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
         let (directive, length) = directive(&chars[at + 1..])?;
         at += 1 + length;
         if directive.index == Some(0) {
-            return Err(java("IllegalFormatArgumentIndexException", "arguments are counted from 1"));
+            return Err(java(
+                "IllegalFormatArgumentIndexException",
+                "arguments are counted from 1",
+            ));
         }
         if directive.again && matches!(directive.conversion, 'n' | '%') {
             return Err(java("IllegalFormatFlagsException", "Flags = '<'"));
@@ -100,7 +126,10 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
                     return Err(java("IllegalFormatPrecisionException", precision.to_string()));
                 }
                 if !directive.flags.is_empty() {
-                    return Err(java("IllegalFormatFlagsException", format!("Flags = '{}'", directive.flags)));
+                    return Err(java(
+                        "IllegalFormatFlagsException",
+                        format!("Flags = '{}'", directive.flags),
+                    ));
                 }
                 out.push('\n');
                 continue;
@@ -110,7 +139,10 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
                     return Err(java("IllegalFormatPrecisionException", precision.to_string()));
                 }
                 if directive.flags.chars().any(|c| c != '-') {
-                    return Err(java("IllegalFormatFlagsException", format!("Flags = '{}'", directive.flags)));
+                    return Err(java(
+                        "IllegalFormatFlagsException",
+                        format!("Flags = '{}'", directive.flags),
+                    ));
                 }
                 pad(&mut out, "%", &directive)?;
                 continue;
@@ -119,7 +151,9 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
         }
         let index = match directive.index {
             Some(index) => index - 1,
-            None if directive.again => last.ok_or_else(|| java("MissingFormatArgumentException", "`%<` without an argument before it"))?,
+            None if directive.again => last.ok_or_else(|| {
+                java("MissingFormatArgumentException", "`%<` without an argument before it")
+            })?,
             None => {
                 ordinary += 1;
                 ordinary - 1
@@ -127,7 +161,10 @@ pub(crate) fn format<'a>(eval: &mut Eval<'a>, pattern: &str, arguments: &[Value<
         };
         last = Some(index);
         let Some(argument) = arguments.get(index) else {
-            return Err(java("MissingFormatArgumentException", format!("Format specifier '%{}'", directive.conversion)));
+            return Err(java(
+                "MissingFormatArgumentException",
+                format!("Format specifier '%{}'", directive.conversion),
+            ));
         };
         convert(eval, &directive, argument, &mut out)?;
         eval.make(out.len().min(1024))?;
@@ -152,13 +189,29 @@ fn pad(out: &mut String, text: &str, directive: &Directive) -> Result<(), Thrown
     Ok(())
 }
 
-fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>, out: &mut String) -> Result<(), Thrown> {
+fn convert<'a>(
+    eval: &mut Eval<'a>,
+    directive: &Directive,
+    argument: &Value<'a>,
+    out: &mut String,
+) -> Result<(), Thrown> {
     let upper = directive.conversion.is_ascii_uppercase();
-    let mismatch = || java("IllegalFormatConversionException", format!("{} != {}", directive.conversion, argument.class()));
+    let mismatch = || {
+        java(
+            "IllegalFormatConversionException",
+            format!("{} != {}", directive.conversion, argument.class()),
+        )
+    };
     let no_numeric_flags = || {
-        directive.flags.chars().find(|c| matches!(c, '+' | ' ' | '0' | ',' | '(')).map_or(Ok(()), |c| {
-            Err(java("FormatFlagsConversionMismatchException", format!("Conversion = {}, Flags = {c}", directive.conversion)))
-        })
+        directive.flags.chars().find(|c| matches!(c, '+' | ' ' | '0' | ',' | '(')).map_or(
+            Ok(()),
+            |c| {
+                Err(java(
+                    "FormatFlagsConversionMismatchException",
+                    format!("Conversion = {}, Flags = {c}", directive.conversion),
+                ))
+            },
+        )
     };
     let kind = directive.conversion.to_ascii_lowercase();
     let refused_flag = match kind {
@@ -168,7 +221,10 @@ fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>,
         _ => None,
     };
     if let Some(flag) = refused_flag {
-        return Err(java("FormatFlagsConversionMismatchException", format!("Conversion = {kind}, Flags = {flag}")));
+        return Err(java(
+            "FormatFlagsConversionMismatchException",
+            format!("Conversion = {kind}, Flags = {flag}"),
+        ));
     }
     let mut made = match kind {
         's' | 'b' | 'h' => {
@@ -189,21 +245,32 @@ fn convert<'a>(eval: &mut Eval<'a>, directive: &Directive, argument: &Value<'a>,
         'c' => {
             no_numeric_flags()?;
             if directive.precision.is_some() {
-                return Err(java("IllegalFormatPrecisionException", "a character has no precision"));
+                return Err(java(
+                    "IllegalFormatPrecisionException",
+                    "a character has no precision",
+                ));
             }
             match argument {
                 Value::Null => "null".to_owned(),
                 Value::Char(unit) => text::from_units(&[*unit]),
                 Value::Int(code) => match u32::try_from(*code).ok().and_then(char::from_u32) {
                     Some(c) => c.to_string(),
-                    None => return Err(java("IllegalFormatCodePointException", format!("Code point = 0x{code:x}"))),
+                    None => {
+                        return Err(java(
+                            "IllegalFormatCodePointException",
+                            format!("Code point = 0x{code:x}"),
+                        ));
+                    }
                 },
                 _ => return Err(mismatch()),
             }
         }
         'd' | 'x' | 'o' => {
             if directive.precision.is_some() {
-                return Err(java("IllegalFormatPrecisionException", "a whole number has no precision"));
+                return Err(java(
+                    "IllegalFormatPrecisionException",
+                    "a whole number has no precision",
+                ));
             }
             if argument.is_null() {
                 "null".to_owned()
@@ -238,7 +305,13 @@ fn grouped(digits: &str) -> String {
 }
 
 /// Sign, filling with zeros, parentheses and width around the digits of a number.
-fn finish(directive: &Directive, negative: bool, digits: String, upper: bool, out: &mut String) -> Result<(), Thrown> {
+fn finish(
+    directive: &Directive,
+    negative: bool,
+    digits: String,
+    upper: bool,
+    out: &mut String,
+) -> Result<(), Thrown> {
     let has = |flag: char| directive.flags.contains(flag);
     if (has('0') || has('-')) && directive.width.is_none() {
         return Err(java("MissingFormatWidthException", "`0` and `-` need a width"));
@@ -265,7 +338,13 @@ fn finish(directive: &Directive, negative: bool, digits: String, upper: bool, ou
     pad(out, &text, directive)
 }
 
-fn whole(directive: &Directive, argument: &Value, upper: bool, out: &mut String, mismatch: impl Fn() -> Thrown) -> Result<(), Thrown> {
+fn whole(
+    directive: &Directive,
+    argument: &Value,
+    upper: bool,
+    out: &mut String,
+    mismatch: impl Fn() -> Thrown,
+) -> Result<(), Thrown> {
     let number = argument.number().ok_or_else(&mismatch)?;
     if directive.conversion == 'd' {
         let text = match &number {
@@ -274,8 +353,10 @@ fn whole(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
             Number::Big(n) => n.to_string(),
             _ => return Err(mismatch()),
         };
-        let (negative, digits) = text.strip_prefix('-').map_or((false, text.as_str()), |digits| (true, digits));
-        let digits = if directive.flags.contains(',') { grouped(digits) } else { digits.to_owned() };
+        let (negative, digits) =
+            text.strip_prefix('-').map_or((false, text.as_str()), |digits| (true, digits));
+        let digits =
+            if directive.flags.contains(',') { grouped(digits) } else { digits.to_owned() };
         return finish(directive, negative, digits, false, out);
     }
     let octal = directive.conversion == 'o';
@@ -290,9 +371,13 @@ fn whole(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
     if !matches!(number, Number::Big(_))
         && let Some(flag) = directive.flags.chars().find(|c| matches!(c, '+' | ' ' | ',' | '('))
     {
-        return Err(java("FormatFlagsConversionMismatchException", format!("Conversion = {}, Flags = {flag}", directive.conversion)));
+        return Err(java(
+            "FormatFlagsConversionMismatchException",
+            format!("Conversion = {}, Flags = {flag}", directive.conversion),
+        ));
     }
-    let (negative, digits) = digits.strip_prefix('-').map_or((false, digits.as_str()), |digits| (true, digits));
+    let (negative, digits) =
+        digits.strip_prefix('-').map_or((false, digits.as_str()), |digits| (true, digits));
     let prefix = match (directive.flags.contains('#'), octal) {
         (true, true) => "0",
         (true, false) => "0x",
@@ -301,7 +386,13 @@ fn whole(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
     finish(directive, negative, format!("{prefix}{digits}"), upper, out)
 }
 
-fn float(directive: &Directive, argument: &Value, upper: bool, out: &mut String, mismatch: impl Fn() -> Thrown) -> Result<(), Thrown> {
+fn float(
+    directive: &Directive,
+    argument: &Value,
+    upper: bool,
+    out: &mut String,
+    mismatch: impl Fn() -> Thrown,
+) -> Result<(), Thrown> {
     let number = argument.number().ok_or_else(&mismatch)?;
     let decimal = match &number {
         Number::Float(_) | Number::Double(_) => {
@@ -327,8 +418,14 @@ fn float(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
     };
     if directive.conversion.eq_ignore_ascii_case(&'a') {
         let Number::Double(value) = number else { return Err(mismatch()) };
-        let digits = super::number::hexadecimal(value.abs(), directive.precision.map(|precision| precision.max(1)));
-        let padded = directive.flags.contains('0').then(|| directive.width.unwrap_or(0).saturating_sub(digits.len()));
+        let digits = super::number::hexadecimal(
+            value.abs(),
+            directive.precision.map(|precision| precision.max(1)),
+        );
+        let padded = directive
+            .flags
+            .contains('0')
+            .then(|| directive.width.unwrap_or(0).saturating_sub(digits.len()));
         let digits = match padded {
             Some(fill) => format!("0x{}{}", "0".repeat(fill), &digits[2..]),
             None => digits,
@@ -360,19 +457,27 @@ fn float(directive: &Directive, argument: &Value, upper: bool, out: &mut String,
             let zero = digits == "0";
             let exponent = digits.len() as i64 - 1 - i64::from(decimal.scale);
             if zero || (exponent >= -4 && exponent < precision as i64) {
-                let places = if zero { precision as i64 - 1 } else { precision as i64 - 1 - exponent };
+                let places =
+                    if zero { precision as i64 - 1 } else { precision as i64 - 1 - exponent };
                 let (whole, fraction) = fixed(&digits, decimal.scale, places.max(0) as usize);
                 let whole = if directive.flags.contains(',') { grouped(&whole) } else { whole };
                 let text = if fraction.is_empty() { whole } else { format!("{whole}.{fraction}") };
                 finish(directive, negative, text, upper, out)
             } else {
-                finish(directive, negative, scientific(&digits, decimal.scale, precision - 1), upper, out)
+                finish(
+                    directive,
+                    negative,
+                    scientific(&digits, decimal.scale, precision - 1),
+                    upper,
+                    out,
+                )
             }
         }
     }
 }
 
-/// Rounds decimal digits half up to a number of them. The second value tells that a digit was gained.
+/// Rounds decimal digits half up to a number of them. The second value tells that a digit was
+/// gained.
 fn round(digits: &str, keep: usize) -> (String, bool) {
     if digits.len() <= keep {
         return (format!("{digits}{}", "0".repeat(keep - digits.len())), false);
@@ -400,7 +505,11 @@ fn round(digits: &str, keep: usize) -> (String, bool) {
 /// Whole part and exactly `places` digits behind the point.
 fn fixed(digits: &str, scale: i32, places: usize) -> (String, String) {
     let scale = i64::from(scale);
-    let digits = if scale < 0 { format!("{digits}{}", "0".repeat((-scale).min(400) as usize)) } else { digits.to_owned() };
+    let digits = if scale < 0 {
+        format!("{digits}{}", "0".repeat((-scale).min(400) as usize))
+    } else {
+        digits.to_owned()
+    };
     let scale = scale.max(0) as usize;
     // At least one digit before the point.
     let digits = format!("{}{digits}", "0".repeat((scale + 1).saturating_sub(digits.len())));
@@ -413,7 +522,8 @@ fn fixed(digits: &str, scale: i32, places: usize) -> (String, String) {
 fn scientific(digits: &str, scale: i32, precision: usize) -> String {
     let significant = digits.trim_start_matches('0');
     if significant.is_empty() {
-        let point = if precision > 0 { format!(".{}", "0".repeat(precision)) } else { String::new() };
+        let point =
+            if precision > 0 { format!(".{}", "0".repeat(precision)) } else { String::new() };
         return format!("0{point}e+00");
     }
     let mut exponent = significant.len() as i64 - 1 - i64::from(scale);

@@ -1,7 +1,9 @@
-//! What API Gateway decides around a template: which one is rendered, how the body is converted before, which integration response answers,
-//! and what the gateway itself says when something is wrong.
+//! What API Gateway decides around a template: which one is rendered, how the body is converted
+//! before, which integration response answers, and what the gateway itself says when something is
+//! wrong.
 //!
-//! Pure functions over plain data. Where AWS's documents leave something open, the doc of the function says what was chosen and why.
+//! Pure functions over plain data. Where AWS's documents leave something open, the doc of the
+//! function says what was chosen and why.
 
 use super::{
     json,
@@ -34,15 +36,29 @@ pub enum Choice<'t, T> {
 }
 
 /// The media type of a Content-Type or Accept header: without parameters, in lower case.
-/// Source: API Gateway Developer Guide, "Data transformations": only the MIME type counts when a template is chosen.
+/// Source: API Gateway Developer Guide, "Data transformations": only the MIME type counts when a
+/// template is chosen.
 pub fn media_type(header: &str) -> String {
     header.split([';', ',']).next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-/// Chooses the request template. Without a content type, `application/json` counts; `$default` fits where nothing else does.
-pub fn choose_template<'t, T>(templates: &'t [(String, T)], content_type: Option<&str>, passthrough: Passthrough) -> Choice<'t, T> {
-    let wanted = content_type.map(media_type).filter(|wanted| !wanted.is_empty()).unwrap_or_else(|| "application/json".to_owned());
-    let named = |name: &str| templates.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, template)| template);
+/// Chooses the request template. Without a content type, `application/json` counts; `$default` fits
+/// where nothing else does.
+pub fn choose_template<'t, T>(
+    templates: &'t [(String, T)],
+    content_type: Option<&str>,
+    passthrough: Passthrough,
+) -> Choice<'t, T> {
+    let wanted = content_type
+        .map(media_type)
+        .filter(|wanted| !wanted.is_empty())
+        .unwrap_or_else(|| "application/json".to_owned());
+    let named = |name: &str| {
+        templates
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, template)| template)
+    };
     if let Some(template) = named(&wanted).or_else(|| named("$default")) {
         return Choice::Template(template);
     }
@@ -53,10 +69,19 @@ pub fn choose_template<'t, T>(templates: &'t [(String, T)], content_type: Option
     }
 }
 
-/// Chooses the response template by the request's Accept header: its first media type, else `application/json`, else the first there is.
-/// `None` without any template: the integration's body is the answer.
-pub fn choose_response_template<'t, T>(templates: &'t [(String, T)], accept: Option<&str>) -> Option<&'t T> {
-    let named = |name: &str| templates.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, template)| template);
+/// Chooses the response template by the request's Accept header: its first media type, else
+/// `application/json`, else the first there is. `None` without any template: the integration's body
+/// is the answer.
+pub fn choose_response_template<'t, T>(
+    templates: &'t [(String, T)],
+    accept: Option<&str>,
+) -> Option<&'t T> {
+    let named = |name: &str| {
+        templates
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, template)| template)
+    };
     accept
         .and_then(|accept| named(&media_type(accept)))
         .or_else(|| named("application/json"))
@@ -93,18 +118,23 @@ pub struct NotBase64;
 
 impl std::fmt::Display for NotBase64 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the body is to be converted to binary but isn't base64; API Gateway answers 500")
+        f.write_str(
+            "the body is to be converted to binary but isn't base64; API Gateway answers 500",
+        )
     }
 }
 
 impl std::error::Error for NotBase64 {}
 
-/// Whether a content type is one of the API's `binaryMediaTypes`. `*/*` takes every type, `image/*` every one of its kind.
+/// Whether a content type is one of the API's `binaryMediaTypes`. `*/*` takes every type, `image/*`
+/// every one of its kind.
 pub fn is_binary(content_type: Option<&str>, binary_media_types: &[String]) -> bool {
     let media = content_type.map(media_type).unwrap_or_default();
     binary_media_types.iter().any(|binary| {
         let binary = binary.trim().to_ascii_lowercase();
-        binary == media || binary == "*/*" || binary.strip_suffix("/*").is_some_and(|kind| media.split('/').next() == Some(kind))
+        binary == media
+            || binary == "*/*"
+            || binary.strip_suffix("/*").is_some_and(|kind| media.split('/').next() == Some(kind))
     })
 }
 
@@ -137,8 +167,9 @@ pub fn convert_request(
     }
 }
 
-/// Converts an integration's body for the caller: by its own content type and by what the request's Accept header asks for.
-/// Source: API Gateway Developer Guide, "Content type conversions in API Gateway", responses.
+/// Converts an integration's body for the caller: by its own content type and by what the request's
+/// Accept header asks for. Source: API Gateway Developer Guide, "Content type conversions in API
+/// Gateway", responses.
 pub fn convert_response(
     body: &[u8],
     content_type: Option<&str>,
@@ -149,10 +180,14 @@ pub fn convert_response(
     let binary_payload = is_binary(content_type, binary_media_types);
     let binary_wanted = is_binary(accept, binary_media_types);
     match (binary_payload, handling, binary_wanted) {
-        (false, Some(ContentHandling::ConvertToText), _) | (false, None, false) => Ok(as_text(body)),
+        (false, Some(ContentHandling::ConvertToText), _) | (false, None, false) => {
+            Ok(as_text(body))
+        }
         (false, Some(ContentHandling::ConvertToBinary), _) | (false, None, true) => decode(body),
         (true, Some(ContentHandling::ConvertToText), _) | (true, None, false) => Ok(encoded(body)),
-        (true, Some(ContentHandling::ConvertToBinary), _) | (true, None, true) => Ok(Payload::Binary(body.to_vec())),
+        (true, Some(ContentHandling::ConvertToBinary), _) | (true, None, true) => {
+            Ok(Payload::Binary(body.to_vec()))
+        }
     }
 }
 
@@ -160,21 +195,36 @@ pub fn convert_response(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntegrationResponse {
     pub status: u16,
-    /// A Java regular expression that must match the whole value. `None` or empty: the default response.
+    /// A Java regular expression that must match the whole value. `None` or empty: the default
+    /// response.
     pub selection_pattern: Option<String>,
 }
 
-/// Chooses the integration response: the first whose pattern matches the whole value, else the default.
+/// Chooses the integration response: the first whose pattern matches the whole value, else the
+/// default.
 ///
-/// The value is, for Lambda, the `errorMessage` of a failed invocation (`None` for one that didn't fail), otherwise the back end's status.
-/// `None`: no response fits, and API Gateway answers 500. Source: AWS API reference, `IntegrationResponse.selectionPattern`.
-pub fn select_response<'r>(responses: &'r [IntegrationResponse], value: Option<&str>) -> Option<&'r IntegrationResponse> {
-    let pattern = |response: &'r IntegrationResponse| response.selection_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-    let matches =
-        |source: &str, value: &str| Regex::new(source, false).and_then(|regex| regex.matches(value, &mut 10_000_000)).unwrap_or(false);
+/// The value is, for Lambda, the `errorMessage` of a failed invocation (`None` for one that didn't
+/// fail), otherwise the back end's status. `None`: no response fits, and API Gateway answers 500.
+/// Source: AWS API reference, `IntegrationResponse.selectionPattern`.
+pub fn select_response<'r>(
+    responses: &'r [IntegrationResponse],
+    value: Option<&str>,
+) -> Option<&'r IntegrationResponse> {
+    let pattern = |response: &'r IntegrationResponse| {
+        response.selection_pattern.as_deref().filter(|pattern| !pattern.is_empty())
+    };
+    let matches = |source: &str, value: &str| {
+        Regex::new(source, false)
+            .and_then(|regex| regex.matches(value, &mut 10_000_000))
+            .unwrap_or(false)
+    };
     value
         .filter(|value| !value.is_empty())
-        .and_then(|value| responses.iter().find(|response| pattern(response).is_some_and(|source| matches(source, value))))
+        .and_then(|value| {
+            responses
+                .iter()
+                .find(|response| pattern(response).is_some_and(|source| matches(source, value)))
+        })
         .or_else(|| responses.iter().find(|response| pattern(response).is_none()))
 }
 
@@ -189,12 +239,14 @@ pub fn lambda_error(answer: &str) -> Option<String> {
     }
 }
 
-/// The status that a MOCK integration takes from its rendered request template: `statusCode`, a whole number, of a permissive JSON object.
-/// `None`: API Gateway answers 500.
+/// The status that a MOCK integration takes from its rendered request template: `statusCode`, a
+/// whole number, of a permissive JSON object. `None`: API Gateway answers 500.
 pub fn mock_status(rendered: &str) -> Option<u16> {
     match json::parse(&Text::Borrowed(rendered)) {
         Ok(Value::Map(map)) => match map.get_text("statusCode") {
-            Some(Value::Int(status)) => u16::try_from(status).ok().filter(|status| (100..=599).contains(status)),
+            Some(Value::Int(status)) => {
+                u16::try_from(status).ok().filter(|status| (100..=599).contains(status))
+            }
             _ => None,
         },
         _ => None,
@@ -202,7 +254,8 @@ pub fn mock_status(rendered: &str) -> Option<u16> {
 }
 
 /// What the gateway answers by itself.
-/// Source: API Gateway Developer Guide, "Gateway response types". The texts of those marked with * are common knowledge, not recorded.
+/// Source: API Gateway Developer Guide, "Gateway response types". The texts of those marked with *
+/// are common knowledge, not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GatewayResponse {
     /// * A required parameter is missing.
@@ -261,17 +314,17 @@ impl GatewayResponse {
     /// The header `x-amzn-errortype`.
     pub fn error_type(self) -> &'static str {
         match self {
-            GatewayResponse::BadRequestParameters | GatewayResponse::BadRequestBody | GatewayResponse::UnsupportedMediaType => {
-                "BadRequestException"
-            }
+            GatewayResponse::BadRequestParameters
+            | GatewayResponse::BadRequestBody
+            | GatewayResponse::UnsupportedMediaType => "BadRequestException",
             GatewayResponse::InvalidApiKey => "ForbiddenException",
             GatewayResponse::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             GatewayResponse::RequestTooLarge => "RequestTooLargeException",
             GatewayResponse::Throttled => "TooManyRequestsException",
             GatewayResponse::QuotaExceeded => "LimitExceededException",
-            GatewayResponse::ApiConfigurationError | GatewayResponse::IntegrationFailure | GatewayResponse::IntegrationTimeout => {
-                "InternalServerErrorException"
-            }
+            GatewayResponse::ApiConfigurationError
+            | GatewayResponse::IntegrationFailure
+            | GatewayResponse::IntegrationTimeout => "InternalServerErrorException",
         }
     }
 
@@ -281,23 +334,30 @@ impl GatewayResponse {
     }
 }
 
-/// Whether a header may not be the target of a parameter mapping: the request is then answered with 500.
-/// `aws_integration`: of type AWS or AWS_PROXY, which keeps more headers to itself.
+/// Whether a header may not be the target of a parameter mapping: the request is then answered with
+/// 500. `aws_integration`: of type AWS or AWS_PROXY, which keeps more headers to itself.
 pub fn is_restricted_header(name: &str, aws_integration: bool) -> bool {
     let name = name.to_ascii_lowercase();
     matches!(name.as_str(), "content-length" | "transfer-encoding")
-        || (aws_integration && matches!(name.as_str(), "authorization" | "connection" | "expect" | "proxy-authenticate" | "te"))
+        || (aws_integration
+            && matches!(
+                name.as_str(),
+                "authorization" | "connection" | "expect" | "proxy-authenticate" | "te"
+            ))
 }
 
-/// Fills in a gateway response's template, which is no Velocity: only `$context.…` and `$stageVariables.…` are replaced.
-/// Source: API Gateway Developer Guide, `x-amazon-apigateway-gateway-responses.responseTemplates`.
+/// Fills in a gateway response's template, which is no Velocity: only `$context.…` and
+/// `$stageVariables.…` are replaced. Source: API Gateway Developer Guide,
+/// `x-amazon-apigateway-gateway-responses.responseTemplates`.
 pub fn gateway_response(template: &str, context: &Pairs, stage_variables: &Pairs) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let end = rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))).map_or(rest.len(), |end| end + 1);
+        let end = rest[1..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+            .map_or(rest.len(), |end| end + 1);
         let name = rest[1..end].trim_end_matches('.');
         let mut steps = name.split('.');
         let found = match steps.next() {
@@ -324,7 +384,13 @@ fn look_up<'s>(pairs: &Pairs, mut steps: impl Iterator<Item = &'s str>) -> Optio
         Data::Text(text) => Some(text.clone()),
         other => {
             let mut out = String::new();
-            super::value::print(&super::eval::from_data(other), &mut out, 0, &mut super::value::NoBlocks).ok()?;
+            super::value::print(
+                &super::eval::from_data(other),
+                &mut out,
+                0,
+                &mut super::value::NoBlocks,
+            )
+            .ok()?;
             Some(out)
         }
     }

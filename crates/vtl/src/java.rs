@@ -1,7 +1,9 @@
-//! The methods and properties that Java's objects have for a template, as of Java 17, and those of `$input` and `$util`.
+//! The methods and properties that Java's objects have for a template, as of Java 17, and those of
+//! `$input` and `$util`.
 //!
-//! Chooses among methods of the same name as Velocity's introspection does: by the classes of the arguments, without converting texts to
-//! numbers. A method that doesn't exist is no error: it has no value. Not here: what returns streams, threads, locales or readers.
+//! Chooses among methods of the same name as Velocity's introspection does: by the classes of the
+//! arguments, without converting texts to numbers. A method that doesn't exist is no error: it has
+//! no value. Not here: what returns streams, threads, locales or readers.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -14,7 +16,10 @@ use super::{
     regex::{Regex, RegexError, Subject},
     request::Data,
     text,
-    value::{List, ListKind, Map, PrintBlock, Scope, Text, Value, View, check_key, equals, hash_code, print_json, push_unicode},
+    value::{
+        List, ListKind, Map, PrintBlock, Scope, Text, Value, View, check_key, equals, hash_code,
+        print_json, push_unicode,
+    },
 };
 
 /// What a method threw.
@@ -23,7 +28,8 @@ pub(crate) enum Thrown {
         class: &'static str,
         message: String,
     },
-    /// Reflection refused the call: the method was found, but not for this object or these arguments.
+    /// Reflection refused the call: the method was found, but not for this object or these
+    /// arguments.
     Refused(&'static str),
     /// The body isn't JSON.
     Body(String),
@@ -50,7 +56,10 @@ fn bounds(index: i64, length: usize) -> Thrown {
 }
 
 fn string_bounds(index: i64, length: usize) -> Thrown {
-    java("StringIndexOutOfBoundsException", format!("index {index} is out of bounds for length {length}"))
+    java(
+        "StringIndexOutOfBoundsException",
+        format!("index {index} is out of bounds for length {length}"),
+    )
 }
 
 fn unsupported() -> Thrown {
@@ -129,7 +138,10 @@ fn pattern(source: &str) -> Result<Rc<Regex>, Thrown> {
 fn regex_thrown(error: RegexError) -> Thrown {
     if error.limit {
         let error = super::error::Error::limit(error.message);
-        return Thrown::Fatal(Flow::Raised(Box::new(super::parser::Raised { error, span: Default::default() })));
+        return Thrown::Fatal(Flow::Raised(Box::new(super::parser::Raised {
+            error,
+            span: Default::default(),
+        })));
     }
     java("PatternSyntaxException", error.message)
 }
@@ -158,7 +170,9 @@ impl<'a> Eval<'a> {
             Value::Text(text) if is("Empty") => Value::Bool(text.is_empty()),
             Value::Text(text) if is("Blank") => Value::Bool(text.chars().all(java_whitespace)),
             Value::Text(text) if is("Bytes") => bytes(text),
-            Value::List(list) if is("Empty") && !list.kind.is_array() => Value::Bool(list.items.borrow().is_empty()),
+            Value::List(list) if is("Empty") && !list.kind.is_array() => {
+                Value::Bool(list.items.borrow().is_empty())
+            }
             Value::View(_, map) if is("Empty") => Value::Bool(map.len() == 0),
             Value::Entry(entry) if is("Key") => entry.0.clone(),
             Value::Entry(entry) if is("Value") => entry.1.clone(),
@@ -166,16 +180,27 @@ impl<'a> Eval<'a> {
             Value::Double(number) if is("Infinite") => Value::Bool(number.is_infinite()),
             Value::Float(number) if is("NaN") => Value::Bool(number.is_nan()),
             Value::Float(number) if is("Infinite") => Value::Bool(number.is_infinite()),
-            Value::Big(number) if is("LowestSetBit") => number.trailing_zeros().map_or(Value::Int(-1), |bits| Value::Int(bits as i32)),
+            Value::Big(number) if is("LowestSetBit") => {
+                number.trailing_zeros().map_or(Value::Int(-1), |bits| Value::Int(bits as i32))
+            }
             Value::Scope(scope) => scope_property(scope, name, &is),
-            Value::Class(class) if is("Name") || is("TypeName") || is("CanonicalName") => Value::Text(Text::Borrowed(class)),
-            Value::Class(class) if is("SimpleName") => Value::Text(Text::Borrowed(simple_name(class))),
+            Value::Class(class) if is("Name") || is("TypeName") || is("CanonicalName") => {
+                Value::Text(Text::Borrowed(class))
+            }
+            Value::Class(class) if is("SimpleName") => {
+                Value::Text(Text::Borrowed(simple_name(class)))
+            }
             _ => Value::Null,
         })
     }
 
     /// `$object.name(arguments)`.
-    pub(crate) fn call(&mut self, object: &Value<'a>, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
+    pub(crate) fn call(
+        &mut self,
+        object: &Value<'a>,
+        name: &str,
+        arguments: &mut [Value<'a>],
+    ) -> Called<'a> {
         let found = match object {
             Value::Input => self.input(name, arguments)?,
             Value::Util => self.util(name, arguments)?,
@@ -198,7 +223,12 @@ impl<'a> Eval<'a> {
                     let next = steps.borrow_mut().next();
                     match next {
                         Ok(value) => Some(value.unwrap_or(Value::Null)),
-                        Err(_) => return Err(java("ConcurrentModificationException", "the list was changed")),
+                        Err(_) => {
+                            return Err(java(
+                                "ConcurrentModificationException",
+                                "the list was changed",
+                            ));
+                        }
                     }
                 }
                 _ => None,
@@ -217,18 +247,33 @@ impl<'a> Eval<'a> {
             ("hashCode", []) => some(hash_code(object, 0).map_err(|_| too_deep())?),
             ("equals", [other]) => some(equals(object, other, 0).map_err(|_| too_deep())?),
             ("getClass", []) => Ok(Some(Value::Class(object.class()))),
-            ("notify" | "notifyAll", []) | ("wait", _) => Err(java("IllegalMonitorStateException", "current thread is not owner")),
-            // Velocity takes a method without parameters for any arguments, if it finds no better one; Java then refuses.
-            (_, [_, ..]) if has_plain_method(object, name) => Err(Thrown::Refused("wrong number of arguments")),
+            ("notify" | "notifyAll", []) | ("wait", _) => {
+                Err(java("IllegalMonitorStateException", "current thread is not owner"))
+            }
+            // Velocity takes a method without parameters for any arguments, if it finds no better
+            // one; Java then refuses.
+            (_, [_, ..]) if has_plain_method(object, name) => {
+                Err(Thrown::Refused("wrong number of arguments"))
+            }
             _ => Ok(None),
         }
     }
 
-    /// A method of a class object: its own, or one of the class it stands for, which must be static.
-    fn class(&mut self, class: &'static str, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
+    /// A method of a class object: its own, or one of the class it stands for, which must be
+    /// static.
+    fn class(
+        &mut self,
+        class: &'static str,
+        name: &str,
+        arguments: &mut [Value<'a>],
+    ) -> Called<'a> {
         match (name, &*arguments) {
-            ("getName" | "getTypeName" | "getCanonicalName", []) => return Ok(Some(Value::Text(Text::Borrowed(class)))),
-            ("getSimpleName", []) => return Ok(Some(Value::Text(Text::Borrowed(simple_name(class))))),
+            ("getName" | "getTypeName" | "getCanonicalName", []) => {
+                return Ok(Some(Value::Text(Text::Borrowed(class))));
+            }
+            ("getSimpleName", []) => {
+                return Ok(Some(Value::Text(Text::Borrowed(simple_name(class)))));
+            }
             ("toString" | "hashCode" | "getClass", []) | ("equals", [_]) => return Ok(None),
             _ => {}
         }
@@ -246,9 +291,15 @@ impl<'a> Eval<'a> {
             "net.minidev.json.JSONArray" => Value::list(ListKind::JsonArray, Vec::new()),
             "java.util.ArrayList$SubList" => Value::list(ListKind::SubList, Vec::new()),
             "java.util.LinkedHashMap" => Value::Map(Rc::new(Map::default())),
-            "java.util.LinkedHashMap$LinkedKeySet" => Value::View(View::Keys, Rc::new(Map::default())),
-            "java.util.LinkedHashMap$LinkedValues" => Value::View(View::Values, Rc::new(Map::default())),
-            "java.util.LinkedHashMap$LinkedEntrySet" => Value::View(View::Entries, Rc::new(Map::default())),
+            "java.util.LinkedHashMap$LinkedKeySet" => {
+                Value::View(View::Keys, Rc::new(Map::default()))
+            }
+            "java.util.LinkedHashMap$LinkedValues" => {
+                Value::View(View::Values, Rc::new(Map::default()))
+            }
+            "java.util.LinkedHashMap$LinkedEntrySet" => {
+                Value::View(View::Entries, Rc::new(Map::default()))
+            }
             "java.util.LinkedHashMap$Entry" => Value::Entry(Rc::new((Value::Null, Value::Null))),
             "org.apache.velocity.runtime.directive.ForeachScope" => Value::Scope(Rc::new(Scope {
                 owner: 0,
@@ -264,7 +315,11 @@ impl<'a> Eval<'a> {
         };
         let is_static = match class {
             "java.lang.String" => matches!(name, "format" | "join" | "valueOf" | "copyValueOf"),
-            "java.lang.Integer" | "java.lang.Long" | "java.lang.Double" | "java.lang.Boolean" | "java.lang.Character" => {
+            "java.lang.Integer"
+            | "java.lang.Long"
+            | "java.lang.Double"
+            | "java.lang.Boolean"
+            | "java.lang.Character" => {
                 !matches!(name, "compareTo" | "equals") && !has_plain_method(&object, name)
             }
             _ => false,
@@ -299,9 +354,16 @@ impl<'a> Eval<'a> {
                 }
                 let request = self.request;
                 let map = Map::with_capacity(3);
-                for (key, pairs) in [("path", &request.path), ("querystring", &request.query), ("header", &request.header)] {
+                for (key, pairs) in [
+                    ("path", &request.path),
+                    ("querystring", &request.query),
+                    ("header", &request.header),
+                ] {
                     self.make(pairs.len() * 64)?;
-                    map.put(Value::Text(Text::Borrowed(key)), Value::Map(Rc::new(from_pairs(pairs))));
+                    map.put(
+                        Value::Text(Text::Borrowed(key)),
+                        Value::Map(Rc::new(from_pairs(pairs))),
+                    );
                 }
                 let params = Value::Map(Rc::new(map));
                 self.params = Some(params.clone());
@@ -314,7 +376,8 @@ impl<'a> Eval<'a> {
                     return Ok(Some(Value::Text(Text::Borrowed("\"\""))));
                 }
                 let mut out = String::new();
-                print_json(&value, false, &mut out, 0, self).map_err(|stopped| self.stopped(stopped))?;
+                print_json(&value, false, &mut out, 0, self)
+                    .map_err(|stopped| self.stopped(stopped))?;
                 self.make(out.len())?;
                 some(out)
             }
@@ -360,7 +423,15 @@ impl<'a> Eval<'a> {
 
     fn util(&mut self, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
         let [argument] = arguments else { return Ok(None) };
-        if !matches!(name, "escapeJavaScript" | "parseJson" | "urlEncode" | "urlDecode" | "base64Encode" | "base64Decode") {
+        if !matches!(
+            name,
+            "escapeJavaScript"
+                | "parseJson"
+                | "urlEncode"
+                | "urlDecode"
+                | "base64Encode"
+                | "base64Decode"
+        ) {
             return Ok(None);
         }
         if !is_text(argument) {
@@ -381,8 +452,13 @@ impl<'a> Eval<'a> {
             "parseJson" => {
                 return match super::json::parse(argument) {
                     Ok(value) => Ok(Some(value)),
-                    Err(error) if error.limit => Err(regex_thrown(RegexError { message: error.message, limit: true })),
-                    Err(error) => Err(java("ParseException", format!("{} at byte {}", error.message, error.at))),
+                    Err(error) if error.limit => {
+                        Err(regex_thrown(RegexError { message: error.message, limit: true }))
+                    }
+                    Err(error) => Err(java(
+                        "ParseException",
+                        format!("{} at byte {}", error.message, error.at),
+                    )),
                 };
             }
             "urlEncode" => url_encode(argument),
@@ -401,8 +477,10 @@ impl<'a> Eval<'a> {
 
     fn map(&mut self, map: &Rc<Map<'a>>, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
         let old = |old: Option<Value<'a>>| Ok(Some(old.unwrap_or(Value::Null)));
-        if matches!(name, "get" | "put" | "containsKey" | "getOrDefault" | "putIfAbsent" | "replace" | "remove")
-            && let Some(key) = arguments.first()
+        if matches!(
+            name,
+            "get" | "put" | "containsKey" | "getOrDefault" | "putIfAbsent" | "replace" | "remove"
+        ) && let Some(key) = arguments.first()
         {
             check_key(key).map_err(|_| too_deep())?;
             self.null_keys |= key.is_null();
@@ -427,12 +505,16 @@ impl<'a> Eval<'a> {
             ("entrySet", []) => Ok(Some(Value::View(View::Entries, map.clone()))),
             ("size", []) => some(map.len()),
             ("isEmpty", []) => some(map.len() == 0),
-            ("getOrDefault", [key, default]) => Ok(Some(map.get(key).unwrap_or_else(|| default.clone()))),
+            ("getOrDefault", [key, default]) => {
+                Ok(Some(map.get(key).unwrap_or_else(|| default.clone())))
+            }
             ("putIfAbsent", [key, value]) => match map.get(key) {
                 Some(known) if !known.is_null() => Ok(Some(known)),
                 _ => old(map.put(key.clone(), value.clone())),
             },
-            ("replace", [key, value]) => old(if map.contains(key) { map.put(key.clone(), value.clone()) } else { None }),
+            ("replace", [key, value]) => {
+                old(if map.contains(key) { map.put(key.clone(), value.clone()) } else { None })
+            }
             ("replace", [key, from, to]) => {
                 let same = match map.get(key) {
                     Some(known) => equals(&known, from, 0).map_err(|_| too_deep())?,
@@ -489,14 +571,21 @@ impl<'a> Eval<'a> {
         }
     }
 
-    fn scope(&mut self, scope: &Rc<Scope<'a>>, name: &str, arguments: &mut [Value<'a>]) -> Called<'a> {
+    fn scope(
+        &mut self,
+        scope: &Rc<Scope<'a>>,
+        name: &str,
+        arguments: &mut [Value<'a>],
+    ) -> Called<'a> {
         match (name, &*arguments) {
             ("hasNext" | "getHasNext", []) => return some(scope.has_next.get()),
             ("getIndex", []) => return some(scope.index.get()),
             ("getCount", []) => return some(scope.index.get() + 1),
             ("isFirst" | "getFirst", []) => return some(scope.index.get() < 1),
             ("isLast" | "getLast", []) => return some(!scope.has_next.get()),
-            ("getParent", []) => return Ok(Some(scope.parent.clone().map_or(Value::Null, Value::Scope))),
+            ("getParent", []) => {
+                return Ok(Some(scope.parent.clone().map_or(Value::Null, Value::Scope)));
+            }
             ("getTopmost", []) => return Ok(Some(Value::Scope(topmost(scope)))),
             ("getReplaced", []) => return Ok(Some(replaced(scope))),
             ("get", [Value::Text(key)]) => return Ok(Some(scope_get(scope, key))),
@@ -506,7 +595,13 @@ impl<'a> Eval<'a> {
         self.map(&storage, name, arguments)
     }
 
-    fn view(&mut self, view: View, map: &Rc<Map<'a>>, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+    fn view(
+        &mut self,
+        view: View,
+        map: &Rc<Map<'a>>,
+        name: &str,
+        arguments: &[Value<'a>],
+    ) -> Called<'a> {
         self.spend_steps(1)?;
         match (name, arguments) {
             ("size", []) => some(map.len()),
@@ -590,7 +685,12 @@ impl<'a> Eval<'a> {
                 _ => None,
             });
         }
-        if array && matches!((name, arguments), ("toString" | "hashCode" | "getClass", []) | ("equals", [_])) {
+        if array
+            && matches!(
+                (name, arguments),
+                ("toString" | "hashCode" | "getClass", []) | ("equals", [_])
+            )
+        {
             return Ok(None);
         }
         let fixed = array || list.kind == ListKind::Fixed;
@@ -598,10 +698,15 @@ impl<'a> Eval<'a> {
         let changed = |list: &List| list.changes.set(list.changes.get().wrapping_add(1));
         match (name, arguments) {
             ("get", [Value::Int(index)]) => {
-                let item = usize::try_from(*index).ok().and_then(|index| list.items.borrow().get(index).cloned());
+                let item = usize::try_from(*index)
+                    .ok()
+                    .and_then(|index| list.items.borrow().get(index).cloned());
                 item.map(Some).ok_or_else(|| {
                     if array {
-                        java("ArrayIndexOutOfBoundsException", format!("index {index} is out of bounds for length {length}"))
+                        java(
+                            "ArrayIndexOutOfBoundsException",
+                            format!("index {index} is out of bounds for length {length}"),
+                        )
                     } else {
                         bounds(i64::from(*index), length)
                     }
@@ -609,7 +714,9 @@ impl<'a> Eval<'a> {
             }
             ("size", []) => some(length),
             ("isEmpty", []) => some(length == 0),
-            ("add" | "addAll" | "remove" | "removeAll" | "retainAll" | "clear", _) if fixed => self.change_fixed(list, name, arguments),
+            ("add" | "addAll" | "remove" | "removeAll" | "retainAll" | "clear", _) if fixed => {
+                self.change_fixed(list, name, arguments)
+            }
             ("add", [item]) => {
                 self.make(size_of::<Value>())?;
                 list.items.borrow_mut().push(item.clone());
@@ -661,7 +768,10 @@ impl<'a> Eval<'a> {
                     _ => true,
                 };
                 if !fits {
-                    return Err(java("IllegalArgumentException", "the array holds values of another class"));
+                    return Err(java(
+                        "IllegalArgumentException",
+                        "the array holds values of another class",
+                    ));
                 }
                 Ok(Some(std::mem::replace(&mut list.items.borrow_mut()[at], item.clone())))
             }
@@ -728,7 +838,10 @@ impl<'a> Eval<'a> {
             }
             ("indexOf", [item]) => {
                 self.spend_steps(length as u64)?;
-                Ok(Some(position(&list.items.borrow().clone(), item)?.map_or(Value::Int(-1), Value::from)))
+                Ok(Some(
+                    position(&list.items.borrow().clone(), item)?
+                        .map_or(Value::Int(-1), Value::from),
+                ))
             }
             ("lastIndexOf", [item]) => {
                 self.spend_steps(length as u64)?;
@@ -746,7 +859,10 @@ impl<'a> Eval<'a> {
                     return Err(bounds(if from < 0 { from } else { to }, length));
                 }
                 if from > to {
-                    return Err(java("IllegalArgumentException", format!("fromIndex({from}) > toIndex({to})")));
+                    return Err(java(
+                        "IllegalArgumentException",
+                        format!("fromIndex({from}) > toIndex({to})"),
+                    ));
                 }
                 let items = list.items.borrow()[from as usize..to as usize].to_vec();
                 self.make(items.len() * size_of::<Value>())?;
@@ -756,7 +872,9 @@ impl<'a> Eval<'a> {
                 let steps = self.iterator(&Value::List(list.clone()));
                 Ok(steps.map(Value::Iterator))
             }
-            ("toArray", [Value::List(into)]) if into.kind == ListKind::Strings && !list.items.borrow().iter().all(is_text) => {
+            ("toArray", [Value::List(into)])
+                if into.kind == ListKind::Strings && !list.items.borrow().iter().all(is_text) =>
+            {
                 Err(java("ArrayStoreException", "the array holds texts only"))
             }
             // Of the methods with one argument Java takes the one that makes the array.
@@ -780,9 +898,13 @@ impl<'a> Eval<'a> {
                 }
                 _ => Err(java("ClassCastException", "only a list from JSON can be merged")),
             },
-            ("toJSONString", []) if list.kind == ListKind::JsonArray => Ok(Some(Value::Text(self.printed(&Value::List(list.clone()))?))),
+            ("toJSONString", []) if list.kind == ListKind::JsonArray => {
+                Ok(Some(Value::Text(self.printed(&Value::List(list.clone()))?)))
+            }
             ("replaceAll" | "removeIf" | "forEach", [Value::Null]) if !array => Err(null()),
-            ("trimToSize", []) | ("ensureCapacity", [Value::Int(_)]) if matches!(list.kind, ListKind::ArrayList | ListKind::JsonArray) => {
+            ("trimToSize", []) | ("ensureCapacity", [Value::Int(_)])
+                if matches!(list.kind, ListKind::ArrayList | ListKind::JsonArray) =>
+            {
                 changed(list);
                 nothing()
             }
@@ -791,7 +913,12 @@ impl<'a> Eval<'a> {
     }
 
     /// Java's arrays and unchangeable lists refuse to change, where that would make a difference.
-    fn change_fixed(&mut self, list: &Rc<List<'a>>, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+    fn change_fixed(
+        &mut self,
+        list: &Rc<List<'a>>,
+        name: &str,
+        arguments: &[Value<'a>],
+    ) -> Called<'a> {
         let items = list.items.borrow().clone();
         let known = match (name, arguments) {
             ("add", [_]) | ("add", [Value::Int(_), _]) => true,
@@ -860,7 +987,8 @@ impl<'a> Eval<'a> {
             }
             ("charAt", [Value::Int(index)]) => {
                 let unit = usize::try_from(*index).ok().and_then(|index| text::unit_at(s, index));
-                unit.map(|unit| Some(Value::Char(unit))).ok_or_else(|| string_bounds(i64::from(*index), text::length(s)))
+                unit.map(|unit| Some(Value::Char(unit)))
+                    .ok_or_else(|| string_bounds(i64::from(*index), text::length(s)))
             }
             ("codePointAt", [Value::Int(index)]) => {
                 let at = usize::try_from(*index)
@@ -870,7 +998,11 @@ impl<'a> Eval<'a> {
                 let high = text::unit_at(s, at).unwrap_or(0);
                 let low = text::unit_at(s, at + 1).unwrap_or(0);
                 let pair = (0xD800..0xDC00).contains(&high) && (0xDC00..0xE000).contains(&low);
-                some(if pair { 0x10000 + ((i32::from(high) - 0xD800) << 10) + (i32::from(low) - 0xDC00) } else { i32::from(high) })
+                some(if pair {
+                    0x10000 + ((i32::from(high) - 0xD800) << 10) + (i32::from(low) - 0xDC00)
+                } else {
+                    i32::from(high)
+                })
             }
             ("substring", [Value::Int(from)]) => self.substring(own, i64::from(*from), None),
             ("substring" | "subSequence", [Value::Int(from), Value::Int(to)]) => {
@@ -886,7 +1018,9 @@ impl<'a> Eval<'a> {
                 }))
             }
             ("endsWith", [suffix]) if is_text(suffix) => some(s.ends_with(text_of(suffix)?)),
-            ("contains", [other]) if is_text(other) => some(memchr::memmem::find(s.as_bytes(), text_of(other)?.as_bytes()).is_some()),
+            ("contains", [other]) if is_text(other) => {
+                some(memchr::memmem::find(s.as_bytes(), text_of(other)?.as_bytes()).is_some())
+            }
             ("equalsIgnoreCase", [other]) if is_text(other) => {
                 let Value::Text(other) = other else { return some(false) };
                 some(equal_ignoring_case(s, other))
@@ -898,16 +1032,21 @@ impl<'a> Eval<'a> {
                 _ => Err(java("ClassCastException", "a text is compared with something else")),
             },
             ("compareToIgnoreCase", [other]) if is_text(other) => {
-                let fold = |text: &str| text::from_units(&text::units(text).map(fold_unit).collect::<Vec<_>>());
+                let fold = |text: &str| {
+                    text::from_units(&text::units(text).map(fold_unit).collect::<Vec<_>>())
+                };
                 some(text::compare(&fold(s), &fold(text_of(other)?)))
             }
-            ("indexOf" | "lastIndexOf", [what]) => self.index_of(s, what, None, name == "lastIndexOf"),
+            ("indexOf" | "lastIndexOf", [what]) => {
+                self.index_of(s, what, None, name == "lastIndexOf")
+            }
             ("indexOf" | "lastIndexOf", [what, Value::Int(from)]) => {
                 let from = i64::from(*from);
                 self.index_of(s, what, Some(from), name == "lastIndexOf")
             }
             ("replace", [Value::Char(from), Value::Char(to)]) => {
-                let units: Vec<u16> = text::units(s).map(|unit| if unit == *from { *to } else { unit }).collect();
+                let units: Vec<u16> =
+                    text::units(s).map(|unit| if unit == *from { *to } else { unit }).collect();
                 self.made(text::from_units(&units))
             }
             ("replace", [from, to]) if is_text(from) && is_text(to) => {
@@ -923,7 +1062,8 @@ impl<'a> Eval<'a> {
                 let to = text_of(to)?;
                 let subject = regex.subject(s);
                 let most = if name == "replaceAll" { usize::MAX } else { 1 };
-                let found = regex.find_all(&subject, most, self.steps_left()).map_err(regex_thrown)?;
+                let found =
+                    regex.find_all(&subject, most, self.steps_left()).map_err(regex_thrown)?;
                 self.spend_steps(found.len() as u64)?;
                 if found.is_empty() {
                     return Ok(Some(Value::Text(own.clone())));
@@ -952,7 +1092,12 @@ impl<'a> Eval<'a> {
             }
             ("stripIndent", []) => self.made(strip_indent(s)),
             ("indent", [Value::Int(by)]) => {
-                self.make(s.len().saturating_add((s.matches(['\n', '\r']).count() + 1).saturating_mul(by.unsigned_abs() as usize)))?;
+                self.make(
+                    s.len().saturating_add(
+                        (s.matches(['\n', '\r']).count() + 1)
+                            .saturating_mul(by.unsigned_abs() as usize),
+                    ),
+                )?;
                 self.made(indent(s, *by))
             }
             ("translateEscapes", []) => self.made(translate_escapes(s)?),
@@ -965,10 +1110,15 @@ impl<'a> Eval<'a> {
                 let low = text::unit_at(s, at - 1).unwrap_or(0);
                 let high = at.checked_sub(2).and_then(|at| text::unit_at(s, at)).unwrap_or(0);
                 let pair = (0xD800..0xDC00).contains(&high) && (0xDC00..0xE000).contains(&low);
-                some(if pair { 0x10000 + ((i32::from(high) - 0xD800) << 10) + (i32::from(low) - 0xDC00) } else { i32::from(low) })
+                some(if pair {
+                    0x10000 + ((i32::from(high) - 0xD800) << 10) + (i32::from(low) - 0xDC00)
+                } else {
+                    i32::from(low)
+                })
             }
             ("repeat", [Value::Int(count)]) => {
-                let count = usize::try_from(*count).map_err(|_| java("IllegalArgumentException", "count is negative"))?;
+                let count = usize::try_from(*count)
+                    .map_err(|_| java("IllegalArgumentException", "count is negative"))?;
                 self.make(s.len().saturating_mul(count))?;
                 some(s.repeat(count))
             }
@@ -988,12 +1138,29 @@ impl<'a> Eval<'a> {
                 }
                 some(text::slice(s, from as usize, to as usize).chars().count())
             }
-            ("regionMatches", [Value::Int(at), other, Value::Int(from), Value::Int(length)]) if is_text(other) => {
-                some(region_matches(s, i64::from(*at), text_of(other)?, i64::from(*from), i64::from(*length), false))
+            ("regionMatches", [Value::Int(at), other, Value::Int(from), Value::Int(length)])
+                if is_text(other) =>
+            {
+                some(region_matches(
+                    s,
+                    i64::from(*at),
+                    text_of(other)?,
+                    i64::from(*from),
+                    i64::from(*length),
+                    false,
+                ))
             }
-            ("regionMatches", [Value::Bool(ignore), Value::Int(at), other, Value::Int(from), Value::Int(length)]) if is_text(other) => {
-                some(region_matches(s, i64::from(*at), text_of(other)?, i64::from(*from), i64::from(*length), *ignore))
-            }
+            (
+                "regionMatches",
+                [Value::Bool(ignore), Value::Int(at), other, Value::Int(from), Value::Int(length)],
+            ) if is_text(other) => some(region_matches(
+                s,
+                i64::from(*at),
+                text_of(other)?,
+                i64::from(*from),
+                i64::from(*length),
+                *ignore,
+            )),
             ("format", [pattern, rest @ ..]) if is_text(pattern) => {
                 let pattern = text_of(pattern)?.to_owned();
                 let rest = spread(rest);
@@ -1008,7 +1175,11 @@ impl<'a> Eval<'a> {
             ("join", [separator, rest @ ..]) if is_text(separator) => {
                 let separator = text_of(separator)?.to_owned();
                 let items = match rest {
-                    [Value::List(list)] if !list.kind.is_array() || list.kind == ListKind::Strings => list.items.borrow().clone(),
+                    [Value::List(list)]
+                        if !list.kind.is_array() || list.kind == ListKind::Strings =>
+                    {
+                        list.items.borrow().clone()
+                    }
                     [Value::View(view, map)] => map.view(*view),
                     rest if rest.iter().all(is_text) => rest.to_vec(),
                     _ => return Ok(None),
@@ -1028,7 +1199,12 @@ impl<'a> Eval<'a> {
                 self.made(out)
             }
             ("valueOf" | "copyValueOf", [Value::List(list)]) if list.kind == ListKind::Chars => {
-                let units: Vec<u16> = list.items.borrow().iter().map(|item| if let Value::Char(unit) = item { *unit } else { 0 }).collect();
+                let units: Vec<u16> = list
+                    .items
+                    .borrow()
+                    .iter()
+                    .map(|item| if let Value::Char(unit) = item { *unit } else { 0 })
+                    .collect();
                 self.made(text::from_units(&units))
             }
             ("valueOf" | "copyValueOf", []) => Ok(Some(Value::empty())),
@@ -1060,7 +1236,11 @@ impl<'a> Eval<'a> {
         match own {
             Text::Borrowed(own) => {
                 let start = part.as_ptr().addr().saturating_sub(own.as_ptr().addr());
-                Value::Text(Text::Borrowed(if part.is_empty() { "" } else { &own[start..start + part.len()] }))
+                Value::Text(Text::Borrowed(if part.is_empty() {
+                    ""
+                } else {
+                    &own[start..start + part.len()]
+                }))
             }
             Text::Shared(_) => Value::text(part),
         }
@@ -1070,7 +1250,10 @@ impl<'a> Eval<'a> {
         let length = text::length(own) as i64;
         let to = to.unwrap_or(length);
         if from < 0 || to > length || from > to {
-            return Err(java("StringIndexOutOfBoundsException", format!("begin {from}, end {to}, length {length}")));
+            return Err(java(
+                "StringIndexOutOfBoundsException",
+                format!("begin {from}, end {to}, length {length}"),
+            ));
         }
         if own.is_ascii() {
             return Ok(Some(self.part(own, &own[from as usize..to as usize])));
@@ -1106,7 +1289,9 @@ impl<'a> Eval<'a> {
             }
             let end = text::byte_of_index(s, (from + width) as usize);
             let found = memchr::memmem::rfind(&s.as_bytes()[..end], what.as_bytes());
-            return Ok(Some(found.map_or(Value::Int(-1), |at| Value::from(text::index_of_byte(s, at)))));
+            return Ok(Some(
+                found.map_or(Value::Int(-1), |at| Value::from(text::index_of_byte(s, at))),
+            ));
         }
         let from = from.unwrap_or(0).clamp(0, length);
         let start = text::byte_of_index(s, from as usize);
@@ -1115,7 +1300,8 @@ impl<'a> Eval<'a> {
     }
 
     fn replaced(&mut self, s: &str, from: &str, to: &str) -> Called<'a> {
-        let count = memchr::memmem::find_iter(s.as_bytes(), from.as_bytes()).count() + usize::from(from.is_empty());
+        let count = memchr::memmem::find_iter(s.as_bytes(), from.as_bytes()).count()
+            + usize::from(from.is_empty());
         self.make(s.len() + count.saturating_mul(to.len()))?;
         self.made(s.replace(from, to))
     }
@@ -1123,7 +1309,8 @@ impl<'a> Eval<'a> {
     fn split(&mut self, own: &Text<'a>, regex: &Regex, limit: i32) -> Called<'a> {
         let most = usize::try_from(limit).unwrap_or(0);
         let subject = regex.subject(own);
-        let found = regex.find_all(&subject, usize::MAX, self.steps_left()).map_err(regex_thrown)?;
+        let found =
+            regex.find_all(&subject, usize::MAX, self.steps_left()).map_err(regex_thrown)?;
         self.make((found.len() + 1) * size_of::<Value>())?;
         let part = |eval: &Self, from: usize, to: usize| match &subject {
             Subject::Bytes(text) => eval.part(own, &text[from..to]),
@@ -1170,13 +1357,20 @@ impl<'a> Eval<'a> {
                 if other.is_null() {
                     return Err(null());
                 }
-                let Some(other_number) = other.number().filter(|_| other.class() == object.class()) else {
-                    return Err(java("ClassCastException", "numbers of different classes are compared"));
+                let Some(other_number) = other.number().filter(|_| other.class() == object.class())
+                else {
+                    return Err(java(
+                        "ClassCastException",
+                        "numbers of different classes are compared",
+                    ));
                 };
                 let ordering = match (&number, &other_number) {
                     (Number::Double(a), Number::Double(b)) => java_double_order(*a, *b),
-                    (Number::Float(a), Number::Float(b)) => java_double_order(f64::from(*a), f64::from(*b)),
-                    _ => super::number::compare(&number, &other_number).unwrap_or(std::cmp::Ordering::Equal),
+                    (Number::Float(a), Number::Float(b)) => {
+                        java_double_order(f64::from(*a), f64::from(*b))
+                    }
+                    _ => super::number::compare(&number, &other_number)
+                        .unwrap_or(std::cmp::Ordering::Equal),
                 };
                 return some(ordering as i32);
             }
@@ -1217,39 +1411,63 @@ impl<'a> Eval<'a> {
             (_, [Value::Null]) if operator.is_some() => Err(null()),
             ("bitCount", []) => {
                 // Of a negative number those bits that differ from its sign.
-                let bits = if n.sign() == num_bigint::Sign::Minus { -n.clone() - 1i32 } else { n.clone() };
-                some(bits.magnitude().iter_u64_digits().map(|digit| digit.count_ones() as usize).sum::<usize>())
+                let bits =
+                    if n.sign() == num_bigint::Sign::Minus { -n.clone() - 1i32 } else { n.clone() };
+                some(
+                    bits.magnitude()
+                        .iter_u64_digits()
+                        .map(|digit| digit.count_ones() as usize)
+                        .sum::<usize>(),
+                )
             }
             ("getLowestSetBit", []) => some(n.trailing_zeros().map_or(-1, |bits| bits as i32)),
             ("shiftLeft" | "shiftRight", [Value::Int(by)]) => {
                 let left = (name == "shiftLeft") == (*by >= 0);
                 let by = by.unsigned_abs();
                 if left && by > 200_000 {
-                    return Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true }));
+                    return Err(regex_thrown(RegexError {
+                        message: "a number gets too many digits".into(),
+                        limit: true,
+                    }));
                 }
                 made(if left { n << by } else { n >> by })
             }
             ("pow", [Value::Int(power)]) => match u32::try_from(*power) {
-                Ok(power) if n.bits().saturating_mul(u64::from(power)) <= 200_000 => made(n.pow(power)),
-                Ok(_) => Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true })),
+                Ok(power) if n.bits().saturating_mul(u64::from(power)) <= 200_000 => {
+                    made(n.pow(power))
+                }
+                Ok(_) => Err(regex_thrown(RegexError {
+                    message: "a number gets too many digits".into(),
+                    limit: true,
+                })),
                 Err(_) => Err(java("ArithmeticException", "Negative exponent")),
             },
             ("not", []) => made(-n.clone() - 1i32),
-            ("sqrt", []) if n.sign() == num_bigint::Sign::Minus => Err(java("ArithmeticException", "Negative BigInteger")),
+            ("sqrt", []) if n.sign() == num_bigint::Sign::Minus => {
+                Err(java("ArithmeticException", "Negative BigInteger"))
+            }
             ("sqrt", []) => made(n.sqrt()),
             ("intValueExact" | "longValueExact" | "shortValueExact" | "byteValueExact", []) => {
                 let value = i64::try_from(n).ok();
-                let fits = |bits: u32| value.filter(|value| value.checked_shr(bits - 1).is_none_or(|high| high == 0 || high == -1));
+                let fits = |bits: u32| {
+                    value.filter(|value| {
+                        value.checked_shr(bits - 1).is_none_or(|high| high == 0 || high == -1)
+                    })
+                };
                 let found = match name {
                     "longValueExact" => value.map(Value::Long),
                     "intValueExact" => fits(32).map(|value| Value::Int(value as i32)),
                     "shortValueExact" => fits(16).map(|value| Value::Int(value as i32)),
                     _ => fits(8).map(|value| Value::Int(value as i32)),
                 };
-                found.map(Some).ok_or_else(|| java("ArithmeticException", "BigInteger out of range"))
+                found
+                    .map(Some)
+                    .ok_or_else(|| java("ArithmeticException", "BigInteger out of range"))
             }
             ("divide" | "remainder" | "mod" | "gcd" | "min" | "max", [Value::Null]) => Err(null()),
-            ("divide" | "remainder" | "mod", [Value::Big(other)]) if other.sign() == num_bigint::Sign::NoSign => {
+            ("divide" | "remainder" | "mod", [Value::Big(other)])
+                if other.sign() == num_bigint::Sign::NoSign =>
+            {
                 Err(java("ArithmeticException", "BigInteger divide by zero"))
             }
             ("divide", [Value::Big(other)]) => made(n / &**other),
@@ -1275,7 +1493,10 @@ impl<'a> Eval<'a> {
                 );
                 match result {
                     Ok(number) => Ok(Some(number.into())),
-                    Err(_) => Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true })),
+                    Err(_) => Err(regex_thrown(RegexError {
+                        message: "a number gets too many digits".into(),
+                        limit: true,
+                    })),
                 }
             }
             _ => Ok(None),
@@ -1293,24 +1514,40 @@ impl<'a> Eval<'a> {
             (_, [Value::Null]) if operator.is_some() => Err(null()),
             (_, [Value::Decimal(other)]) if operator.is_some() => {
                 let operator = operator.unwrap_or(super::ast::Operator::Add);
-                match super::number::calculate(operator, &Number::Decimal(n.clone()), &Number::Decimal((**other).clone())) {
+                match super::number::calculate(
+                    operator,
+                    &Number::Decimal(n.clone()),
+                    &Number::Decimal((**other).clone()),
+                ) {
                     Ok(number) => Ok(Some(number.into())),
-                    Err(_) => Err(regex_thrown(RegexError { message: "a number gets too many digits".into(), limit: true })),
+                    Err(_) => Err(regex_thrown(RegexError {
+                        message: "a number gets too many digits".into(),
+                        limit: true,
+                    })),
                 }
             }
             ("toPlainString", []) if n.scale >= 0 => {
                 let digits = n.unscaled.magnitude().to_string();
                 let scale = n.scale as usize;
                 self.make(scale)?;
-                let padded = format!("{}{digits}", "0".repeat((scale + 1).saturating_sub(digits.len())));
+                let padded =
+                    format!("{}{digits}", "0".repeat((scale + 1).saturating_sub(digits.len())));
                 let (whole, fraction) = padded.split_at(padded.len() - scale);
                 let sign = if n.unscaled.sign() == num_bigint::Sign::Minus { "-" } else { "" };
-                some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+                some(if fraction.is_empty() {
+                    format!("{sign}{whole}")
+                } else {
+                    format!("{sign}{whole}.{fraction}")
+                })
             }
-            ("abs", []) => {
-                Ok(Some(Value::Decimal(Rc::new(BigDecimal { unscaled: BigInt::from(n.unscaled.magnitude().clone()), scale: n.scale }))))
-            }
-            ("negate", []) => Ok(Some(Value::Decimal(Rc::new(BigDecimal { unscaled: -n.unscaled.clone(), scale: n.scale })))),
+            ("abs", []) => Ok(Some(Value::Decimal(Rc::new(BigDecimal {
+                unscaled: BigInt::from(n.unscaled.magnitude().clone()),
+                scale: n.scale,
+            })))),
+            ("negate", []) => Ok(Some(Value::Decimal(Rc::new(BigDecimal {
+                unscaled: -n.unscaled.clone(),
+                scale: n.scale,
+            })))),
             ("plus", []) => Ok(Some(Value::Decimal(Rc::new(n.clone())))),
             ("scale", []) => some(n.scale),
             ("signum", []) => some(n.unscaled.sign() as i32 - num_bigint::Sign::NoSign as i32),
@@ -1387,21 +1624,27 @@ fn contains<'a>(items: &[Value<'a>], item: &Value<'a>) -> Result<bool, Thrown> {
 }
 
 fn bytes<'a>(text: &str) -> Value<'a> {
-    let items = text::leave(text.to_owned()).bytes().map(|byte| Value::Int(i32::from(byte as i8))).collect();
+    let items = text::leave(text.to_owned())
+        .bytes()
+        .map(|byte| Value::Int(i32::from(byte as i8)))
+        .collect();
     Value::list(ListKind::Bytes, items)
 }
 
 /// A single array given where any number of values may be: its elements.
 fn spread<'a>(rest: &[Value<'a>]) -> Vec<Value<'a>> {
     match rest {
-        [Value::List(list)] if matches!(list.kind, ListKind::Strings | ListKind::Objects) => list.items.borrow().clone(),
+        [Value::List(list)] if matches!(list.kind, ListKind::Strings | ListKind::Objects) => {
+            list.items.borrow().clone()
+        }
         rest => rest.to_vec(),
     }
 }
 
 /// Java's `Character.isWhitespace`.
 fn java_whitespace(c: char) -> bool {
-    matches!(c, '\t'..='\r' | '\u{1c}'..='\u{1f}') || (c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}' | '\u{85}'))
+    matches!(c, '\t'..='\r' | '\u{1c}'..='\u{1f}')
+        || (c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}' | '\u{85}'))
 }
 
 /// Java's `String.lines`.
@@ -1423,7 +1666,8 @@ fn indent(text: &str, by: i32) -> String {
     let mut out = String::new();
     for line in lines(text) {
         let most = if by < 0 { by.unsigned_abs() as usize } else { 0 };
-        let blanks: usize = line.chars().take_while(|c| java_whitespace(*c)).take(most).map(char::len_utf8).sum();
+        let blanks: usize =
+            line.chars().take_while(|c| java_whitespace(*c)).take(most).map(char::len_utf8).sum();
         out.extend(std::iter::repeat_n(' ', by.max(0) as usize));
         out.push_str(&line[blanks..]);
         out.push('\n');
@@ -1440,7 +1684,8 @@ fn strip_indent(text: &str) -> String {
     let lines = lines(text);
     let blank = |line: &str| line.chars().all(java_whitespace);
     let leading = |line: &str| line.chars().take_while(|c| java_whitespace(*c)).count();
-    let counted = lines.iter().enumerate().filter(|(at, line)| !blank(line) || at + 1 == lines.len());
+    let counted =
+        lines.iter().enumerate().filter(|(at, line)| !blank(line) || at + 1 == lines.len());
     let least = if ends { 0 } else { counted.map(|(_, line)| leading(line)).min().unwrap_or(0) };
     let stripped: Vec<String> = lines
         .iter()
@@ -1448,7 +1693,11 @@ fn strip_indent(text: &str) -> String {
             if blank(line) {
                 String::new()
             } else {
-                line.chars().skip(least).collect::<String>().trim_end_matches(java_whitespace).to_owned()
+                line.chars()
+                    .skip(least)
+                    .collect::<String>()
+                    .trim_end_matches(java_whitespace)
+                    .to_owned()
             }
         })
         .collect();
@@ -1503,7 +1752,10 @@ fn lower(text: &str) -> String {
 /// One unit as Java compares it without case: upper, then lower.
 fn fold_unit(unit: u16) -> u16 {
     let Some(c) = char::from_u32(u32::from(unit)) else { return unit };
-    let single = |mut iterator: Box<dyn Iterator<Item = char>>, fallback: char| match (iterator.next(), iterator.next()) {
+    let single = |mut iterator: Box<dyn Iterator<Item = char>>, fallback: char| match (
+        iterator.next(),
+        iterator.next(),
+    ) {
         (Some(c), None) => c,
         _ => fallback,
     };
@@ -1526,7 +1778,14 @@ fn equal_ignoring_case(a: &str, b: &str) -> bool {
     }
 }
 
-fn region_matches(s: &str, at: i64, other: &str, from: i64, length: i64, ignore_case: bool) -> bool {
+fn region_matches(
+    s: &str,
+    at: i64,
+    other: &str,
+    from: i64,
+    length: i64,
+    ignore_case: bool,
+) -> bool {
     let (own_length, other_length) = (text::length(s) as i64, text::length(other) as i64);
     if from < 0 || at < 0 || at > own_length - length || from > other_length - length {
         return false;
@@ -1564,17 +1823,27 @@ fn append_replacement(
                         while let Some(c) = chars.next_if(char::is_ascii_alphanumeric) {
                             name.push(c);
                         }
-                        if name.is_empty() || chars.next() != Some('}') || name.starts_with(|c: char| c.is_ascii_digit()) {
+                        if name.is_empty()
+                            || chars.next() != Some('}')
+                            || name.starts_with(|c: char| c.is_ascii_digit())
+                        {
                             return Err(illegal("a group's name stands in `${…}`"));
                         }
-                        regex.named_group(&name).ok_or_else(|| illegal("No group with that name"))?
+                        regex
+                            .named_group(&name)
+                            .ok_or_else(|| illegal("No group with that name"))?
                     }
                     Some(c) => {
-                        let Some(first) = c.to_digit(10) else { return Err(illegal("Illegal group reference")) };
+                        let Some(first) = c.to_digit(10) else {
+                            return Err(illegal("Illegal group reference"));
+                        };
                         chars.next();
                         let mut group = first as usize;
                         if group >= groups.len() {
-                            return Err(java("IndexOutOfBoundsException", format!("No group {group}")));
+                            return Err(java(
+                                "IndexOutOfBoundsException",
+                                format!("No group {group}"),
+                            ));
                         }
                         while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
                             let longer = group * 10 + digit as usize;
@@ -1599,7 +1868,8 @@ fn append_replacement(
 
 fn java_double_order(a: f64, b: f64) -> std::cmp::Ordering {
     a.partial_cmp(&b).filter(|ordering| ordering.is_ne()).unwrap_or_else(|| {
-        let bits = |n: f64| (if n.is_nan() { 0x7ff8_0000_0000_0000u64 } else { n.to_bits() }) as i64;
+        let bits =
+            |n: f64| (if n.is_nan() { 0x7ff8_0000_0000_0000u64 } else { n.to_bits() }) as i64;
         bits(a).cmp(&bits(b))
     })
 }
@@ -1609,10 +1879,32 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
     if matches!(name, "toString" | "hashCode" | "getClass" | "notify" | "notifyAll") {
         return true;
     }
-    let number =
-        |name| matches!(name, "byteValue" | "describeConstable" | "doubleValue" | "floatValue" | "intValue" | "longValue" | "shortValue");
-    let collection =
-        |name| matches!(name, "clear" | "isEmpty" | "iterator" | "of" | "parallelStream" | "size" | "spliterator" | "stream" | "toArray");
+    let number = |name| {
+        matches!(
+            name,
+            "byteValue"
+                | "describeConstable"
+                | "doubleValue"
+                | "floatValue"
+                | "intValue"
+                | "longValue"
+                | "shortValue"
+        )
+    };
+    let collection = |name| {
+        matches!(
+            name,
+            "clear"
+                | "isEmpty"
+                | "iterator"
+                | "of"
+                | "parallelStream"
+                | "size"
+                | "spliterator"
+                | "stream"
+                | "toArray"
+        )
+    };
     match object {
         Value::Text(_) => matches!(
             name,
@@ -1636,7 +1928,9 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
                 | "trim"
         ),
         Value::Int(_) | Value::Long(_) => number(name),
-        Value::Float(_) | Value::Double(_) => number(name) || matches!(name, "isNaN" | "isInfinite"),
+        Value::Float(_) | Value::Double(_) => {
+            number(name) || matches!(name, "isNaN" | "isInfinite")
+        }
         Value::Bool(_) => matches!(name, "booleanValue" | "describeConstable"),
         Value::Char(_) => matches!(name, "charValue" | "describeConstable"),
         Value::Big(_) => {
@@ -1684,15 +1978,27 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
                 )
         }
         Value::List(list) => match list.kind {
-            ListKind::ArrayList => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize"),
-            ListKind::JsonArray => collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize" | "toJSONString"),
-            ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars => collection(name) || matches!(name, "listIterator"),
+            ListKind::ArrayList => {
+                collection(name) || matches!(name, "clone" | "listIterator" | "trimToSize")
+            }
+            ListKind::JsonArray => {
+                collection(name)
+                    || matches!(name, "clone" | "listIterator" | "trimToSize" | "toJSONString")
+            }
+            ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars => {
+                collection(name) || matches!(name, "listIterator")
+            }
             _ => collection(name) || matches!(name, "listIterator"),
         },
-        Value::Map(_) => matches!(name, "clear" | "clone" | "entrySet" | "isEmpty" | "keySet" | "of" | "size" | "values"),
+        Value::Map(_) => matches!(
+            name,
+            "clear" | "clone" | "entrySet" | "isEmpty" | "keySet" | "of" | "size" | "values"
+        ),
         Value::View(View::Values, _) => collection(name) && name != "of",
         Value::View(..) => collection(name),
-        Value::Entry(_) => matches!(name, "comparingByKey" | "comparingByValue" | "getKey" | "getValue"),
+        Value::Entry(_) => {
+            matches!(name, "comparingByKey" | "comparingByValue" | "getKey" | "getValue")
+        }
         Value::Iterator(_) => matches!(name, "hasNext" | "next" | "remove"),
         Value::Scope(_) => matches!(
             name,
@@ -1747,7 +2053,11 @@ fn has_plain_method(object: &Value, name: &str) -> bool {
 
 /// The comparison that Java's bridge method takes any object for.
 fn uncomparable(other: &Value) -> Thrown {
-    if other.is_null() { null() } else { java("ClassCastException", "values of different classes are compared") }
+    if other.is_null() {
+        null()
+    } else {
+        java("ClassCastException", "values of different classes are compared")
+    }
 }
 
 fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
@@ -1756,13 +2066,17 @@ fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("compareTo", [Value::Bool(other)]) => Value::Int(value.cmp(other) as i32),
         ("compareTo", [other]) => return Err(uncomparable(other)),
         ("getBoolean", [Value::Text(_) | Value::Null]) => Value::Bool(false),
-        ("parseBoolean" | "valueOf", [Value::Text(text)]) => Value::Bool(text.eq_ignore_ascii_case("true")),
+        ("parseBoolean" | "valueOf", [Value::Text(text)]) => {
+            Value::Bool(text.eq_ignore_ascii_case("true"))
+        }
         ("valueOf", [Value::Bool(other)]) => Value::Bool(*other),
         ("logicalAnd", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a && *b),
         ("logicalOr", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a || *b),
         ("logicalXor", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(a != b),
         ("compare", [Value::Bool(a), Value::Bool(b)]) => Value::Int(a.cmp(b) as i32),
-        ("toString", [Value::Bool(other)]) => Value::Text(Text::Borrowed(if *other { "true" } else { "false" })),
+        ("toString", [Value::Bool(other)]) => {
+            Value::Text(Text::Borrowed(if *other { "true" } else { "false" }))
+        }
         ("hashCode", [Value::Bool(other)]) => Value::Int(if *other { 1231 } else { 1237 }),
         _ => return Ok(None),
     }))
@@ -1770,8 +2084,9 @@ fn boolean<'a>(value: bool, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
 
 fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     let char_of = |unit: u16| char::from_u32(u32::from(unit)).unwrap_or('\u{fffd}');
-    let one =
-        |mut chars: Vec<char>, fallback: u16| if chars.len() == 1 { chars.pop().map_or(fallback, |c| c as u32 as u16) } else { fallback };
+    let one = |mut chars: Vec<char>, fallback: u16| {
+        if chars.len() == 1 { chars.pop().map_or(fallback, |c| c as u32 as u16) } else { fallback }
+    };
     Ok(Some(match (name, arguments) {
         ("charValue", []) => Value::Char(unit),
         ("compareTo", [Value::Char(other)]) => Value::Int(i32::from(unit) - i32::from(*other)),
@@ -1794,9 +2109,15 @@ fn character<'a>(unit: u16, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("isUpperCase", [Value::Char(c)]) => Value::Bool(char_of(*c).is_uppercase()),
         ("isLowerCase", [Value::Char(c)]) => Value::Bool(char_of(*c).is_lowercase()),
         ("isWhitespace", [Value::Char(c)]) => Value::Bool(java_whitespace(char_of(*c))),
-        ("toUpperCase", [Value::Char(c)]) => Value::Char(one(char_of(*c).to_uppercase().collect(), *c)),
-        ("toLowerCase", [Value::Char(c)]) => Value::Char(one(char_of(*c).to_lowercase().collect(), *c)),
-        ("getNumericValue", [Value::Char(c)]) => Value::Int(char_of(*c).to_digit(36).map_or(-1, |digit| digit as i32)),
+        ("toUpperCase", [Value::Char(c)]) => {
+            Value::Char(one(char_of(*c).to_uppercase().collect(), *c))
+        }
+        ("toLowerCase", [Value::Char(c)]) => {
+            Value::Char(one(char_of(*c).to_lowercase().collect(), *c))
+        }
+        ("getNumericValue", [Value::Char(c)]) => {
+            Value::Int(char_of(*c).to_digit(36).map_or(-1, |digit| digit as i32))
+        }
         ("valueOf", [Value::Char(c)]) => Value::Char(*c),
         ("toString", [Value::Char(c)]) => {
             let mut out = String::new();
@@ -1818,7 +2139,8 @@ fn parse_whole(text: &str, radix: i32) -> Result<i64, Thrown> {
 
 fn parse_int(text: &str, radix: i32) -> Result<i32, Thrown> {
     let value = parse_whole(text, radix)?;
-    i32::try_from(value).map_err(|_| java("NumberFormatException", format!("`{text}` is too large for an int")))
+    i32::try_from(value)
+        .map_err(|_| java("NumberFormatException", format!("`{text}` is too large for an int")))
 }
 
 /// A whole number in another base, with its sign.
@@ -1849,10 +2171,14 @@ fn integer<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
             Value::Text(text) => some(parse_int(text, 10)?),
             _ => Err(java("NumberFormatException", "null is not a number")),
         },
-        ("parseInt" | "valueOf", [text, Value::Int(base)]) if is_text(text) => some(parse_int(text_of(text)?, *base)?),
+        ("parseInt" | "valueOf", [text, Value::Int(base)]) if is_text(text) => {
+            some(parse_int(text_of(text)?, *base)?)
+        }
         ("valueOf", [Value::Int(n)]) => some(*n),
         ("toString", [Value::Int(n)]) => some(n.to_string()),
-        ("toString", [Value::Int(n), Value::Int(base)]) => some(in_base(i64::from(*n), radix(*base))),
+        ("toString", [Value::Int(n), Value::Int(base)]) => {
+            some(in_base(i64::from(*n), radix(*base)))
+        }
         ("toHexString", [Value::Int(n)]) => some(format!("{n:x}")),
         ("toOctalString", [Value::Int(n)]) => some(format!("{n:o}")),
         ("toBinaryString", [Value::Int(n)]) => some(format!("{n:b}")),
@@ -1864,7 +2190,9 @@ fn integer<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("bitCount", [Value::Int(n)]) => some(n.count_ones() as i32),
         ("reverse", [Value::Int(n)]) => some(n.reverse_bits()),
         ("reverseBytes", [Value::Int(n)]) => some(n.swap_bytes()),
-        ("highestOneBit", [Value::Int(n)]) => some(if *n == 0 { 0 } else { (0x8000_0000u32 >> n.leading_zeros()) as i32 }),
+        ("highestOneBit", [Value::Int(n)]) => {
+            some(if *n == 0 { 0 } else { (0x8000_0000u32 >> n.leading_zeros()) as i32 })
+        }
         ("lowestOneBit", [Value::Int(n)]) => some(n & n.wrapping_neg()),
         ("numberOfLeadingZeros", [Value::Int(n)]) => some(n.leading_zeros() as i32),
         ("numberOfTrailingZeros", [Value::Int(n)]) => some(n.trailing_zeros() as i32),
@@ -1887,7 +2215,9 @@ fn long<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     match (name, arguments) {
         ("parseLong" | "valueOf", [Value::Text(text)]) => made(parse_whole(text, 10)?),
         ("valueOf", [n]) => of(n).map_or(Ok(None), made),
-        ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Long(n), 0).unwrap_or(0))),
+        ("hashCode", [n]) => {
+            of(n).map_or(Ok(None), |n| some(hash_code(&Value::Long(n), 0).unwrap_or(0)))
+        }
         ("toString", [n]) => of(n).map_or(Ok(None), |n| some(n.to_string())),
         ("toHexString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:x}"))),
         ("toOctalString", [n]) => of(n).map_or(Ok(None), |n| some(format!("{n:o}"))),
@@ -1895,10 +2225,14 @@ fn long<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("bitCount", [n]) => of(n).map_or(Ok(None), |n| some(n.count_ones() as i32)),
         ("reverse", [n]) => of(n).map_or(Ok(None), |n| made(n.reverse_bits())),
         ("reverseBytes", [n]) => of(n).map_or(Ok(None), |n| made(n.swap_bytes())),
-        ("highestOneBit", [n]) => of(n).map_or(Ok(None), |n| made(if n == 0 { 0 } else { ((1u64 << 63) >> n.leading_zeros()) as i64 })),
+        ("highestOneBit", [n]) => of(n).map_or(Ok(None), |n| {
+            made(if n == 0 { 0 } else { ((1u64 << 63) >> n.leading_zeros()) as i64 })
+        }),
         ("lowestOneBit", [n]) => of(n).map_or(Ok(None), |n| made(n & n.wrapping_neg())),
         ("numberOfLeadingZeros", [n]) => of(n).map_or(Ok(None), |n| some(n.leading_zeros() as i32)),
-        ("numberOfTrailingZeros", [n]) => of(n).map_or(Ok(None), |n| some(n.trailing_zeros() as i32)),
+        ("numberOfTrailingZeros", [n]) => {
+            of(n).map_or(Ok(None), |n| some(n.trailing_zeros() as i32))
+        }
         ("toUnsignedString", [n]) => of(n).map_or(Ok(None), |n| some((n as u64).to_string())),
         ("signum", [n]) => of(n).map_or(Ok(None), |n| some(n.signum() as i32)),
         ("max", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a.max(b))),
@@ -1911,7 +2245,9 @@ fn long<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
 
 fn double<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     let of = |value: &Value| match value {
-        Value::Int(_) | Value::Long(_) | Value::Float(_) | Value::Double(_) => value.number().map(|n| n.to_double()),
+        Value::Int(_) | Value::Long(_) | Value::Float(_) | Value::Double(_) => {
+            value.number().map(|n| n.to_double())
+        }
         _ => None,
     };
     let made = |n: f64| Ok(Some(Value::Double(n)));
@@ -1926,34 +2262,48 @@ fn double<'a>(name: &str, arguments: &[Value<'a>]) -> Called<'a> {
             super::number::push_double(n, &mut out);
             some(out)
         }),
-        ("hashCode", [n]) => of(n).map_or(Ok(None), |n| some(hash_code(&Value::Double(n), 0).unwrap_or(0))),
+        ("hashCode", [n]) => {
+            of(n).map_or(Ok(None), |n| some(hash_code(&Value::Double(n), 0).unwrap_or(0)))
+        }
         ("toHexString", [n]) => of(n).map_or(Ok(None), |n| {
             some(match n {
                 n if n.is_nan() => "NaN".to_owned(),
                 n => {
                     let sign = if n.is_sign_negative() { "-" } else { "" };
-                    let digits = if n.is_infinite() { "Infinity".to_owned() } else { super::number::hexadecimal(n.abs(), None) };
+                    let digits = if n.is_infinite() {
+                        "Infinity".to_owned()
+                    } else {
+                        super::number::hexadecimal(n.abs(), None)
+                    };
                     format!("{sign}{digits}")
                 }
             })
         }),
-        ("doubleToLongBits" | "doubleToRawLongBits", [n]) => {
-            of(n).map_or(Ok(None), |n| Ok(Some(Value::Long(if n.is_nan() { 0x7ff8_0000_0000_0000 } else { n.to_bits() as i64 }))))
-        }
+        ("doubleToLongBits" | "doubleToRawLongBits", [n]) => of(n).map_or(Ok(None), |n| {
+            Ok(Some(Value::Long(if n.is_nan() {
+                0x7ff8_0000_0000_0000
+            } else {
+                n.to_bits() as i64
+            })))
+        }),
         ("isNaN", [n]) => of(n).map_or(Ok(None), |n| some(n.is_nan())),
         ("isInfinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_infinite())),
         ("isFinite", [n]) => of(n).map_or(Ok(None), |n| some(n.is_finite())),
         ("max", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a.max(b))),
         ("min", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a.min(b))),
         ("sum", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| made(a + b)),
-        ("compare", [a, b]) => of(a).zip(of(b)).map_or(Ok(None), |(a, b)| some(java_double_order(a, b) as i32)),
+        ("compare", [a, b]) => {
+            of(a).zip(of(b)).map_or(Ok(None), |(a, b)| some(java_double_order(a, b) as i32))
+        }
         _ => Ok(None),
     }
 }
 
-/// `$util.escapeJavaScript`: commons-lang's `escapeJavaScript`. `None` if nothing has to be escaped.
+/// `$util.escapeJavaScript`: commons-lang's `escapeJavaScript`. `None` if nothing has to be
+/// escaped.
 pub fn escape_javascript(text: &str) -> Option<String> {
-    let plain = |byte: u8| (0x20..0x80).contains(&byte) && !matches!(byte, b'"' | b'\'' | b'\\' | b'/');
+    let plain =
+        |byte: u8| (0x20..0x80).contains(&byte) && !matches!(byte, b'"' | b'\'' | b'\\' | b'/');
     let bytes = text.as_bytes();
     let mut from = bytes.iter().position(|byte| !plain(*byte))?;
     let mut out = String::with_capacity(text.len() + text.len() / 4 + 8);
@@ -1981,7 +2331,10 @@ pub fn escape_javascript(text: &str) -> Option<String> {
                 continue;
             }
             _ => {
-                let run = bytes[from..].iter().position(|byte| !plain(*byte)).unwrap_or(bytes.len() - from);
+                let run = bytes[from..]
+                    .iter()
+                    .position(|byte| !plain(*byte))
+                    .unwrap_or(bytes.len() - from);
                 out.push_str(&text[from..from + run]);
                 from += run;
                 continue;
@@ -1998,7 +2351,9 @@ pub fn url_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => out.push(byte as char),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => {
+                out.push(byte as char)
+            }
             b' ' => out.push('+'),
             _ => {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -2052,10 +2407,15 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word =
-            u32::from(chunk[0]) << 16 | u32::from(chunk.get(1).copied().unwrap_or(0)) << 8 | u32::from(chunk.get(2).copied().unwrap_or(0));
+        let word = u32::from(chunk[0]) << 16
+            | u32::from(chunk.get(1).copied().unwrap_or(0)) << 8
+            | u32::from(chunk.get(2).copied().unwrap_or(0));
         for place in 0..4 {
-            out.push(if place <= chunk.len() { BASE64[(word >> (18 - 6 * place)) as usize & 63] } else { b'=' });
+            out.push(if place <= chunk.len() {
+                BASE64[(word >> (18 - 6 * place)) as usize & 63]
+            } else {
+                b'='
+            });
         }
     }
     String::from_utf8(out).expect("base64 is ASCII")

@@ -1,7 +1,7 @@
 //! JSON as json-smart reads it in its permissive mode, which is what API Gateway does.
 //!
-//! Takes unquoted keys and texts, single quotes, commas too many, leading zeros, and anything behind the first value. A body such as
-//! `a=b` is a string. Writing is in `value`.
+//! Takes unquoted keys and texts, single quotes, commas too many, leading zeros, and anything
+//! behind the first value. A body such as `a=b` is a string. Writing is in `value`.
 
 use std::rc::Rc;
 
@@ -77,7 +77,11 @@ impl<'t, 'a> Reader<'t, 'a> {
     }
 
     fn error<T>(&self, message: impl Into<String>) -> Read<T> {
-        Err(JsonError { at: self.pos.min(self.source.len()), message: message.into(), limit: false })
+        Err(JsonError {
+            at: self.pos.min(self.source.len()),
+            message: message.into(),
+            limit: false,
+        })
     }
 
     fn unexpected<T>(&self) -> Read<T> {
@@ -144,7 +148,11 @@ impl<'t, 'a> Reader<'t, 'a> {
     }
 
     fn too_deep<T>(&self) -> Read<T> {
-        Err(JsonError { at: self.pos, message: format!("lists and objects are nested more than {MAX_NESTING} deep"), limit: true })
+        Err(JsonError {
+            at: self.pos,
+            message: format!("lists and objects are nested more than {MAX_NESTING} deep"),
+            limit: true,
+        })
     }
 
     fn array(&mut self, depth: usize) -> Read<Value<'a>> {
@@ -224,7 +232,8 @@ impl<'t, 'a> Reader<'t, 'a> {
     fn trimmed(&self, start: usize) -> (usize, usize) {
         let part = &self.source[start..self.pos];
         let trimmed = text::trim(part);
-        let offset = if trimmed.is_empty() { 0 } else { trimmed.as_ptr().addr() - part.as_ptr().addr() };
+        let offset =
+            if trimmed.is_empty() { 0 } else { trimmed.as_ptr().addr() - part.as_ptr().addr() };
         (start + offset, start + offset + trimmed.len())
     }
 
@@ -269,7 +278,11 @@ impl<'t, 'a> Reader<'t, 'a> {
         let (from, to) = self.trimmed(start);
         let digits = &self.source[from..to];
         if digits.len() > MAX_DIGITS {
-            return Err(JsonError { at: start, message: format!("a number has more than {MAX_DIGITS} digits"), limit: true });
+            return Err(JsonError {
+                at: start,
+                message: format!("a number has more than {MAX_DIGITS} digits"),
+                limit: true,
+            });
         }
         if float { self.float(digits) } else { self.integer(digits) }
     }
@@ -336,7 +349,11 @@ impl<'t, 'a> Reader<'t, 'a> {
                         END => return self.error("a quote is never closed"),
                         // Any other character behind a backslash vanishes with it.
                         _ => {
-                            let dropped = self.source.get(self.pos..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+                            let dropped = self
+                                .source
+                                .get(self.pos..)
+                                .and_then(|rest| rest.chars().next())
+                                .map_or(1, char::len_utf8);
                             self.pos += dropped - 1;
                         }
                     }
@@ -350,7 +367,10 @@ impl<'t, 'a> Reader<'t, 'a> {
                 0..=31 | 127 => self.pos += 1,
                 _ => {
                     let rest = &self.bytes[self.pos..];
-                    let plain = rest.iter().position(|b| *b == b'\\' || *b == quote || *b < 32 || *b == 127).unwrap_or(rest.len());
+                    let plain = rest
+                        .iter()
+                        .position(|b| *b == b'\\' || *b == quote || *b < 32 || *b == 127)
+                        .unwrap_or(rest.len());
                     text::push_text(&mut out, &self.source[self.pos..self.pos + plain]);
                     self.pos += plain;
                 }
@@ -375,11 +395,13 @@ impl<'t, 'a> Reader<'t, 'a> {
 /// Names of one object that are compared one by one; beyond it the long way is taken.
 const MAX_NAMES: usize = 64;
 
-/// Appends a text's JSON as `$input.json('$')` prints it, without making values of it. `false`, with nothing appended, if the text isn't
-/// plain enough for that (permissive forms, a name twice in an object, deep nesting); the caller then goes the long way.
+/// Appends a text's JSON as `$input.json('$')` prints it, without making values of it. `false`,
+/// with nothing appended, if the text isn't plain enough for that (permissive forms, a name twice
+/// in an object, deep nesting); the caller then goes the long way.
 pub(crate) fn rewrite(source: &str, out: &mut String) -> bool {
     let start = out.len();
-    let mut rewriter = Rewriter { source, bytes: source.as_bytes(), pos: 0, copied: 0, names: Vec::new() };
+    let mut rewriter =
+        Rewriter { source, bytes: source.as_bytes(), pos: 0, copied: 0, names: Vec::new() };
     if rewriter.value(0, out).is_some() {
         out.push_str(&source[rewriter.copied..rewriter.pos]);
         true
@@ -406,7 +428,8 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// Copies strict JSON without its blanks. Everything up to `copied` is written; what follows up to `pos` can be copied as it stands.
+/// Copies strict JSON without its blanks. Everything up to `copied` is written; what follows up to
+/// `pos` can be copied as it stands.
 struct Rewriter<'s> {
     source: &'s str,
     bytes: &'s [u8],
@@ -483,7 +506,9 @@ impl<'s> Rewriter<'s> {
         }
         let digits = end - first;
         // A leading zero is dropped by Java, `-0` becomes `0`.
-        let odd = digits == 0 || (self.bytes[first] == b'0' && (digits > 1 || first > start)) || digits > 400;
+        let odd = digits == 0
+            || (self.bytes[first] == b'0' && (digits > 1 || first > start))
+            || digits > 400;
         if odd && !(digits == 1 && self.bytes.get(end) == Some(&b'.')) {
             return None;
         }
@@ -491,7 +516,9 @@ impl<'s> Rewriter<'s> {
             self.pos = end;
             return self.ended();
         }
-        while self.bytes.get(end).is_some_and(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')) {
+        while self.bytes.get(end).is_some_and(|byte| {
+            byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')
+        }) {
             end += 1;
         }
         let text = &self.source[start..end];
@@ -516,13 +543,17 @@ impl<'s> Rewriter<'s> {
         let mut end = start;
         let mut plain = true;
         loop {
-            end += self.bytes.get(end..)?.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
+            end +=
+                self.bytes.get(end..)?.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
             let byte = *self.bytes.get(end)?;
             match byte {
                 b'"' => break,
                 b'\\' => {
                     // json-smart writes these escapes as they were.
-                    if !matches!(self.bytes.get(end + 1), Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')) {
+                    if !matches!(
+                        self.bytes.get(end + 1),
+                        Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')
+                    ) {
                         match self.bytes.get(end + 1) {
                             Some(b'/') => {
                                 self.pos = end;
@@ -536,7 +567,13 @@ impl<'s> Rewriter<'s> {
                 }
                 0..0x20 | 0x7f => return None,
                 0xc2 if self.bytes.get(end + 1).is_some_and(|next| *next < 0xa0) => return None,
-                0xe2 if self.bytes.get(end + 1).is_some_and(|next| (0x80..=0x83).contains(next)) => return None,
+                0xe2 if self
+                    .bytes
+                    .get(end + 1)
+                    .is_some_and(|next| (0x80..=0x83).contains(next)) =>
+                {
+                    return None;
+                }
                 // Could be a half of a surrogate pair as it is kept here.
                 0xf4 => return None,
                 _ => end += 1,

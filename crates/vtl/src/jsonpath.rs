@@ -1,7 +1,7 @@
 //! JSONPath as Jayway's library (2.0) compiles and evaluates it.
 //!
-//! Its oddities are kept: a filter's result is a list, a missing property behind a filter makes the whole path empty, a multiple selection
-//! may only stand at the end.
+//! Its oddities are kept: a filter's result is a list, a missing property behind a filter makes the
+//! whole path empty, a multiple selection may only stand at the end.
 
 use std::{cmp::Ordering, rc::Rc};
 
@@ -123,7 +123,8 @@ impl JsonPath {
         if path.ends_with("..") {
             return invalid("a path can't end with `..`");
         }
-        let first = path.chars().next().ok_or_else(|| PathError::Invalid("the path is empty".into()))?;
+        let first =
+            path.chars().next().ok_or_else(|| PathError::Invalid("the path is empty".into()))?;
         let from_root = first != '@';
         let path = match first {
             '$' => path.to_owned(),
@@ -160,7 +161,11 @@ impl JsonPath {
                             // A dot before a bracket means nothing.
                             continue;
                         }
-                        fragment = if length == 1 && chars[i] == '*' { "[*]".chars().collect() } else { quoted(&chars[i..i + length]) };
+                        fragment = if length == 1 && chars[i] == '*' {
+                            "[*]".chars().collect()
+                        } else {
+                            quoted(&chars[i..i + length])
+                        };
                         i += length;
                     }
                 }
@@ -194,7 +199,12 @@ impl JsonPath {
     }
 
     /// The value at the path; for a path that isn't definite, a list.
-    pub fn read<'a>(&self, document: &Value<'a>, root: &Value<'a>, budget: &mut u64) -> Compiled<Value<'a>> {
+    pub fn read<'a>(
+        &self,
+        document: &Value<'a>,
+        root: &Value<'a>,
+        budget: &mut u64,
+    ) -> Compiled<Value<'a>> {
         let mut reading = Reading { path: self, root, results: Vec::new(), budget };
         reading.evaluate(0, document)?;
         let mut results = reading.results;
@@ -238,8 +248,11 @@ fn until_closed(chars: &[char], from: usize) -> usize {
 /// `[?]` or `[?,?]`: filters that would have to be passed in.
 fn is_open_filter(fragment: &[char]) -> bool {
     let text = collect(fragment);
-    let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else { return false };
-    inner.trim_start().starts_with('?') && inner.chars().all(|c| c.is_ascii_whitespace() || matches!(c, '?' | ',' | '*'))
+    let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else {
+        return false;
+    };
+    inner.trim_start().starts_with('?')
+        && inner.chars().all(|c| c.is_ascii_whitespace() || matches!(c, '?' | ',' | '*'))
 }
 
 fn analyze(fragment: &[char], depth: usize) -> Compiled<Token> {
@@ -307,7 +320,9 @@ fn indexes(fragment: &[char], from: usize) -> Compiled<Token> {
             i += 1;
         }
         if buffer != "size" && buffer != "length" {
-            return invalid(format!("`@.{buffer}` is not known; only `@.length` and `@.size()` are"));
+            return invalid(format!(
+                "`@.{buffer}` is not known; only `@.length` and `@.size()` are"
+            ));
         }
         buffer.clear();
         while at(fragment, i)? != ')' {
@@ -363,7 +378,9 @@ fn indexes(fragment: &[char], from: usize) -> Compiled<Token> {
     if !buffer.is_empty() {
         numbers.push(int(&buffer)?);
     }
-    let number = |n: usize| numbers.get(n).copied().ok_or_else(|| PathError::Invalid("an index is missing".into()));
+    let number = |n: usize| {
+        numbers.get(n).copied().ok_or_else(|| PathError::Invalid("an index is missing".into()))
+    };
     if numbers.len() == 1 && !slice_to && !slice_from && !from_end {
         return Ok(Token::Indexes(numbers));
     }
@@ -388,7 +405,9 @@ fn indexes(fragment: &[char], from: usize) -> Compiled<Token> {
 fn filter(fragment: &[char], from: usize, depth: usize) -> Compiled<Token> {
     let mut start = from;
     while at(fragment, start)? != '[' {
-        start = start.checked_sub(1).ok_or_else(|| PathError::Invalid("a filter without its bracket".into()))?;
+        start = start
+            .checked_sub(1)
+            .ok_or_else(|| PathError::Invalid("a filter without its bracket".into()))?;
     }
     let (mut round, mut square, mut quoted) = (0i64, 0i64, false);
     let mut previous = ' ';
@@ -424,9 +443,9 @@ fn filter(fragment: &[char], from: usize, depth: usize) -> Compiled<Token> {
 fn parse_filter(filter: &str, depth: usize) -> Compiled<Filter> {
     let strip = |text: &str, open: &str, close: &str| -> Compiled<String> {
         let inner = text.strip_prefix(open).and_then(|inner| inner.strip_suffix(close));
-        inner
-            .map(|inner| text::trim(inner).to_owned())
-            .ok_or_else(|| PathError::Invalid(format!("a filter is written `[?(…)]`, found `{filter}`")))
+        inner.map(|inner| text::trim(inner).to_owned()).ok_or_else(|| {
+            PathError::Invalid(format!("a filter is written `[?(…)]`, found `{filter}`"))
+        })
     };
     let inner = strip(text::trim(filter), "[", "]")?;
     let inner = strip(&inner, "?", "")?;
@@ -443,15 +462,25 @@ fn parse_filter(filter: &str, depth: usize) -> Compiled<Filter> {
     let mut root = Filter::One(criteria.pop().ok_or_else(missing)?);
     while let Some(operator) = operators.pop() {
         let next = criteria.pop().ok_or_else(missing)?;
-        root = if operator == "&&" { conjoin(root, next) } else { Filter::Or(Box::new(root), Box::new(Filter::One(next))) };
+        root = if operator == "&&" {
+            conjoin(root, next)
+        } else {
+            Filter::Or(Box::new(root), Box::new(Filter::One(next)))
+        };
     }
-    if criteria.is_empty() { Ok(root) } else { invalid(format!("an operator is missing in `{filter}`")) }
+    if criteria.is_empty() {
+        Ok(root)
+    } else {
+        invalid(format!("an operator is missing in `{filter}`"))
+    }
 }
 
 /// Jayway's `and`: behind an `or` it binds to the right side.
 fn conjoin(root: Filter, next: Criteria) -> Filter {
     match root {
-        Filter::Or(left, right) => Filter::Or(left, Box::new(Filter::And(vec![*right, Filter::One(next)]))),
+        Filter::Or(left, right) => {
+            Filter::Or(left, Box::new(Filter::And(vec![*right, Filter::One(next)])))
+        }
         Filter::And(mut all) => {
             all.push(Filter::One(next));
             Filter::And(all)
@@ -502,16 +531,24 @@ fn parse_criteria(criteria: &str, depth: usize) -> Compiled<Criteria> {
         (">", Operator::Greater),
         ("=~", Operator::Matches),
     ];
-    let found = OPERATORS.iter().find_map(|(sign, operator)| criteria.find(sign).map(|index| (index, sign.len(), *operator)));
+    let found = OPERATORS.iter().find_map(|(sign, operator)| {
+        criteria.find(sign).map(|index| (index, sign.len(), *operator))
+    });
     match found {
         Some((index, length, operator)) => {
             let left = text::trim(&criteria[..index]);
             let right = text::trim(&criteria[index + length..]);
             if left.starts_with('!') && is_path(left) {
-                return Ok(Criteria::Compare(operand(&left[1..], depth)?, operator, operand(right, depth)?));
+                return Ok(Criteria::Compare(
+                    operand(&left[1..], depth)?,
+                    operator,
+                    operand(right, depth)?,
+                ));
             }
             if right.starts_with('!') && is_path(right) {
-                return invalid("`!` can only stand before a path on its own, as in `[?(!@.name)]`");
+                return invalid(
+                    "`!` can only stand before a path on its own, as in `[?(!@.name)]`",
+                );
             }
             Ok(Criteria::Compare(operand(left, depth)?, operator, operand(right, depth)?))
         }
@@ -533,7 +570,11 @@ fn is_path(text: &str) -> bool {
 
 fn definite(path: &str, depth: usize) -> Compiled<JsonPath> {
     let compiled = JsonPath::compile_nested(path, depth + 1)?;
-    if compiled.is_definite() { Ok(compiled) } else { invalid(format!("the path in a filter must be definite, `{path}` is not")) }
+    if compiled.is_definite() {
+        Ok(compiled)
+    } else {
+        invalid(format!("the path in a filter must be definite, `{path}` is not"))
+    }
 }
 
 fn operand(text: &str, depth: usize) -> Compiled<Operand> {
@@ -549,8 +590,11 @@ fn operand(text: &str, depth: usize) -> Compiled<Operand> {
     }
     if text.starts_with('/') && (text.ends_with('/') || text.ends_with("/i")) {
         let last = text.rfind('/').unwrap_or(0);
-        let pattern = text.get(1..last).ok_or_else(|| PathError::Invalid("a pattern is never closed".into()))?;
-        let regex = Regex::new(pattern, text.ends_with('i')).map_err(|error| PathError::Invalid(error.message))?;
+        let pattern = text
+            .get(1..last)
+            .ok_or_else(|| PathError::Invalid("a pattern is never closed".into()))?;
+        let regex = Regex::new(pattern, text.ends_with('i'))
+            .map_err(|error| PathError::Invalid(error.message))?;
         return Ok(Operand::Pattern(Box::new(regex), pattern.to_owned()));
     }
     Ok(Operand::Text(text.to_owned()))
@@ -619,7 +663,9 @@ impl<'a> Reading<'_, '_, 'a> {
                 Value::List(list) => {
                     let mut index = 0;
                     loop {
-                        let Some(item) = list.items.borrow().get(index).cloned() else { return Ok(()) };
+                        let Some(item) = list.items.borrow().get(index).cloned() else {
+                            return Ok(());
+                        };
                         if self.accepts(filter.as_ref(), &item)? {
                             self.found(token, &item)?;
                         }
@@ -682,7 +728,10 @@ impl<'a> Reading<'_, '_, 'a> {
 
     fn index(&mut self, token: usize, items: &[Value<'a>], index: i64) -> Compiled<()> {
         self.spend()?;
-        let item = usize::try_from(index).ok().and_then(|index| items.get(index)).ok_or(PathError::NotFound)?;
+        let item = usize::try_from(index)
+            .ok()
+            .and_then(|index| items.get(index))
+            .ok_or(PathError::NotFound)?;
         self.found(token, item)
     }
 
@@ -787,7 +836,9 @@ impl<'a> Reading<'_, '_, 'a> {
                 }
                 Ok(true)
             }
-            Filter::Or(left, right) => Ok(self.applies(left, model)? || self.applies(right, model)?),
+            Filter::Or(left, right) => {
+                Ok(self.applies(left, model)? || self.applies(right, model)?)
+            }
         }
     }
 
@@ -829,31 +880,41 @@ impl<'a> Reading<'_, '_, 'a> {
     }
 }
 
-fn compare_sides<'a>(operator: Operator, left: &Side<'_, 'a>, right: &Side<'_, 'a>, budget: &mut u64) -> Compiled<bool> {
+fn compare_sides<'a>(
+    operator: Operator,
+    left: &Side<'_, 'a>,
+    right: &Side<'_, 'a>,
+    budget: &mut u64,
+) -> Compiled<bool> {
     if operator == Operator::Matches {
         let (pattern, target) = match (left, right) {
-            (Side::Pattern(pattern, _), Side::Value(target)) | (Side::Value(target), Side::Pattern(pattern, _)) => {
-                (*pattern, plain(target))
+            (Side::Pattern(pattern, _), Side::Value(target))
+            | (Side::Value(target), Side::Pattern(pattern, _)) => (*pattern, plain(target)),
+            (Side::Pattern(pattern, _), Side::Pattern(_, source)) => {
+                (*pattern, Some((*source).to_owned()))
             }
-            (Side::Pattern(pattern, _), Side::Pattern(_, source)) => (*pattern, Some((*source).to_owned())),
             _ => return invalid("`=~` needs a pattern between slashes"),
         };
         return match target {
-            Some(target) => pattern
-                .matches(&target, budget)
-                .map_err(|error| if error.limit { PathError::Budget } else { PathError::Invalid(error.message) }),
+            Some(target) => pattern.matches(&target, budget).map_err(|error| {
+                if error.limit { PathError::Budget } else { PathError::Invalid(error.message) }
+            }),
             None => Ok(false),
         };
     }
     let (Side::Value(left), Side::Value(right)) = (left, right) else { return Ok(false) };
-    if !matches!(operator, Operator::Equal | Operator::NotEqual) && left.is_null() != right.is_null() {
+    if !matches!(operator, Operator::Equal | Operator::NotEqual)
+        && left.is_null() != right.is_null()
+    {
         return Ok(false);
     }
     // Jayway puts what the path is compared with first.
     let ordering = match safe_compare(right, left) {
         Ok(ordering) => ordering,
         Err(Uncomparable::Kinds) => return Ok(false),
-        Err(Uncomparable::NotANumber) => return invalid("a text that isn't a number is compared with a number"),
+        Err(Uncomparable::NotANumber) => {
+            return invalid("a text that isn't a number is compared with a number");
+        }
     };
     Ok(match operator {
         Operator::Equal => ordering == Ordering::Equal,

@@ -1,7 +1,8 @@
 //! Template text → tokens.
 //!
-//! Lexes on demand, because the parser tells the lexer when a directive is none and where an assignment ends. The longest match wins; the
-//! states and what they do to each other are those of Velocity 1.7. May not look at values; never panics on any input.
+//! Lexes on demand, because the parser tells the lexer when a directive is none and where an
+//! assignment ends. The longest match wins; the states and what they do to each other are those of
+//! Velocity 1.7. May not look at values; never panics on any input.
 
 use super::token::{Kind, State, Token};
 
@@ -47,12 +48,14 @@ fn is_word_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'@'
 }
 
-/// Which bytes an identifier goes on with: a table, because most of a template's tokens are identifiers.
+/// Which bytes an identifier goes on with: a table, because most of a template's tokens are
+/// identifiers.
 static IN_IDENTIFIER: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'-' || byte as u8 == b'_';
+        table[byte] =
+            (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'-' || byte as u8 == b'_';
         byte += 1;
     }
     table
@@ -142,17 +145,24 @@ impl<'s> Lexer<'s> {
             }
             loop {
                 let Some((found, length)) = self.longest() else {
-                    return Token { kind: Kind::Invalid, start: self.pos as u32, end: self.pos as u32, special };
+                    return Token {
+                        kind: Kind::Invalid,
+                        start: self.pos as u32,
+                        end: self.pos as u32,
+                        special,
+                    };
                 };
                 self.pos += length;
                 match found {
                     Match::Token(kind) => {
-                        let mut token = Token { kind, start: begin as u32, end: self.pos as u32, special };
+                        let mut token =
+                            Token { kind, start: begin as u32, end: self.pos as u32, special };
                         self.after(&mut token);
                         return token;
                     }
                     Match::ReferenceEnd | Match::DirectiveEnd => {
-                        // The character that ended the reference or directive is read again, in the state below.
+                        // The character that ended the reference or directive is read again, in the
+                        // state below.
                         if special == (0, 0) {
                             special = (begin as u32, self.pos as u32);
                         } else {
@@ -206,7 +216,12 @@ impl<'s> Lexer<'s> {
                     }
                 }
                 if self.pos >= self.source.len() {
-                    return Token { kind: Kind::Unfinished, start: begin as u32, end: self.pos as u32, special };
+                    return Token {
+                        kind: Kind::Unfinished,
+                        start: begin as u32,
+                        end: self.pos as u32,
+                        special,
+                    };
                 }
             }
         }
@@ -250,7 +265,9 @@ impl<'s> Lexer<'s> {
                 self.in_comment = false;
                 self.pop();
             }
-            Kind::StringLiteral if self.state == State::Directive && !self.in_set && self.left == 0 => {
+            Kind::StringLiteral
+                if self.state == State::Directive && !self.in_set && self.left == 0 =>
+            {
                 self.pop();
             }
             Kind::Newline => {
@@ -266,11 +283,16 @@ impl<'s> Lexer<'s> {
                     self.pos -= 2;
                     token.end -= 2;
                 }
-                if self.left == 0 && !self.in_set && !matches!(self.state, State::MethodArguments | State::Index) {
+                if self.left == 0
+                    && !self.in_set
+                    && !matches!(self.state, State::MethodArguments | State::Index)
+                {
                     self.pop();
                 }
             }
-            Kind::Float if self.left == 0 && !self.in_set && self.state != State::MethodArguments => {
+            Kind::Float
+                if self.left == 0 && !self.in_set && self.state != State::MethodArguments =>
+            {
                 self.pop();
             }
             Kind::Dot => {
@@ -301,7 +323,11 @@ impl<'s> Lexer<'s> {
             },
             State::BlockComment | State::FormalComment => {
                 if byte == b'*' && self.at(1) == b'#' {
-                    let kind = if self.state == State::BlockComment { Kind::BlockComment } else { Kind::FormalComment };
+                    let kind = if self.state == State::BlockComment {
+                        Kind::BlockComment
+                    } else {
+                        Kind::FormalComment
+                    };
                     return Some((Match::Token(kind), 2));
                 }
                 self.everywhere(byte).or(Some((Match::Skip, 1)))
@@ -315,7 +341,8 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// What exists in every state: the start of a reference, a comment, a text block or a directive.
+    /// What exists in every state: the start of a reference, a comment, a text block or a
+    /// directive.
     fn everywhere(&mut self, byte: u8) -> Option<(Match, usize)> {
         match byte {
             b'$' => Some((Match::Dollar, self.dollar(0))),
@@ -325,7 +352,10 @@ impl<'s> Lexer<'s> {
             }
             b'#' => Some(if self.starts_with(b"#[[") {
                 (Match::TextblockStart, 3)
-            } else if self.starts_with(b"#**") && self.pos + 3 < self.source.len() && self.at(3) != b'#' {
+            } else if self.starts_with(b"#**")
+                && self.pos + 3 < self.source.len()
+                && self.at(3) != b'#'
+            {
                 (Match::FormalCommentStart, 4)
             } else if self.at(1) == b'*' {
                 (Match::BlockCommentStart, 2)
@@ -345,7 +375,8 @@ impl<'s> Lexer<'s> {
         self.backslashes_end - self.pos
     }
 
-    /// Length of `$` or `$!` (backslashes may stand between the two) at `offset`, counted from the current position.
+    /// Length of `$` or `$!` (backslashes may stand between the two) at `offset`, counted from the
+    /// current position.
     fn dollar(&self, offset: usize) -> usize {
         let mut behind = offset + 1;
         while self.at(behind) == b'\\' {
@@ -391,7 +422,9 @@ impl<'s> Lexer<'s> {
             b'$' => {
                 let dollar = self.dollar(0);
                 match self.empty_index() {
-                    Some(length) if length > dollar => Some((Match::Token(Kind::EmptyIndex), length)),
+                    Some(length) if length > dollar => {
+                        Some((Match::Token(Kind::EmptyIndex), length))
+                    }
                     _ => Some((Match::Dollar, dollar)),
                 }
             }
@@ -430,7 +463,11 @@ impl<'s> Lexer<'s> {
     }
 
     fn plain_backslash(&self, run: usize) -> (Match, usize) {
-        if run >= 2 { (Match::Token(Kind::DoubleEscape), 2) } else { (Match::Token(Kind::Escape), 1) }
+        if run >= 2 {
+            (Match::Token(Kind::DoubleEscape), 2)
+        } else {
+            (Match::Token(Kind::Escape), 1)
+        }
     }
 
     /// Length of a word or of `{word}` at an offset from the current position, 0 if there is none.
@@ -466,7 +503,8 @@ impl<'s> Lexer<'s> {
         if !(is_alpha(rest[0]) || rest[0] == b'_') {
             return None;
         }
-        let length = rest.iter().position(|byte| !IN_IDENTIFIER[usize::from(*byte)]).unwrap_or(rest.len());
+        let length =
+            rest.iter().position(|byte| !IN_IDENTIFIER[usize::from(*byte)]).unwrap_or(rest.len());
         let kind = match &rest[..length] {
             b"true" => Kind::True,
             b"false" => Kind::False,
@@ -488,7 +526,9 @@ impl<'s> Lexer<'s> {
             b'$' => {
                 let dollar = self.dollar(0);
                 match self.empty_index() {
-                    Some(length) if plain && length > dollar => Some((Match::Token(Kind::EmptyIndex), length)),
+                    Some(length) if plain && length > dollar => {
+                        Some((Match::Token(Kind::EmptyIndex), length))
+                    }
                     _ => Some((Match::Dollar, dollar)),
                 }
             }
@@ -537,7 +577,8 @@ impl<'s> Lexer<'s> {
             return Some((Match::DirectiveEnd, 1));
         }
         let word = &self.source[self.pos..self.pos + length];
-        let (name, bracketed) = if byte == b'{' { (&word[1..length - 1], true) } else { (word, false) };
+        let (name, bracketed) =
+            if byte == b'{' { (&word[1..length - 1], true) } else { (word, false) };
         Some(match name {
             b"end" => (Match::Token(Kind::End), length + self.line_rest(length)),
             b"if" => (Match::Token(Kind::If), length),
@@ -547,7 +588,8 @@ impl<'s> Lexer<'s> {
         })
     }
 
-    /// An integer (two dots behind it are looked at too, so that `1..3` isn't `1.`) or a number with a point or an exponent.
+    /// An integer (two dots behind it are looked at too, so that `1..3` isn't `1.`) or a number
+    /// with a point or an exponent.
     fn number(&self) -> Option<(Match, usize)> {
         let sign = usize::from(self.at(0) == b'-');
         let digits = |from: usize| {
@@ -594,7 +636,11 @@ impl<'s> Lexer<'s> {
                 float = integer + power;
             }
         }
-        Some(if float > integer { (Match::Token(Kind::Float), float) } else { (Match::Token(Kind::Integer), integer) })
+        Some(if float > integer {
+            (Match::Token(Kind::Float), float)
+        } else {
+            (Match::Token(Kind::Integer), integer)
+        })
     }
 
     /// A quoted string; a doubled quote inside stands for one, if a closing quote follows.

@@ -1,11 +1,12 @@
 //! API Gateway's mapping templates, rendered on any machine exactly as API Gateway renders them.
 //!
-//! The language is Apache Velocity 1.7 with three settings that API Gateway makes: a reference without a value is an empty text, macros
-//! defined in a template are ignored, `#evaluate` is unknown. `$input`, `$util`, `$context` and `$stageVariables` are there; JSON is read as
+//! The language is Apache Velocity 1.7 with three settings that API Gateway makes: a reference
+//! without a value is an empty text, macros defined in a template are ignored, `#evaluate` is
+//! unknown. `$input`, `$util`, `$context` and `$stageVariables` are there; JSON is read as
 //! json-smart does, JSONPath as Jayway's library does, methods are Java's.
 //!
-//! Pure: no input or output, no clock, no randomness, no threads. Any template and any body may be given; limits make sure that an answer
-//! comes. It does not know what is done with the text.
+//! Pure: no input or output, no clock, no randomness, no threads. Any template and any body may be
+//! given; limits make sure that an answer comes. It does not know what is done with the text.
 //!
 //! ```
 //! # use vtl::{Limits, Request, Template};
@@ -14,7 +15,8 @@
 //! assert_eq!(template.render(&request, &Limits::GATEWAY).unwrap().text, r#"{"name": "Ann"}"#);
 //! ```
 //!
-//! From text to text: `lexer` → `parser` → `ast` → `eval`, which asks `java` for methods; values are in `value`.
+//! From text to text: `lexer` → `parser` → `ast` → `eval`, which asks `java` for methods; values
+//! are in `value`.
 
 #![forbid(unsafe_code)]
 
@@ -74,7 +76,8 @@ pub struct Rendered {
 }
 
 /// The values of `$context.requestOverride` and `$context.responseOverride` after a render.
-/// Source: API Gateway Developer Guide, "Override your API's request and response parameters and status codes".
+/// Source: API Gateway Developer Guide, "Override your API's request and response parameters and
+/// status codes".
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     pub request_header: Pairs,
@@ -127,20 +130,34 @@ impl Template {
             eval.seen = Some(Vec::new());
         }
         // The output is about as long as the template and the body.
-        let mut text = String::with_capacity((self.tree.source + request.body_text().len() + 64).min(limits.output));
+        let mut text = String::with_capacity(
+            (self.tree.source + request.body_text().len() + 64).min(limits.output),
+        );
         match eval.run(&mut text) {
             Ok(()) | Err(Flow::Stop(_)) => {}
-            Err(Flow::Raised(raised)) => return Err(placed(self.source(), &self.tree.regions, *raised)),
+            Err(Flow::Raised(raised)) => {
+                return Err(placed(self.source(), &self.tree.regions, *raised));
+            }
         }
         let context = eval.context().and_then(to_pairs);
         let overrides = context.as_ref().map(overrides).unwrap_or_default();
-        let references = eval.seen.take().unwrap_or_default().into_iter().map(|seen| self.explained(seen)).collect();
+        let references = eval
+            .seen
+            .take()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|seen| self.explained(seen))
+            .collect();
         Ok(Rendered { text: text::leave(text), overrides, context, references })
     }
 
     fn explained(&self, seen: eval::Seen) -> Explained {
         let place = place(self.source(), main_offset(&self.tree.regions, seen.span.start).0);
-        Explained { reference: seen.span.of(&self.tree.pool).to_owned(), value: text::leave(seen.value), place }
+        Explained {
+            reference: seen.span.of(&self.tree.pool).to_owned(),
+            value: text::leave(seen.value),
+            place,
+        }
     }
 }
 
@@ -169,7 +186,10 @@ fn place(source: &str, offset: u32) -> Place {
     }
     let before = &source[..offset];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
 }
 
 /// The error with its place and its line.
@@ -180,8 +200,11 @@ fn placed(source: &str, regions: &[Region], raised: Raised) -> Error {
         let at = place(source, start);
         let line = source.lines().nth(at.line - 1).unwrap_or("");
         let width = if exact {
-            let (start, end) = (start as usize, (start + span.end.saturating_sub(span.start)) as usize);
-            source.get(start..end.min(source.len())).map_or(1, |text| text.trim_end().lines().next().unwrap_or("").chars().count())
+            let (start, end) =
+                (start as usize, (start + span.end.saturating_sub(span.start)) as usize);
+            source
+                .get(start..end.min(source.len()))
+                .map_or(1, |text| text.trim_end().lines().next().unwrap_or("").chars().count())
         } else {
             1
         };
@@ -206,7 +229,9 @@ fn to_data(value: &Value, depth: usize) -> Data {
         Value::Big(number) => Data::Big((**number).clone()),
         Value::Decimal(number) => Data::Decimal(number.unscaled.clone(), number.scale),
         Value::Text(text) => Data::Text(text.to_string()),
-        Value::List(list) => Data::List(list.items.borrow().iter().map(|item| to_data(item, depth + 1)).collect()),
+        Value::List(list) => {
+            Data::List(list.items.borrow().iter().map(|item| to_data(item, depth + 1)).collect())
+        }
         Value::Map(map) => Data::Map(
             map.inner
                 .borrow()
@@ -246,11 +271,14 @@ fn overrides(context: &Pairs) -> Overrides {
     };
     let request = inner(context, "requestOverride");
     let response = inner(context, "responseOverride");
-    let response_status = response.iter().find(|(name, _)| name == "status").and_then(|(_, status)| match status {
-        Data::Int(status) => u16::try_from(*status).ok().filter(|status| (100..=599).contains(status)),
-        Data::Text(text) => text.parse().ok().filter(|status| (100..=599).contains(status)),
-        _ => None,
-    });
+    let response_status =
+        response.iter().find(|(name, _)| name == "status").and_then(|(_, status)| match status {
+            Data::Int(status) => {
+                u16::try_from(*status).ok().filter(|status| (100..=599).contains(status))
+            }
+            Data::Text(text) => text.parse().ok().filter(|status| (100..=599).contains(status)),
+            _ => None,
+        });
     Overrides {
         request_header: inner(&request, "header"),
         request_path: inner(&request, "path"),

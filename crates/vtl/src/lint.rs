@@ -1,5 +1,6 @@
-//! What is likely to go wrong with a template that renders: values that a caller controls and that can break the JSON around them, and places
-//! where bytes are changed. Looks at the tree and the text only; renders nothing.
+//! What is likely to go wrong with a template that renders: values that a caller controls and that
+//! can break the JSON around them, and places where bytes are changed. Looks at the tree and the
+//! text only; renders nothing.
 
 use super::{
     Place, Template,
@@ -21,7 +22,8 @@ pub struct Lint {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LintKind {
-    /// What a caller sends stands unescaped inside a JSON string: a quote in it breaks the event, or forges a field of it.
+    /// What a caller sends stands unescaped inside a JSON string: a quote in it breaks the event,
+    /// or forges a field of it.
     Unescaped,
     /// `escapeJavaScript` writes `'` as `\'`, which isn't JSON.
     Apostrophe,
@@ -38,11 +40,13 @@ pub enum LintKind {
 /// Parts of `$context` that a caller chooses.
 const CALLERS_CONTEXT: [&str; 5] = ["requestId", "path", "domainName", "domainPrefix", "protocol"];
 
-/// What API Gateway's documents name of `$util`. Source: API Gateway Developer Guide, "$util variables".
-const UTIL: [&str; 6] = ["escapeJavaScript", "parseJson", "urlEncode", "urlDecode", "base64Encode", "base64Decode"];
+/// What API Gateway's documents name of `$util`. Source: API Gateway Developer Guide, "$util
+/// variables".
+const UTIL: [&str; 6] =
+    ["escapeJavaScript", "parseJson", "urlEncode", "urlDecode", "base64Encode", "base64Decode"];
 
-/// What `$context` has for a mapping template. Source: API Gateway Developer Guide, "Variables for data transformations"; and a recording of
-/// the keys that are there.
+/// What `$context` has for a mapping template. Source: API Gateway Developer Guide, "Variables for
+/// data transformations"; and a recording of the keys that are there.
 const CONTEXT: [&str; 24] = [
     "accountId",
     "apiId",
@@ -121,24 +125,34 @@ pub fn lint(template: &Template) -> Vec<Lint> {
 pub fn lint_stage_variables(template: &Template, known: &[&str]) -> Vec<Lint> {
     let mut lints = Vec::new();
     for (span, name) in keys(&template.tree, ast::STAGE_VARIABLES, None, false) {
-        if known.contains(&name) || lints.iter().any(|lint: &Lint| lint.reference == format!("$stageVariables.{name}")) {
+        if known.contains(&name)
+            || lints.iter().any(|lint: &Lint| lint.reference == format!("$stageVariables.{name}"))
+        {
             continue;
         }
         lints.push(Lint {
             kind: LintKind::Nameless,
             place: place(template.source(), main_offset(&template.tree.regions, span.start).0),
             reference: format!("$stageVariables.{name}"),
-            message: format!("no stage sets the variable {name}; $stageVariables.{name} prints nothing"),
+            message: format!(
+                "no stage sets the variable {name}; $stageVariables.{name} prints nothing"
+            ),
             help: did_you_mean("$stageVariables.", name, known),
         });
     }
     lints
 }
 
-/// The keys that a template reads of a variable (or of a map in it) by `$variable.key`, in order of place, but for those that it assigns.
+/// The keys that a template reads of a variable (or of a map in it) by `$variable.key`, in order of
+/// place, but for those that it assigns.
 ///
 /// For what is looked at by API Gateway alone, such as overrides, those that it assigns.
-fn keys<'t>(tree: &'t Tree, slot: ast::Slot, parent: Option<&str>, overrides: bool) -> Vec<(Span, &'t str)> {
+fn keys<'t>(
+    tree: &'t Tree,
+    slot: ast::Slot,
+    parent: Option<&str>,
+    overrides: bool,
+) -> Vec<(Span, &'t str)> {
     let key = |reference: &Reference| {
         if reference.slot != slot {
             return None;
@@ -156,7 +170,10 @@ fn keys<'t>(tree: &'t Tree, slot: ast::Slot, parent: Option<&str>, overrides: bo
         }
     };
     let assigned: Vec<(Span, &str)> = tree.assigned().filter_map(key).collect();
-    let read = tree.references().filter_map(key).filter(|(_, name)| !assigned.iter().any(|(_, known)| known == name));
+    let read = tree
+        .references()
+        .filter_map(key)
+        .filter(|(_, name)| !assigned.iter().any(|(_, known)| known == name));
     let mut keys: Vec<(Span, &str)> = if overrides { assigned.clone() } else { read.collect() };
     keys.sort_by_key(|(span, _)| span.start);
     keys
@@ -165,7 +182,10 @@ fn keys<'t>(tree: &'t Tree, slot: ast::Slot, parent: Option<&str>, overrides: bo
 fn did_you_mean(before: &str, word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("did you mean {before}{near}?"),
-        None => format!("there are {}", known.iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "there are {}",
+            known.iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -178,7 +198,8 @@ fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     }
     let word = word.to_lowercase();
     let near = known.iter().map(|known| (distance(&word, &known.to_lowercase()), *known));
-    let near = near.filter(|(distance, known)| *distance <= (known.len().max(word.len()) / 3).max(1));
+    let near =
+        near.filter(|(distance, known)| *distance <= (known.len().max(word.len()) / 3).max(1));
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
@@ -281,7 +302,9 @@ impl<'t> Linter<'t> {
                     if let Some(list) = tree[foreach.arguments].get(2) {
                         self.expression(list);
                         // A loop over a map goes through its values.
-                        let taint = self.taint(list).map(|taint| if taint == Taint::Params { Taint::Raw } else { taint });
+                        let taint = self
+                            .taint(list)
+                            .map(|taint| if taint == Taint::Params { Taint::Raw } else { taint });
                         self.tainted[foreach.element as usize] = taint;
                     }
                     self.block(foreach.body);
@@ -302,14 +325,21 @@ impl<'t> Linter<'t> {
             Expr::Group(inner) => self.taint(&self.tree[*inner]),
             Expr::Chain(chain) => {
                 let chain = &self.tree[*chain];
-                let links = self.tree[chain.rest].iter().filter(|link| !link.operator.is_condition()).map(|link| &link.right);
+                let links = self.tree[chain.rest]
+                    .iter()
+                    .filter(|link| !link.operator.is_condition())
+                    .map(|link| &link.right);
                 std::iter::once(&chain.first).chain(links).find_map(|side| self.taint(side))
             }
-            Expr::Array(items) | Expr::Map(items) => self.tree[*items].iter().find_map(|item| self.taint(item)),
-            Expr::Interpolated(index) => self.tree[self.tree.strings[*index as usize].body].iter().find_map(|node| match node {
-                Node::Reference(reference) => self.taint_of(reference),
-                _ => None,
-            }),
+            Expr::Array(items) | Expr::Map(items) => {
+                self.tree[*items].iter().find_map(|item| self.taint(item))
+            }
+            Expr::Interpolated(index) => self.tree[self.tree.strings[*index as usize].body]
+                .iter()
+                .find_map(|node| match node {
+                    Node::Reference(reference) => self.taint_of(reference),
+                    _ => None,
+                }),
             _ => None,
         }
     }
@@ -320,12 +350,18 @@ impl<'t> Linter<'t> {
             ast::INPUT => {
                 let first = steps.next()?;
                 match &first.kind {
-                    StepKind::Method(name, arguments) if self.text(*name) == "params" && self.tree[*arguments].is_empty() => {
+                    StepKind::Method(name, arguments)
+                        if self.text(*name) == "params" && self.tree[*arguments].is_empty() =>
+                    {
                         Some(Taint::Params)
                     }
                     // JSON as a whole is safe where JSON is expected; inside a string it isn't.
                     StepKind::Property(name) if self.text(*name) == "body" => Some(Taint::Raw),
-                    StepKind::Method(name, _) if matches!(self.text(*name), "path" | "params" | "json" | "getBody") => Some(Taint::Raw),
+                    StepKind::Method(name, _)
+                        if matches!(self.text(*name), "path" | "params" | "json" | "getBody") =>
+                    {
+                        Some(Taint::Raw)
+                    }
                     _ => None,
                 }
             }
@@ -339,8 +375,13 @@ impl<'t> Linter<'t> {
                 }
             }
             ast::CONTEXT => match &steps.next()?.kind {
-                StepKind::Property(name) if CALLERS_CONTEXT.contains(&self.text(*name)) => Some(Taint::Raw),
-                StepKind::Property(name) if self.text(*name) == "identity" => match &steps.next()?.kind {
+                StepKind::Property(name) if CALLERS_CONTEXT.contains(&self.text(*name)) => {
+                    Some(Taint::Raw)
+                }
+                StepKind::Property(name) if self.text(*name) == "identity" => match &steps
+                    .next()?
+                    .kind
+                {
                     StepKind::Property(name) if self.text(*name) == "userAgent" => Some(Taint::Raw),
                     _ => None,
                 },
@@ -351,16 +392,28 @@ impl<'t> Linter<'t> {
         for step in steps {
             if taint == Some(Taint::Params) {
                 taint = match &step.kind {
-                    StepKind::Method(name, _) if matches!(self.text(*name), "keySet" | "size" | "isEmpty" | "containsKey") => None,
+                    StepKind::Method(name, _)
+                        if matches!(
+                            self.text(*name),
+                            "keySet" | "size" | "isEmpty" | "containsKey"
+                        ) =>
+                    {
+                        None
+                    }
                     _ => Some(Taint::Raw),
                 };
                 continue;
             }
             if let StepKind::Method(name, arguments) = &step.kind {
                 match self.text(*name) {
-                    "replaceAll" | "replace" if taint == Some(Taint::JavaScript) && self.unescapes_apostrophe(*arguments) => return None,
-                    "length" | "size" | "hashCode" | "isEmpty" | "contains" | "startsWith" | "endsWith" | "equals" | "matches"
-                    | "indexOf" => {
+                    "replaceAll" | "replace"
+                        if taint == Some(Taint::JavaScript)
+                            && self.unescapes_apostrophe(*arguments) =>
+                    {
+                        return None;
+                    }
+                    "length" | "size" | "hashCode" | "isEmpty" | "contains" | "startsWith"
+                    | "endsWith" | "equals" | "matches" | "indexOf" => {
                         taint = None;
                     }
                     _ => {}
@@ -419,7 +472,8 @@ impl<'t> Linter<'t> {
     /// Names that API Gateway doesn't have.
     fn names(&mut self) {
         let tree = self.tree;
-        let mut references: Vec<&Reference> = tree.references().filter(|reference| reference.slot == ast::UTIL).collect();
+        let mut references: Vec<&Reference> =
+            tree.references().filter(|reference| reference.slot == ast::UTIL).collect();
         references.sort_by_key(|reference| reference.literal.start);
         references.into_iter().for_each(|reference| self.function(reference));
         for (parent, known) in [
@@ -428,19 +482,32 @@ impl<'t> Linter<'t> {
             (Some("requestOverride"), &REQUEST_OVERRIDE[..]),
             (Some("responseOverride"), &RESPONSE_OVERRIDE[..]),
         ] {
-            let before = parent.map_or_else(|| "$context.".to_owned(), |parent| format!("$context.{parent}."));
+            let before = parent
+                .map_or_else(|| "$context.".to_owned(), |parent| format!("$context.{parent}."));
             let overrides = parent.is_some_and(|parent| parent.ends_with("Override"));
             let effect = if overrides { "nothing is overridden" } else { "it prints nothing" };
-            for (span, name) in keys(tree, ast::CONTEXT, parent, overrides).into_iter().filter(|(_, name)| !known.contains(name)) {
-                let message = format!("API Gateway's documents don't name {before}{name}; {effect}");
-                self.remember(LintKind::Nameless, span, &format!("{before}{name}"), message, did_you_mean(&before, name, known));
+            for (span, name) in keys(tree, ast::CONTEXT, parent, overrides)
+                .into_iter()
+                .filter(|(_, name)| !known.contains(name))
+            {
+                let message =
+                    format!("API Gateway's documents don't name {before}{name}; {effect}");
+                self.remember(
+                    LintKind::Nameless,
+                    span,
+                    &format!("{before}{name}"),
+                    message,
+                    did_you_mean(&before, name, known),
+                );
             }
         }
     }
 
     /// `$util.toJson(…)` and the like: AppSync has them, API Gateway's documents don't name them.
     fn function(&mut self, reference: &Reference) {
-        let Some(StepKind::Method(name, _) | StepKind::Property(name)) = self.tree[reference.steps].first().map(|step| &step.kind) else {
+        let Some(StepKind::Method(name, _) | StepKind::Property(name)) =
+            self.tree[reference.steps].first().map(|step| &step.kind)
+        else {
             return;
         };
         let name = self.text(*name).to_owned();
@@ -449,10 +516,20 @@ impl<'t> Linter<'t> {
         }
         let help = match nearest(&name, &UTIL) {
             Some(near) => format!("did you mean $util.{near}?"),
-            None => format!("API Gateway has {}; AppSync's functions aren't there", UTIL.map(|name| format!("$util.{name}")).join(", ")),
+            None => format!(
+                "API Gateway has {}; AppSync's functions aren't there",
+                UTIL.map(|name| format!("$util.{name}")).join(", ")
+            ),
         };
-        let message = format!("API Gateway's documents don't name $util.{name}; here it prints nothing");
-        self.remember(LintKind::Unknown, reference.literal, &format!("$util.{name}"), message, help);
+        let message =
+            format!("API Gateway's documents don't name $util.{name}; here it prints nothing");
+        self.remember(
+            LintKind::Unknown,
+            reference.literal,
+            &format!("$util.{name}"),
+            message,
+            help,
+        );
     }
 
     /// What was meant as a directive and renders silently as something else.
@@ -463,17 +540,36 @@ impl<'t> Linter<'t> {
             let name = written.trim_start_matches(['#', '{']).trim_end_matches('}');
             let behind = tree.pool.get(span.end as usize..).unwrap_or("").trim_start();
             let (message, help) = match name {
-                "set" => {
-                    (format!("{written} without parentheses is printed as text and assigns nothing"), "write `#set($name = …)`".to_owned())
-                }
-                "evaluate" | "return" => (format!("API Gateway has no #{name}: it is printed as text"), format!("take {written} out")),
-                "elsif" | "elif" => (format!("{written} is no directive: it is printed as text"), "did you mean #elseif?".to_owned()),
-                "endif" | "endfor" => (format!("{written} is no directive: it is printed as text"), "did you mean #end?".to_owned()),
-                "for" => (format!("{written} is no directive: it is printed as text"), "did you mean #foreach?".to_owned()),
+                "set" => (
+                    format!("{written} without parentheses is printed as text and assigns nothing"),
+                    "write `#set($name = …)`".to_owned(),
+                ),
+                "evaluate" | "return" => (
+                    format!("API Gateway has no #{name}: it is printed as text"),
+                    format!("take {written} out"),
+                ),
+                "elsif" | "elif" => (
+                    format!("{written} is no directive: it is printed as text"),
+                    "did you mean #elseif?".to_owned(),
+                ),
+                "endif" | "endfor" => (
+                    format!("{written} is no directive: it is printed as text"),
+                    "did you mean #end?".to_owned(),
+                ),
+                "for" => (
+                    format!("{written} is no directive: it is printed as text"),
+                    "did you mean #foreach?".to_owned(),
+                ),
                 _ => match nearest(name, &DIRECTIVES) {
                     // `#top` is text, `#foreahc(…)` is not.
-                    Some(near) if near.eq_ignore_ascii_case(name) || (near.len() > 3 && behind.starts_with('(')) => {
-                        (format!("{written} is no directive: it is printed as text"), format!("did you mean #{near}?"))
+                    Some(near)
+                        if near.eq_ignore_ascii_case(name)
+                            || (near.len() > 3 && behind.starts_with('(')) =>
+                    {
+                        (
+                            format!("{written} is no directive: it is printed as text"),
+                            format!("did you mean #{near}?"),
+                        )
                     }
                     _ => continue,
                 },
@@ -503,11 +599,22 @@ impl<'t> Linter<'t> {
         }
         for span in tree.texts_behind_else() {
             let text = self.text(span);
-            if text.starts_with([' ', '\t']) && text.trim_start().strip_prefix("if").is_some_and(|rest| rest.trim_start().starts_with('('))
+            if text.starts_with([' ', '\t'])
+                && text
+                    .trim_start()
+                    .strip_prefix("if")
+                    .is_some_and(|rest| rest.trim_start().starts_with('('))
             {
                 let start = span.start + (text.len() - text.trim_start().len()) as u32;
-                let message = "#else takes no condition: what follows is printed as text".to_owned();
-                self.remember(LintKind::Ineffective, Span::new(start, start + 2), "if", message, "write `#elseif(…)`".to_owned());
+                let message =
+                    "#else takes no condition: what follows is printed as text".to_owned();
+                self.remember(
+                    LintKind::Ineffective,
+                    Span::new(start, start + 2),
+                    "if",
+                    message,
+                    "write `#elseif(…)`".to_owned(),
+                );
             }
         }
     }
@@ -517,7 +624,9 @@ impl<'t> Linter<'t> {
         let tree = self.tree;
         for step in &tree[reference.steps] {
             match &step.kind {
-                StepKind::Method(_, arguments) => tree[*arguments].iter().for_each(|argument| self.expression(argument)),
+                StepKind::Method(_, arguments) => {
+                    tree[*arguments].iter().for_each(|argument| self.expression(argument))
+                }
                 StepKind::Index(index) => self.expression(&tree[*index]),
                 StepKind::Property(_) => {}
             }
@@ -535,7 +644,9 @@ impl<'t> Linter<'t> {
                 }
             }
             Expr::Group(inner) | Expr::Not(inner) => self.expression(&tree[*inner]),
-            Expr::Array(items) | Expr::Map(items) => tree[*items].iter().for_each(|item| self.expression(item)),
+            Expr::Array(items) | Expr::Map(items) => {
+                tree[*items].iter().for_each(|item| self.expression(item))
+            }
             Expr::Chain(chain) => {
                 let chain = &tree[*chain];
                 self.expression(&chain.first);
@@ -555,16 +666,25 @@ impl<'t> Linter<'t> {
                 ),
                 format!("$util.escapeJavaScript({bare}).replaceAll(\"\\\\'\",\"'\")"),
             ),
-            LintKind::Apostrophe => {
-                (format!("{written} writes an apostrophe as \\', which isn't JSON"), format!("{bare}.replaceAll(\"\\\\'\",\"'\")"))
-            }
+            LintKind::Apostrophe => (
+                format!("{written} writes an apostrophe as \\', which isn't JSON"),
+                format!("{bare}.replaceAll(\"\\\\'\",\"'\")"),
+            ),
             LintKind::Rewritten => (
-                format!("{written} reads the body and writes it again: 1.50 becomes 1.5, 1e5 becomes 100000.0, blanks and doubled keys go"),
+                format!(
+                    "{written} reads the body and writes it again: 1.50 becomes 1.5, 1e5 becomes 100000.0, blanks and doubled keys go"
+                ),
                 "\"$util.base64Encode($input.body)\"".to_owned(),
             ),
             LintKind::Unknown | LintKind::Nameless | LintKind::Ineffective => return,
         };
         let at = main_offset(&self.template.tree.regions, reference.literal.start).0;
-        self.lints.push(Lint { kind, place: place(self.template.source(), at), reference: written, message, help });
+        self.lints.push(Lint {
+            kind,
+            place: place(self.template.source(), at),
+            reference: written,
+            message,
+            help,
+        });
     }
 }

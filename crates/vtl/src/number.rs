@@ -1,6 +1,8 @@
-//! Java's numbers: how they print, how they are read, and the arithmetic of Velocity 1.7 (`MathUtils`).
+//! Java's numbers: how they print, how they are read, and the arithmetic of Velocity 1.7
+//! (`MathUtils`).
 //!
-//! Whole numbers grow from int to long to big integer; a big integer with a double makes a big decimal.
+//! Whole numbers grow from int to long to big integer; a big integer with a double makes a big
+//! decimal.
 
 use std::cmp::Ordering;
 
@@ -27,7 +29,10 @@ impl BigDecimal {
             Some(at) => {
                 let digits = &text[at + 1..];
                 let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
-                if unsigned.is_empty() || unsigned.len() > 10 || !unsigned.bytes().all(|b| b.is_ascii_digit()) {
+                if unsigned.is_empty()
+                    || unsigned.len() > 10
+                    || !unsigned.bytes().all(|b| b.is_ascii_digit())
+                {
                     return None;
                 }
                 (&text[..at], digits.parse::<i64>().ok()?)
@@ -36,7 +41,9 @@ impl BigDecimal {
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let unsigned = whole.strip_prefix(['+', '-']).unwrap_or(whole);
-        if unsigned.len() + fraction.len() == 0 || !unsigned.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        if unsigned.len() + fraction.len() == 0
+            || !unsigned.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+        {
             return None;
         }
         let digits = format!("{whole}{fraction}");
@@ -57,7 +64,8 @@ impl BigDecimal {
         let bits = number.to_bits();
         let raw = ((bits >> 52) & 0x7ff) as i32;
         let fraction = bits & ((1 << 52) - 1);
-        let (mut significand, mut exponent) = if raw == 0 { (fraction << 1, -1075) } else { (fraction | (1 << 52), raw - 1075) };
+        let (mut significand, mut exponent) =
+            if raw == 0 { (fraction << 1, -1075) } else { (fraction | (1 << 52), raw - 1075) };
         if significand == 0 {
             return Some(BigDecimal::from_int(BigInt::ZERO));
         }
@@ -72,7 +80,10 @@ impl BigDecimal {
         Some(if exponent >= 0 {
             BigDecimal::from_int(unscaled << exponent as u32)
         } else {
-            BigDecimal { unscaled: unscaled * BigInt::from(5).pow((-exponent) as u32), scale: -exponent }
+            BigDecimal {
+                unscaled: unscaled * BigInt::from(5).pow((-exponent) as u32),
+                scale: -exponent,
+            }
         })
     }
 
@@ -139,7 +150,10 @@ impl BigDecimal {
         if self.unscaled.bits() + other.unscaled.bits() > MAX_BITS {
             return None;
         }
-        Some(BigDecimal { unscaled: &self.unscaled * &other.unscaled, scale: self.scale.checked_add(other.scale)? })
+        Some(BigDecimal {
+            unscaled: &self.unscaled * &other.unscaled,
+            scale: self.scale.checked_add(other.scale)?,
+        })
     }
 
     /// Java's `divide(BigDecimal, ROUND_HALF_DOWN)`: keeps the scale of the left side.
@@ -198,7 +212,8 @@ impl std::fmt::Display for BigDecimal {
     }
 }
 
-/// Lays digits out as Java does: plain between 10^-3 and 10^7, otherwise with an exponent. `exponent` is that of the first digit.
+/// Lays digits out as Java does: plain between 10^-3 and 10^7, otherwise with an exponent.
+/// `exponent` is that of the first digit.
 fn layout(digits: &str, exponent: i32, out: &mut String) {
     if (-3..7).contains(&exponent) {
         if exponent < 0 {
@@ -227,7 +242,10 @@ fn layout(digits: &str, exponent: i32, out: &mut String) {
 }
 
 /// Bits of 5^n, as Java estimates them.
-const BITS_OF_5: [u32; 27] = [0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59, 61];
+const BITS_OF_5: [u32; 27] = [
+    0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56,
+    59, 61,
+];
 
 fn bits_of_5(power: u32) -> u32 {
     BITS_OF_5.get(power as usize).copied().unwrap_or(power * 3)
@@ -235,14 +253,16 @@ fn bits_of_5(power: u32) -> u32 {
 
 /// Decimal digits that carry no information in a whole number above 2^53, by how far it is above.
 const INSIGNIFICANT: [u32; 64] = [
-    0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12,
-    12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 17, 17, 17, 18, 18, 18, 19,
+    0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9,
+    9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 15, 16, 16,
+    16, 17, 17, 17, 18, 18, 18, 19,
 ];
 
 /// The digits that Java prints for a positive number, and the power of ten of the first.
 ///
-/// Java up to 18 doesn't always find the shortest digits; this goes the same way (Steele and White's algorithm with Java's stopping rules).
-/// `fraction` is normalised to 53 bits; its value is fraction × 2^(exponent − 52).
+/// Java up to 18 doesn't always find the shortest digits; this goes the same way (Steele and
+/// White's algorithm with Java's stopping rules). `fraction` is normalised to 53 bits; its value is
+/// fraction × 2^(exponent − 52).
 fn java_digits(fraction: u64, exponent: i32, significant_bits: i32) -> (String, i32) {
     const SHIFT: i32 = 52;
     let tail = fraction.trailing_zeros() as i32;
@@ -255,7 +275,11 @@ fn java_digits(fraction: u64, exponent: i32, significant_bits: i32) -> (String, 
             0
         };
         let drop = if exponent - significant_bits - 1 > 1 { drop } else { 0 };
-        let mut value = if exponent >= SHIFT { fraction << (exponent - SHIFT) } else { fraction >> (SHIFT - exponent) };
+        let mut value = if exponent >= SHIFT {
+            fraction << (exponent - SHIFT)
+        } else {
+            fraction >> (SHIFT - exponent)
+        };
         let mut power = 0;
         if drop > 0 {
             let ten = 10u64.pow(drop);
@@ -273,7 +297,8 @@ fn java_digits(fraction: u64, exponent: i32, significant_bits: i32) -> (String, 
     let unit = f64::from_bits((1023 << 52) | (fraction & ((1 << 52) - 1)));
     // Java's own constants, to their last digit.
     #[allow(clippy::approx_constant)]
-    let estimate = (unit - 1.5) * 0.289529654 + 0.176091259 + f64::from(exponent) * 0.301029995663981;
+    let estimate =
+        (unit - 1.5) * 0.289529654 + 0.176091259 + f64::from(exponent) * 0.301029995663981;
     let mut decimal = estimate.floor() as i32;
     let b5 = (-decimal).max(0);
     let mut b2 = b5 + tiny_bits + exponent;
@@ -507,7 +532,9 @@ impl Number {
             Number::Float(n) => *n,
             Number::Double(n) => *n as f32,
             Number::Big(n) => n.to_string().parse().unwrap_or(f32::NAN),
-            Number::Decimal(n) => format!("{}e{}", n.unscaled, -i64::from(n.scale)).parse().unwrap_or(f32::NAN),
+            Number::Decimal(n) => {
+                format!("{}e{}", n.unscaled, -i64::from(n.scale)).parse().unwrap_or(f32::NAN)
+            }
         }
     }
 
@@ -522,7 +549,8 @@ impl Number {
         match self {
             Number::Decimal(n) => Ok(n.clone()),
             Number::Big(n) => Ok(BigDecimal::from_int(n.clone())),
-            other => BigDecimal::from_double(other.to_double()).ok_or(MathError::Java("NumberFormatException")),
+            other => BigDecimal::from_double(other.to_double())
+                .ok_or(MathError::Java("NumberFormatException")),
         }
     }
 
@@ -579,7 +607,11 @@ fn wrap(value: i64, left: &Number, right: &Number) -> Number {
 pub(crate) use super::ast::Operator;
 
 /// One arithmetic operation. The caller has dealt with a right side of zero.
-pub(crate) fn calculate(operator: Operator, left: &Number, right: &Number) -> Result<Number, MathError> {
+pub(crate) fn calculate(
+    operator: Operator,
+    left: &Number,
+    right: &Number,
+) -> Result<Number, MathError> {
     match base(left, right) {
         Base::Long => {
             let (a, b) = (left.to_long(), right.to_long());
@@ -667,7 +699,8 @@ pub(crate) fn compare(left: &Number, right: &Number) -> Result<Ordering, MathErr
     })
 }
 
-/// Java's `Double.toHexString` of a positive number, rounded to so many hexadecimal digits behind the point if that is asked for.
+/// Java's `Double.toHexString` of a positive number, rounded to so many hexadecimal digits behind
+/// the point if that is asked for.
 pub(crate) fn hexadecimal(value: f64, digits: Option<usize>) -> String {
     let bits = value.to_bits();
     let (mut exponent, mut fraction) = ((bits >> 52 & 0x7FF) as i64, bits & ((1 << 52) - 1));

@@ -1,4 +1,5 @@
-//! Tokens → tree, by recursive descent, one function per rule of Velocity 1.7's grammar, in order of precedence.
+//! Tokens → tree, by recursive descent, one function per rule of Velocity 1.7's grammar, in order
+//! of precedence.
 //!
 //! Errors are raised bare and get their place in one spot. May not look at values.
 
@@ -8,8 +9,8 @@ use num_bigint::BigInt;
 
 use super::{
     ast::{
-        Before, Block, Branch, Chain, Expr, FIXED_NAMES, Foreach, Interpolated, Link, Load, Many, Node, Operator, Reference, ReferenceKind,
-        Region, Set, Slot, Span, Step, StepKind, Tree,
+        Before, Block, Branch, Chain, Expr, FIXED_NAMES, Foreach, Interpolated, Link, Load, Many,
+        Node, Operator, Reference, ReferenceKind, Region, Set, Slot, Span, Step, StepKind, Tree,
     },
     error::{Error, ErrorKind},
     lexer::Lexer,
@@ -65,7 +66,13 @@ impl Names {
         if let Some(index) = &mut self.index {
             index.insert(name.into(), slot);
         } else if self.list.len() > FEW {
-            self.index = Some(self.list.iter().enumerate().map(|(at, name)| (Box::from(&**name), at as Slot)).collect());
+            self.index = Some(
+                self.list
+                    .iter()
+                    .enumerate()
+                    .map(|(at, name)| (Box::from(&**name), at as Slot))
+                    .collect(),
+            );
         }
         slot
     }
@@ -112,8 +119,11 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
     shared.tree.source = source.len();
     shared.tree.pool = source.to_owned();
     if source.len() > MAX_TEMPLATE {
-        let error = Error::limit(format!("the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}", source.len()))
-            .help("shorten it, or let the function do what the template does");
+        let error = Error::limit(format!(
+            "the template has {} bytes; API Gateway takes at most {MAX_TEMPLATE}",
+            source.len()
+        ))
+        .help("shorten it, or let the function do what the template does");
         return Err(Box::new((Raised { error, span: Span::default() }, shared.tree)));
     }
     shared.tree.reserve(source.len());
@@ -136,7 +146,17 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Box<(Raised, Tree)>> {
 fn parse_text(source: &str, base: u32, shared: &mut Shared) -> Parsed<Block> {
     shared.tokens.clear();
     let lexer = Lexer::new(source);
-    let mut parser = Parser { source, base, lexer, shared, next: 0, block: 0, later: Vec::new(), scanned: None, changed: false };
+    let mut parser = Parser {
+        source,
+        base,
+        lexer,
+        shared,
+        next: 0,
+        block: 0,
+        later: Vec::new(),
+        scanned: None,
+        changed: false,
+    };
     let body = parser.process()?;
     for task in parser.later {
         match task {
@@ -159,13 +179,19 @@ fn parse_text(source: &str, base: u32, shared: &mut Shared) -> Parsed<Block> {
 }
 
 fn too_deep() -> Error {
-    Error::limit(format!("directives, parentheses or arguments are nested more than {MAX_DEPTH} deep"))
-        .help("assign inner parts to variables with #set")
+    Error::limit(format!(
+        "directives, parentheses or arguments are nested more than {MAX_DEPTH} deep"
+    ))
+    .help("assign inner parts to variables with #set")
 }
 
-/// Directives that Velocity has as classes; those of the grammar itself (`if`, `set`, …) aren't among them.
+/// Directives that Velocity has as classes; those of the grammar itself (`if`, `set`, …) aren't
+/// among them.
 fn is_directive(name: &str) -> bool {
-    matches!(name, "foreach" | "include" | "parse" | "macro" | "literal" | "break" | "define" | "stop")
+    matches!(
+        name,
+        "foreach" | "include" | "parse" | "macro" | "literal" | "break" | "define" | "stop"
+    )
 }
 
 /// Methods that change the list or map they are called on.
@@ -286,7 +312,10 @@ impl<'s> Parser<'s> {
     }
 
     fn span(&self, first: usize, last: usize) -> Span {
-        Span::new(self.shared.tokens[first].start + self.base, self.shared.tokens[last].end + self.base)
+        Span::new(
+            self.shared.tokens[first].start + self.base,
+            self.shared.tokens[last].end + self.base,
+        )
     }
 
     /// From the start of a token to the end of the last one consumed.
@@ -294,7 +323,8 @@ impl<'s> Parser<'s> {
         self.span(first, (self.next - 1).max(first))
     }
 
-    /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes before a `$`.
+    /// What the lexer passed over right before a token and is printed: `$` and `#`, and backslashes
+    /// before a `$`.
     fn special(&self, token: usize) -> String {
         let (start, end) = self.shared.tokens[token].special;
         if end == 0 {
@@ -322,7 +352,13 @@ impl<'s> Parser<'s> {
         out
     }
 
-    fn raise_at(&self, start: u32, end: u32, message: impl Into<String>, help: Option<&str>) -> Raised {
+    fn raise_at(
+        &self,
+        start: u32,
+        end: u32,
+        message: impl Into<String>,
+        help: Option<&str>,
+    ) -> Raised {
         let mut error = Error::new(ErrorKind::Parse, "ParseErrorException", message);
         if let Some(help) = help {
             error = error.help(help);
@@ -348,10 +384,14 @@ impl<'s> Parser<'s> {
             (
                 format!("`{wrong}` can't stand here"),
                 match wrong {
-                    '"' | '\'' => "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes",
+                    '"' | '\'' => {
+                        "the quote is never closed; inside a string a quote is written twice, there are no backslash escapes"
+                    }
                     '&' => "write `&&`",
                     '|' => "write `||`",
-                    '+' | '-' | '*' | '/' | '%' => "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`",
+                    '+' | '-' | '*' | '/' | '%' => {
+                        "nothing can be calculated inside an argument; assign it first: `#set($sum = $a + $b)`"
+                    }
                     _ => "check for a parenthesis or a quote that is missing before it",
                 },
             )
@@ -362,7 +402,12 @@ impl<'s> Parser<'s> {
     /// The next token isn't what the grammar asks for.
     #[cold]
     fn unexpected(&self, wanted: &str) -> Raised {
-        if let Some(last) = self.shared.tokens.last().filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished)) {
+        if let Some(last) = self
+            .shared
+            .tokens
+            .last()
+            .filter(|last| matches!(last.kind, Kind::Invalid | Kind::Unfinished))
+        {
             return self.stuck(*last);
         }
         let token = self.next.min(self.shared.tokens.len() - 1);
@@ -380,11 +425,17 @@ impl<'s> Parser<'s> {
         let directive = line.rfind('#').and_then(|at| line.get(at..)).unwrap_or("");
         let help = match kind {
             _ if line.ends_with("$.")
-                || (line.contains("($.") && kind != Kind::Eof && !line.contains("('$.") && !line.contains("(\"$.")) =>
+                || (line.contains("($.")
+                    && kind != Kind::Eof
+                    && !line.contains("('$.")
+                    && !line.contains("(\"$.")) =>
             {
                 "a JSONPath stands in quotes: `$input.json('$.name')`"
             }
-            _ if directive.starts_with("#elsif") || directive.starts_with("#elif") || directive.starts_with("#else if") => {
+            _ if directive.starts_with("#elsif")
+                || directive.starts_with("#elif")
+                || directive.starts_with("#else if") =>
+            {
                 "did you mean `#elseif`?"
             }
             Kind::Word if before.ends_with("\\\"") || before.ends_with("\\'") => {
@@ -393,16 +444,24 @@ impl<'s> Parser<'s> {
             Kind::Word if before.ends_with(['"', '\'']) => {
                 "the string ended at the quote before it; inside a string its quote is written twice, as in 'it''s'"
             }
-            Kind::Word if directive.starts_with("#set(") && directive.len() < 8 => "what is assigned to is a reference: `#set($name = …)`",
-            Kind::ReferenceRightBrace | Kind::Text if self.source.get(start..start + 1) == Some("\"") && line.contains("${") => {
+            Kind::Word if directive.starts_with("#set(") && directive.len() < 8 => {
+                "what is assigned to is a reference: `#set($name = …)`"
+            }
+            Kind::ReferenceRightBrace | Kind::Text
+                if self.source.get(start..start + 1) == Some("\"") && line.contains("${") =>
+            {
                 "a `${` is not closed; write `}` behind the name or the last `)`"
             }
             Kind::Eof => {
                 "a directive, a parenthesis or a bracket that was opened is not closed; every #if, #foreach and #define needs its #end"
             }
-            Kind::End => "there is an #end too many, or the directive it should close is inside a string or a comment",
+            Kind::End => {
+                "there is an #end too many, or the directive it should close is inside a string or a comment"
+            }
             Kind::Else | Kind::ElseIf => "it stands outside of any #if",
-            Kind::Word if image == "null" => "there is no null; compare with \"\" instead, which is what a missing value is",
+            Kind::Word if image == "null" => {
+                "there is no null; compare with \"\" instead, which is what a missing value is"
+            }
             Kind::Integer if image.starts_with('-') => {
                 "put blanks around the minus sign: `5 - 7`, or it is taken as the sign of the number"
             }
@@ -416,7 +475,11 @@ impl<'s> Parser<'s> {
         self.shared.depth += 1;
         if self.shared.depth > MAX_DEPTH {
             let token = self.next.min(self.shared.tokens.len().saturating_sub(1));
-            let span = if self.shared.tokens.is_empty() { Span::default() } else { self.span(token, token) };
+            let span = if self.shared.tokens.is_empty() {
+                Span::default()
+            } else {
+                self.span(token, token)
+            };
             return Err(Raised { error: too_deep(), span });
         }
         Ok(())
@@ -427,7 +490,13 @@ impl<'s> Parser<'s> {
     }
 
     /// Notes an error that Velocity raises only after the whole text is parsed.
-    fn fail_later(&mut self, token: usize, class: &'static str, message: impl Into<String>, help: &str) {
+    fn fail_later(
+        &mut self,
+        token: usize,
+        class: &'static str,
+        message: impl Into<String>,
+        help: &str,
+    ) {
         let span = self.span(token, token);
         let error = Error::new(ErrorKind::Parse, class, message).help(help);
         self.later.push(Later::Fail(Raised { error, span }));
@@ -532,7 +601,11 @@ impl<'s> Parser<'s> {
                     self.push_text(span);
                 } else {
                     let start = span.start - special.len() as u32;
-                    if self.source.get((start - self.base) as usize..(span.start - self.base) as usize) == Some(special.as_str()) {
+                    if self
+                        .source
+                        .get((start - self.base) as usize..(span.start - self.base) as usize)
+                        == Some(special.as_str())
+                    {
                         self.push_text(Span::new(start, span.end));
                     } else {
                         self.push_made(&(special + self.image(token)));
@@ -555,7 +628,8 @@ impl<'s> Parser<'s> {
         let image = self.image(token);
         let last = image.rfind('\\').unwrap_or(0);
         let name = &image[last + 2..];
-        let name = name.strip_prefix('{').map_or(name, |inner| inner.strip_suffix('}').unwrap_or(inner));
+        let name =
+            name.strip_prefix('{').map_or(name, |inner| inner.strip_suffix('}').unwrap_or(inner));
         let known = is_directive(name)
             || self.shared.macros.iter().any(|known| **known == *name)
             || matches!(name, "if" | "end" | "set" | "else" | "elseif");
@@ -574,7 +648,10 @@ impl<'s> Parser<'s> {
         }
         let count = self.next - first;
         let following = self.next;
-        let mut control = matches!(self.shared.tokens[following].kind, Kind::If | Kind::Else | Kind::ElseIf | Kind::End);
+        let mut control = matches!(
+            self.shared.tokens[following].kind,
+            Kind::If | Kind::Else | Kind::ElseIf | Kind::End
+        );
         if !control && self.shared.tokens[following].kind != Kind::Eof {
             let mut chars = self.image(following).chars();
             chars.next();
@@ -600,7 +677,8 @@ impl<'s> Parser<'s> {
         Ok(())
     }
 
-    /// The `#end` of a directive. Where the template ends without it, the directive is what has to be looked at.
+    /// The `#end` of a directive. Where the template ends without it, the directive is what has to
+    /// be looked at.
     fn end_of(&mut self, opening: usize, what: &str) -> Parsed<()> {
         match self.peek(0) {
             Kind::End => {
@@ -608,7 +686,8 @@ impl<'s> Parser<'s> {
                 Ok(())
             }
             Kind::Eof => {
-                let name = self.image(opening).trim_start_matches(['\\', '#', '{']).trim_end_matches('}');
+                let name =
+                    self.image(opening).trim_start_matches(['\\', '#', '{']).trim_end_matches('}');
                 Err(self.raise(
                     opening,
                     format!("this #{name} has no #end"),
@@ -637,7 +716,8 @@ impl<'s> Parser<'s> {
         }
         let target = self.next;
         let left = self.reference()?;
-        // By an oddity of Velocity's, what is assigned is called by the text of the first token without its first character.
+        // By an oddity of Velocity's, what is assigned is called by the text of the first token
+        // without its first character.
         let slot = self.shared.names.slot(without_first(self.image(target)));
         self.shared.tree.changes_values |= !left.steps.is_empty();
         self.accept(Kind::Blank);
@@ -658,7 +738,9 @@ impl<'s> Parser<'s> {
             image.get(1..).unwrap_or("")
         };
         let known = is_directive(name);
-        if let Some(name) = ["break", "literal", "include", "parse"].into_iter().find(|unverified| *unverified == name)
+        if let Some(name) = ["break", "literal", "include", "parse"]
+            .into_iter()
+            .find(|unverified| *unverified == name)
             && !self.shared.unverified.contains(&name)
         {
             let span = self.span(token, token);
@@ -666,7 +748,8 @@ impl<'s> Parser<'s> {
             self.shared.tree.unverified.push(span);
         }
         let is_macro = name == "macro";
-        let has_block = matches!(name, "foreach" | "macro" | "literal" | "define") || (!known && name.starts_with('@'));
+        let has_block = matches!(name, "foreach" | "macro" | "literal" | "define")
+            || (!known && name.starts_with('@'));
         self.lexer.switch_to_directive();
         if !self.lexer.left_paren_follows() {
             if is_macro {
@@ -717,7 +800,11 @@ impl<'s> Parser<'s> {
                     ));
                 }
             } else if is_macro && position == 0 {
-                return Err(self.raise(first, "the first argument of #macro is its name, without quotes", None));
+                return Err(self.raise(
+                    first,
+                    "the first argument of #macro is its name, without quotes",
+                    None,
+                ));
             }
             name_tokens.get_or_insert((first, self.next - 1));
             self.shared.expressions.push(argument);
@@ -734,7 +821,9 @@ impl<'s> Parser<'s> {
             inner = (start, self.next);
             self.end_of(token, &format!("#{name}"))?;
             if is_macro {
-                let Some((name, _)) = name_tokens else { return Err(self.raise(token, "#macro needs a name", None)) };
+                let Some((name, _)) = name_tokens else {
+                    return Err(self.raise(token, "#macro needs a name", None));
+                };
                 let name = self.image(name);
                 self.shared.macros.push(name.into());
             }
@@ -749,8 +838,14 @@ impl<'s> Parser<'s> {
                 let text = match name_tokens {
                     Some((first, last)) => self.literal(first, last),
                     None if inner.0 == inner.1 => {
-                        // Velocity looks for the last token of an empty block behind its first, and never finds it.
-                        self.fail_later(token, "NullPointerException", "#literal() without a text", "take it out, or put a text into it");
+                        // Velocity looks for the last token of an empty block behind its first, and
+                        // never finds it.
+                        self.fail_later(
+                            token,
+                            "NullPointerException",
+                            "#literal() without a text",
+                            "take it out, or put a text into it",
+                        );
                         String::new()
                     }
                     None => self.literal(inner.0, inner.1 - 1),
@@ -758,7 +853,9 @@ impl<'s> Parser<'s> {
                 self.push_made(&text);
             }
             "stop" => {
-                let message = self.only_argument(token, arguments, "stop").map(|message| self.shared.tree.keep(message));
+                let message = self
+                    .only_argument(token, arguments, "stop")
+                    .map(|message| self.shared.tree.keep(message));
                 self.push(Node::Stop(message));
             }
             "break" => {
@@ -773,7 +870,11 @@ impl<'s> Parser<'s> {
                 // Not a directive: printed as it stands, but for what the lexer passed over.
                 let word = self.span(token, token);
                 self.shared.tree.words.push(word);
-                if self.changed || self.shared.tokens[token + 1..self.next].iter().any(|inner| inner.special.1 > 0) {
+                if self.changed
+                    || self.shared.tokens[token + 1..self.next]
+                        .iter()
+                        .any(|inner| inner.special.1 > 0)
+                {
                     let text: String = (token..self.next).map(|at| self.image(at)).collect();
                     self.push_made(&text);
                 } else {
@@ -811,32 +912,60 @@ impl<'s> Parser<'s> {
         self.push(Node::Load(load));
     }
 
-    fn foreach(&mut self, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block, span: Span) {
+    fn foreach(
+        &mut self,
+        arguments: Many<Expr>,
+        name_tokens: Option<(usize, usize)>,
+        body: Block,
+        span: Span,
+    ) {
         let element = match (self.shared.tree[arguments].first(), name_tokens) {
             (Some(Expr::Reference(reference)), _) => reference.slot,
             (_, Some((name, _))) => self.shared.names.slot(without_first(self.image(name))),
             (_, None) => 0,
         };
         self.shared.foreachs += 1;
-        let foreach = self.shared.tree.keep(Foreach { element, arguments, body, span, id: self.shared.foreachs });
+        let foreach = self.shared.tree.keep(Foreach {
+            element,
+            arguments,
+            body,
+            span,
+            id: self.shared.foreachs,
+        });
         self.push(Node::Foreach(foreach));
     }
 
-    fn define(&mut self, token: usize, arguments: Many<Expr>, name_tokens: Option<(usize, usize)>, body: Block) {
+    fn define(
+        &mut self,
+        token: usize,
+        arguments: Many<Expr>,
+        name_tokens: Option<(usize, usize)>,
+        body: Block,
+    ) {
         match name_tokens {
             Some((name, _)) if arguments.len() == 1 => {
                 let slot = self.shared.names.slot(without_first(self.image(name)));
                 self.shared.tree.defines = true;
                 self.push(Node::Define { slot, body });
             }
-            _ => self.fail_later(token, "VelocityException", "#define takes exactly one name", "write `#define($name)…#end`"),
+            _ => self.fail_later(
+                token,
+                "VelocityException",
+                "#define takes exactly one name",
+                "write `#define($name)…#end`",
+            ),
         }
     }
 
     /// The last argument of a directive that takes at most one.
     fn only_argument(&mut self, token: usize, arguments: Many<Expr>, name: &str) -> Option<Expr> {
         if arguments.len() > 1 {
-            self.fail_later(token, "VelocityException", format!("#{name} takes at most one argument"), &format!("write `#{name}`"));
+            self.fail_later(
+                token,
+                "VelocityException",
+                format!("#{name} takes at most one argument"),
+                &format!("write `#{name}`"),
+            );
         }
         self.shared.tree[arguments].last().copied()
     }
@@ -872,13 +1001,19 @@ impl<'s> Parser<'s> {
         Ok(expression)
     }
 
-    /// Operands joined by operators that bind at least as strongly as `weakest`, and what `+` prints for the whole if it is null.
+    /// Operands joined by operators that bind at least as strongly as `weakest`, and what `+`
+    /// prints for the whole if it is null.
     fn operation(&mut self, weakest: Precedence) -> Parsed<(Expr, Span)> {
         let (mut whole, mut literal) = self.unary()?;
-        while let Some(precedence) = operator(self.peek(0)).map(|(_, precedence)| precedence).filter(|found| *found >= weakest) {
+        while let Some(precedence) = operator(self.peek(0))
+            .map(|(_, precedence)| precedence)
+            .filter(|found| *found >= weakest)
+        {
             let (first, first_literal) = (whole, literal);
             let outer = self.shared.links.len();
-            while let Some((operator, _)) = operator(self.peek(0)).filter(|(_, found)| *found == precedence) {
+            while let Some((operator, _)) =
+                operator(self.peek(0)).filter(|(_, found)| *found == precedence)
+            {
                 self.take();
                 let start = self.next;
                 let (right, right_literal) = match precedence.stronger() {
@@ -886,7 +1021,12 @@ impl<'s> Parser<'s> {
                     None => self.unary()?,
                 };
                 literal = self.span_from(start);
-                self.shared.links.push(Link { operator, right, literal: right_literal, tail: literal });
+                self.shared.links.push(Link {
+                    operator,
+                    right,
+                    literal: right_literal,
+                    tail: literal,
+                });
             }
             let rest = self.shared.tree.keep_from(&mut self.shared.links, outer);
             whole = Expr::Chain(self.shared.tree.keep(Chain { first, first_literal, rest }));
@@ -1058,7 +1198,12 @@ impl<'s> Parser<'s> {
         match image.parse::<BigInt>() {
             Ok(number) => Ok(Expr::Big(self.shared.tree.keep(number))),
             Err(_) => {
-                self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
+                self.fail_later(
+                    token,
+                    "NumberFormatException",
+                    format!("`{image}` is not a number"),
+                    "take the `#` or `$` away from it",
+                );
                 Ok(Expr::Int(0))
             }
         }
@@ -1070,7 +1215,12 @@ impl<'s> Parser<'s> {
         match image.parse::<f64>() {
             Ok(number) => Ok(Expr::Double(number)),
             Err(_) => {
-                self.fail_later(token, "NumberFormatException", format!("`{image}` is not a number"), "take the `#` or `$` away from it");
+                self.fail_later(
+                    token,
+                    "NumberFormatException",
+                    format!("`{image}` is not a number"),
+                    "take the `#` or `$` away from it",
+                );
                 Ok(Expr::Double(0.0))
             }
         }
@@ -1152,14 +1302,24 @@ impl<'s> Parser<'s> {
             let first = self.take();
             self.accept(Kind::Blank);
             let index = match self.peek(0) {
-                Kind::StringLiteral | Kind::Integer | Kind::True | Kind::False | Kind::Identifier | Kind::ReferenceLeftBrace => {
-                    self.value()?
+                Kind::StringLiteral
+                | Kind::Integer
+                | Kind::True
+                | Kind::False
+                | Kind::Identifier
+                | Kind::ReferenceLeftBrace => self.value()?,
+                _ => {
+                    return Err(
+                        self.unexpected("an index: a string, a whole number or a reference")
+                    );
                 }
-                _ => return Err(self.unexpected("an index: a string, a whole number or a reference")),
             };
             self.accept(Kind::Blank);
             self.expect(Kind::IndexRight, "`]`")?;
-            let step = Step { kind: StepKind::Index(self.shared.tree.keep(index)), span: self.span_from(first) };
+            let step = Step {
+                kind: StepKind::Index(self.shared.tree.keep(index)),
+                span: self.span_from(first),
+            };
             self.shared.steps.push(step);
         }
         Ok(())
@@ -1183,23 +1343,36 @@ impl<'s> Parser<'s> {
             self.parameters()?;
         }
         let arguments = self.shared.tree.keep_from(&mut self.shared.expressions, outer);
-        self.expect(Kind::MethodRightParen, "`)` or `,`; arguments can't be calculated in place, assign them with #set first")?;
-        let step = Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) };
+        self.expect(
+            Kind::MethodRightParen,
+            "`)` or `,`; arguments can't be calculated in place, assign them with #set first",
+        )?;
+        let step =
+            Step { kind: StepKind::Method(name, arguments), span: self.span_from(name_token) };
         self.shared.steps.push(step);
         Ok(())
     }
 
-    /// Works out what the first token of a reference says: kind, name, and what is printed before it.
+    /// Works out what the first token of a reference says: kind, name, and what is printed before
+    /// it.
     fn finish_reference(&mut self, first: usize, steps: Many<Step>) -> Reference {
         let last = self.next - 1;
         let written = self.span(first, last);
         let image = self.image(first);
-        let mut reference = Reference { kind: ReferenceKind::Normal, computable: true, slot: 0, steps, literal: written, before: None };
+        let mut reference = Reference {
+            kind: ReferenceKind::Normal,
+            computable: true,
+            slot: 0,
+            steps,
+            literal: written,
+            before: None,
+        };
         let plain = image.strip_prefix('$').map(|rest| rest.strip_prefix('!').unwrap_or(rest));
         let image = if plain.is_some_and(|name| !name.starts_with(['$', '\\', '#'])) {
             image
         } else if image.contains("\\!") {
-            // `$\!x` prints as such where it is no reference; here every missing reference is an empty text.
+            // `$\!x` prints as such where it is no reference; here every missing reference is an
+            // empty text.
             reference.slot = self.shared.names.slot(image);
             reference.computable = false;
             return reference;
@@ -1222,7 +1395,8 @@ impl<'s> Parser<'s> {
         reference
     }
 
-    /// Takes what the lexer put before a reference off its first token, and returns the rest of that.
+    /// Takes what the lexer put before a reference off its first token, and returns the rest of
+    /// that.
     fn take_before(&mut self, reference: &mut Reference, first: usize, last: usize) -> &'s str {
         let image = self.image(first);
         let backslashes = image.bytes().take_while(|byte| *byte == b'\\').count();
@@ -1250,7 +1424,9 @@ impl<'s> Parser<'s> {
     fn range_follows(&mut self) -> Parsed<bool> {
         let found = self.scan_range_start(self.next)?.is_some();
         match self.shared.tokens.last() {
-            Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => Err(self.stuck(*last)),
+            Some(last) if matches!(last.kind, Kind::Invalid | Kind::Unfinished) => {
+                Err(self.stuck(*last))
+            }
             _ => Ok(found),
         }
     }
@@ -1373,7 +1549,9 @@ impl<'s> Parser<'s> {
         self.enter()?;
         let at = self.skip_blank(start);
         let behind = match self.kind_at(at) {
-            Kind::StringLiteral | Kind::Integer | Kind::Float | Kind::True | Kind::False => Some(at + 1),
+            Kind::StringLiteral | Kind::Integer | Kind::Float | Kind::True | Kind::False => {
+                Some(at + 1)
+            }
             Kind::LeftBracket => match self.scan_range(at)? {
                 Some(behind) => Some(behind),
                 None => {
@@ -1402,7 +1580,8 @@ impl<'s> Parser<'s> {
                 None => break,
             }
         }
-        Ok(matches!(self.kind_at(at), Kind::RightBrace | Kind::ReferenceRightBrace).then_some(at + 1))
+        Ok(matches!(self.kind_at(at), Kind::RightBrace | Kind::ReferenceRightBrace)
+            .then_some(at + 1))
     }
 
     fn scan_entry(&mut self, start: usize) -> Parsed<Option<usize>> {
@@ -1472,7 +1651,8 @@ fn head(text: &str) -> String {
     shown.replace(['\n', '\r'], " ")
 }
 
-/// Replaces `\uXXXX`, as Velocity does in double quotes. The error is the class of the exception that Java raises.
+/// Replaces `\uXXXX`, as Velocity does in double quotes. The error is the class of the exception
+/// that Java raises.
 fn unescape(text: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

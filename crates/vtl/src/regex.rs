@@ -1,10 +1,14 @@
-//! Java's regular expressions: `java.util.regex.Pattern` of Java 17, as far as templates can reach it.
+//! Java's regular expressions: `java.util.regex.Pattern` of Java 17, as far as templates can reach
+//! it.
 //!
-//! Text → parse tree → instructions → a backtracking matcher over UTF-16 units. Its choices are Java's, one by one: which quantifier is
-//! refused, what `[a&&]` is, where `$` stands, that a search may begin inside a surrogate pair. Nothing recurses with the text, and every step
-//! is counted against a budget, where Java would go on or overflow its stack. Unicode's tables are those of `regex-syntax`.
+//! Text → parse tree → instructions → a backtracking matcher over UTF-16 units. Its choices are
+//! Java's, one by one: which quantifier is refused, what `[a&&]` is, where `$` stands, that a
+//! search may begin inside a surrogate pair. Nothing recurses with the text, and every step
+//! is counted against a budget, where Java would go on or overflow its stack. Unicode's tables are
+//! those of `regex-syntax`.
 //!
-//! Not here: `\N{…}`, canonical equivalence; `\X` is a character with the marks behind it; of Unicode's blocks only the commonest.
+//! Not here: `\N{…}`, canonical equivalence; `\X` is a character with the marks behind it; of
+//! Unicode's blocks only the commonest.
 
 use super::text;
 
@@ -53,7 +57,9 @@ impl Subject<'_> {
     pub fn push(&self, from: usize, to: usize, out: &mut String) {
         match self {
             Subject::Bytes(text) => out.push_str(&text[from..to]),
-            Subject::Units(units) => units[from..to].iter().for_each(|unit| text::push_unit(out, *unit)),
+            Subject::Units(units) => {
+                units[from..to].iter().for_each(|unit| text::push_unit(out, *unit))
+            }
         }
     }
 }
@@ -234,7 +240,10 @@ fn fold(code: u32, how: Fold) -> u32 {
         Fold::Exact => code,
         Fold::Ascii => char::from_u32(code).map_or(code, |c| c.to_ascii_lowercase() as u32),
         Fold::Unicode => {
-            let one = |mut chars: Box<dyn Iterator<Item = char>>, same: char| match (chars.next(), chars.next()) {
+            let one = |mut chars: Box<dyn Iterator<Item = char>>, same: char| match (
+                chars.next(),
+                chars.next(),
+            ) {
                 (Some(c), None) => c,
                 _ => same,
             };
@@ -350,7 +359,9 @@ impl Parser {
             match low {
                 Some(low) if (0xD800..0xDC00).contains(&unit) => {
                     units.next();
-                    chars.push(0x10000 + ((u32::from(unit) - 0xD800) << 10) + (u32::from(low) - 0xDC00));
+                    chars.push(
+                        0x10000 + ((u32::from(unit) - 0xD800) << 10) + (u32::from(low) - 0xDC00),
+                    );
                 }
                 _ => chars.push(u32::from(unit)),
             }
@@ -359,7 +370,16 @@ impl Parser {
         let mut chars = unquoted(chars);
         let length = chars.len();
         chars.extend([NONE, NONE]);
-        Parser { chars, length, at: 0, flags, groups: 1, names: Vec::new(), supplementary, depth: 0 }
+        Parser {
+            chars,
+            length,
+            at: 0,
+            flags,
+            groups: 1,
+            names: Vec::new(),
+            supplementary,
+            depth: 0,
+        }
     }
 
     fn char_at(&self, at: usize) -> u32 {
@@ -414,7 +434,10 @@ impl Parser {
     fn alternatives(&mut self) -> Result<Node, RegexError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(RegexError { message: format!("a pattern with groups nested more than {MAX_DEPTH} deep"), limit: true });
+            return Err(RegexError {
+                message: format!("a pattern with groups nested more than {MAX_DEPTH} deep"),
+                limit: true,
+            });
         }
         let mut branches = vec![self.sequence()?];
         while is(self.peek(), '|') && !self.ended() {
@@ -422,7 +445,11 @@ impl Parser {
             branches.push(self.sequence()?);
         }
         self.depth -= 1;
-        Ok(if branches.len() == 1 { branches.pop().unwrap_or(Node::Empty) } else { Node::Branch(branches) })
+        Ok(if branches.len() == 1 {
+            branches.pop().unwrap_or(Node::Empty)
+        } else {
+            Node::Branch(branches)
+        })
     }
 
     fn sequence(&mut self) -> Result<Node, RegexError> {
@@ -446,11 +473,18 @@ impl Parser {
                 }
                 '^' => {
                     self.at += 1;
-                    Node::Place(if self.flags.multiline { Place::Caret { unix: self.flags.unix_lines } } else { Place::Start })
+                    Node::Place(if self.flags.multiline {
+                        Place::Caret { unix: self.flags.unix_lines }
+                    } else {
+                        Place::Start
+                    })
                 }
                 '$' => {
                     self.at += 1;
-                    Node::Place(Place::Dollar { lines: self.flags.multiline, unix: self.flags.unix_lines })
+                    Node::Place(Place::Dollar {
+                        lines: self.flags.multiline,
+                        unix: self.flags.unix_lines,
+                    })
                 }
                 '.' => {
                     self.at += 1;
@@ -464,7 +498,9 @@ impl Parser {
                 }
                 '|' | ')' => break,
                 c @ ('*' | '+' | '?') => {
-                    return refused(format!("`{c}` has nothing to repeat; write `\\{c}` for the character"));
+                    return refused(format!(
+                        "`{c}` has nothing to repeat; write `\\{c}` for the character"
+                    ));
                 }
                 // Java takes nothing at all as what `{2}` repeats.
                 '{' => Node::Empty,
@@ -517,7 +553,9 @@ impl Parser {
             '{' => {
                 self.at += 1;
                 if !ascii(self.char_at(self.at)).is_ascii_digit() {
-                    return refused("`{` starts a repetition such as `{2,3}`; write `\\{` for the character");
+                    return refused(
+                        "`{` starts a repetition such as `{2,3}`; write `\\{` for the character",
+                    );
                 }
                 let min = self.number()?;
                 let mut max = min;
@@ -567,11 +605,20 @@ impl Parser {
                         let mut info = Info::default();
                         info.study(&node);
                         if !info.bounded {
-                            return refused("what is looked for behind has no obvious maximum length");
+                            return refused(
+                                "what is looked for behind has no obvious maximum length",
+                            );
                         }
-                        let characters =
-                            self.chars[start..self.length].iter().any(|code| *code >= 0x10000 || (0xD800..0xE000).contains(code));
-                        Node::Behind { node: Box::new(node), positive: is(code, '='), min: info.min, max: info.max, characters }
+                        let characters = self.chars[start..self.length]
+                            .iter()
+                            .any(|code| *code >= 0x10000 || (0xD800..0xE000).contains(code));
+                        Node::Behind {
+                            node: Box::new(node),
+                            positive: is(code, '='),
+                            min: info.min,
+                            max: info.max,
+                            characters,
+                        }
                     } else {
                         let name = self.group_name(code)?;
                         if self.names.iter().any(|(known, _)| *known == name) {
@@ -708,7 +755,11 @@ impl Parser {
         let code = self.char_at(self.at);
         self.at += 1;
         let named = |name: &str, plain: &[(u32, u32)], negated: bool, flags: Flags| {
-            let set = if flags.unicode_classes { unicode(name).unwrap_or_else(|| Set::of(plain)) } else { Set::of(plain) };
+            let set = if flags.unicode_classes {
+                unicode(name).unwrap_or_else(|| Set::of(plain))
+            } else {
+                Set::of(plain)
+            };
             Escaped::Set(if negated { set.negated() } else { set })
         };
         let flags = self.flags;
@@ -795,7 +846,10 @@ impl Parser {
             Ok(value)
         };
         let high = four(self)?;
-        if (0xD800..0xDC00).contains(&high) && is(self.char_at(self.at), '\\') && is(self.char_at(self.at + 1), 'u') {
+        if (0xD800..0xDC00).contains(&high)
+            && is(self.char_at(self.at), '\\')
+            && is(self.char_at(self.at + 1), 'u')
+        {
             let before = self.at;
             self.at += 2;
             let low = four(self)?;
@@ -863,7 +917,10 @@ impl Parser {
     fn class(&mut self, consume: bool) -> Result<Set, RegexError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(RegexError { message: format!("a pattern with classes nested more than {MAX_DEPTH} deep"), limit: true });
+            return Err(RegexError {
+                message: format!("a pattern with classes nested more than {MAX_DEPTH} deep"),
+                limit: true,
+            });
         }
         let mut previous: Option<Set> = None;
         let mut current: Option<Set> = None;
@@ -995,7 +1052,8 @@ impl Parser {
 
     fn range(&self, from: u32, to: u32) -> Set {
         let set = Set::range(from, to);
-        let within = |low: char, high: char, set: &Set| set.and(&Set::range(low as u32, high as u32)).ranges;
+        let within =
+            |low: char, high: char, set: &Set| set.and(&Set::range(low as u32, high as u32)).ranges;
         match self.fold() {
             Fold::Exact => set,
             Fold::Ascii => {
@@ -1006,7 +1064,8 @@ impl Parser {
                 Set { plane, ..set.union(&other) }
             }
             Fold::Unicode => {
-                let folded = unicode(&format!("(?i)[\\u{{{from:x}}}-\\u{{{to:x}}}]")).unwrap_or_default();
+                let folded =
+                    unicode(&format!("(?i)[\\u{{{from:x}}}-\\u{{{to:x}}}]")).unwrap_or_default();
                 set.union(&folded)
             }
         }
@@ -1029,9 +1088,15 @@ fn unicode(class: &str) -> Option<Set> {
     use regex_syntax::hir::{Class, HirKind};
     let parsed = regex_syntax::parse(class).ok()?;
     let ranges: Vec<(u32, u32)> = match parsed.kind() {
-        HirKind::Class(Class::Unicode(class)) => class.iter().map(|range| (range.start() as u32, range.end() as u32)).collect(),
-        HirKind::Class(Class::Bytes(class)) => class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect(),
-        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok()?.chars().map(|c| (c as u32, c as u32)).collect(),
+        HirKind::Class(Class::Unicode(class)) => {
+            class.iter().map(|range| (range.start() as u32, range.end() as u32)).collect()
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect()
+        }
+        HirKind::Literal(literal) => {
+            std::str::from_utf8(&literal.0).ok()?.chars().map(|c| (c as u32, c as u32)).collect()
+        }
         _ => return None,
     };
     let mut set = Set { ranges, plane: false };
@@ -1052,7 +1117,9 @@ fn property(name: &str, flags: Flags) -> Option<Set> {
         return block(name);
     }
     if let Some(name) = name.strip_prefix("Is") {
-        return binary_property(name).or_else(|| plain_property(name, flags)).or_else(|| unicode(&format!(r"\p{{sc={name}}}")));
+        return binary_property(name)
+            .or_else(|| plain_property(name, flags))
+            .or_else(|| unicode(&format!(r"\p{{sc={name}}}")));
     }
     if flags.unicode_classes
         && let Some(set) = binary_property(name)
@@ -1086,7 +1153,9 @@ fn plain_property(name: &str, flags: Flags) -> Option<Set> {
         "LC" => unicode(r"[\p{Lu}\p{Ll}\p{Lt}]")?,
         "LD" => unicode(r"[\p{L}\p{Nd}]")?,
         "Lu" | "Ll" | "Lt" if any_case => unicode(r"[\p{Lu}\p{Ll}\p{Lt}]")?,
-        "javaLowerCase" | "javaUpperCase" | "javaTitleCase" if any_case => unicode(r"[\p{Lowercase}\p{Uppercase}\p{Lt}]")?,
+        "javaLowerCase" | "javaUpperCase" | "javaTitleCase" if any_case => {
+            unicode(r"[\p{Lowercase}\p{Uppercase}\p{Lt}]")?
+        }
         "javaLowerCase" => unicode(r"\p{Lowercase}")?,
         "javaUpperCase" => unicode(r"\p{Uppercase}")?,
         "javaTitleCase" => unicode(r"\p{Lt}")?,
@@ -1097,8 +1166,9 @@ fn plain_property(name: &str, flags: Flags) -> Option<Set> {
         "javaSpaceChar" => unicode(r"\p{Z}")?,
         "javaWhitespace" => unicode(r"[[\p{Z}--[\u{a0}\u{2007}\u{202f}]]\t-\r\x1c-\x1f]")?,
         "javaISOControl" => Set::of(&[(0, 0x1F), (0x7F, 0x9F)]),
-        "L" | "M" | "N" | "Z" | "C" | "P" | "S" | "Cn" | "Lu" | "Ll" | "Lt" | "Lm" | "Lo" | "Mn" | "Me" | "Mc" | "Nd" | "Nl" | "No"
-        | "Zs" | "Zl" | "Zp" | "Cc" | "Cf" | "Co" | "Pd" | "Ps" | "Pe" | "Pc" | "Po" | "Sm" | "Sc" | "Sk" | "So" | "Pi" | "Pf" => {
+        "L" | "M" | "N" | "Z" | "C" | "P" | "S" | "Cn" | "Lu" | "Ll" | "Lt" | "Lm" | "Lo"
+        | "Mn" | "Me" | "Mc" | "Nd" | "Nl" | "No" | "Zs" | "Zl" | "Zp" | "Cc" | "Cf" | "Co"
+        | "Pd" | "Ps" | "Pe" | "Pc" | "Po" | "Sm" | "Sc" | "Sk" | "So" | "Pi" | "Pf" => {
             unicode(&format!(r"\p{{{name}}}"))?
         }
         "Cs" => Set::range(0xD800, 0xDFFF),
@@ -1134,7 +1204,8 @@ fn binary_property(name: &str) -> Option<Set> {
 
 /// Of Unicode's blocks those that somebody might name.
 fn block(name: &str) -> Option<Set> {
-    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
     let (from, to) = match name.as_str() {
         "basiclatin" => (0, 0x7F),
         "latin1supplement" => (0x80, 0xFF),
@@ -1191,8 +1262,8 @@ impl Info {
         self.follow(&mut vec![node]);
     }
 
-    /// Goes along a chain of nodes, the next one last. As in Java, what comes behind alternatives is counted for itself and added, which
-    /// decides where an overflow is noticed.
+    /// Goes along a chain of nodes, the next one last. As in Java, what comes behind alternatives
+    /// is counted for itself and added, which decides where an overflow is noticed.
     fn follow(&mut self, chain: &mut Vec<&Node>) {
         while let Some(node) = chain.pop() {
             match node {
@@ -1206,7 +1277,9 @@ impl Info {
                 Node::Group(node, _) => chain.push(node),
                 Node::Atomic(node) => self.study(node),
                 Node::Branch(nodes) => return self.branch(nodes, chain),
-                Node::Repeat { node, kind, question: true, .. } if matches!(**node, Node::Group(..)) && *kind != Kind::Possessive => {
+                Node::Repeat { node, kind, question: true, .. }
+                    if matches!(**node, Node::Group(..)) && *kind != Kind::Possessive =>
+                {
                     return self.branch(&[(**node).clone(), Node::Empty], chain);
                 }
                 Node::Repeat { node, question: true, .. } => {
@@ -1225,7 +1298,8 @@ impl Info {
                         self.fixed = false;
                         continue;
                     }
-                    if matches!(**node, Node::Group(..)) && !info.fixed && *kind != Kind::Possessive {
+                    if matches!(**node, Node::Group(..)) && !info.fixed && *kind != Kind::Possessive
+                    {
                         // A loop; Java looks no further.
                         self.bounded = false;
                         self.fixed = false;
@@ -1306,7 +1380,8 @@ enum Op {
         lazy: bool,
         body: Label,
     },
-    /// A part that is matched for itself, from the next instruction up to its `Match`; then what follows.
+    /// A part that is matched for itself, from the next instruction up to its `Match`; then what
+    /// follows.
     Ahead {
         positive: bool,
         exit: Label,
@@ -1429,10 +1504,20 @@ impl Compiler {
                 self.node(inner);
                 self.emit(Op::End(*number, begin));
             }
-            Node::Repeat { node, min, max, kind, question } => self.repeat(node, *min, *max, *kind, *question),
-            Node::Ahead(inner, positive) => self.part(Op::Ahead { positive: *positive, exit: 0 }, inner),
+            Node::Repeat { node, min, max, kind, question } => {
+                self.repeat(node, *min, *max, *kind, *question)
+            }
+            Node::Ahead(inner, positive) => {
+                self.part(Op::Ahead { positive: *positive, exit: 0 }, inner)
+            }
             Node::Behind { node, positive, min, max, characters } => {
-                let behind = Op::Behind { positive: *positive, min: *min, max: *max, characters: *characters, exit: 0 };
+                let behind = Op::Behind {
+                    positive: *positive,
+                    min: *min,
+                    max: *max,
+                    characters: *characters,
+                    exit: 0,
+                };
                 self.part(behind, node);
             }
             Node::Atomic(inner) => self.part(Op::Atomic { min: 1, max: 1, exit: 0 }, inner),
@@ -1523,7 +1608,11 @@ fn code_at<U: Units + ?Sized>(text: &U, at: usize) -> (u32, usize) {
 }
 
 fn code_before<U: Units + ?Sized>(text: &U, at: usize) -> u32 {
-    if at >= 2 && code_at(text, at - 2).1 == 2 { code_at(text, at - 2).0 } else { u32::from(text.unit(at - 1)) }
+    if at >= 2 && code_at(text, at - 2).1 == 2 {
+        code_at(text, at - 2).0
+    } else {
+        u32::from(text.unit(at - 1))
+    }
 }
 
 /// Something to do when the way taken fails.
@@ -1589,8 +1678,14 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
         }
     }
 
-    /// Runs a part by itself. Its choices are given up once it matched; what it kept can still be taken back.
-    fn part(&mut self, pc: usize, at: usize, until: Option<usize>) -> Result<Option<usize>, RegexError> {
+    /// Runs a part by itself. Its choices are given up once it matched; what it kept can still be
+    /// taken back.
+    fn part(
+        &mut self,
+        pc: usize,
+        at: usize,
+        until: Option<usize>,
+    ) -> Result<Option<usize>, RegexError> {
         let base = self.back.len();
         let found = self.run(pc, at, until, base)?;
         if found.is_some() {
@@ -1618,7 +1713,11 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
                     return Some((pc, at));
                 }
                 Back::Fewer { pc, least, at, set } => {
-                    let before = if at >= least + 2 && code_at(self.text, at - 2).1 == 2 { at - 2 } else { at - 1 };
+                    let before = if at >= least + 2 && code_at(self.text, at - 2).1 == 2 {
+                        at - 2
+                    } else {
+                        at - 1
+                    };
                     if before > least {
                         self.back.push(Back::Fewer { pc, least, at: before, set });
                     }
@@ -1638,8 +1737,15 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
         None
     }
 
-    /// From an instruction and a position on to `Match`; where that was. `until`: where the match must end.
-    fn run(&mut self, pc: usize, at: usize, until: Option<usize>, base: usize) -> Result<Option<usize>, RegexError> {
+    /// From an instruction and a position on to `Match`; where that was. `until`: where the match
+    /// must end.
+    fn run(
+        &mut self,
+        pc: usize,
+        at: usize,
+        until: Option<usize>,
+        base: usize,
+    ) -> Result<Option<usize>, RegexError> {
         let (mut pc, mut at) = (pc, at);
         let program = self.program;
         let length = self.text.len();
@@ -1647,7 +1753,9 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
             self.spend(1)?;
             let mut next = Some((pc + 1, at));
             match &program.code[pc] {
-                Op::Unit(unit) => next = (at < length && self.text.unit(at) == *unit).then_some((pc + 1, at + 1)),
+                Op::Unit(unit) => {
+                    next = (at < length && self.text.unit(at) == *unit).then_some((pc + 1, at + 1))
+                }
                 Op::Folded(code, how) => {
                     next = None;
                     if at < length {
@@ -1672,7 +1780,9 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
                     }
                 }
                 Op::Grapheme => next = (at < length).then(|| (pc + 1, self.grapheme(at))),
-                Op::Reference(number, how) => next = self.reference(*number, *how, at)?.map(|at| (pc + 1, at)),
+                Op::Reference(number, how) => {
+                    next = self.reference(*number, *how, at)?.map(|at| (pc + 1, at))
+                }
                 Op::Jump(label) => next = Some((*label as usize, at)),
                 Op::Split(first, second) => {
                     self.back.push(Back::Go { pc: *second as usize, at });
@@ -1684,7 +1794,9 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
                     self.put(2 * number, start);
                     self.put(2 * number + 1, at as i32);
                 }
-                Op::Repeat { set, min, max, kind } => next = self.repeat(pc + 1, at, *set, *min, *max, *kind)?,
+                Op::Repeat { set, min, max, kind } => {
+                    next = self.repeat(pc + 1, at, *set, *min, *max, *kind)?
+                }
                 Op::Loop { count, min, max, lazy, exit } => {
                     let body = (pc + 1, at);
                     let exit = (*exit as usize, at);
@@ -1711,7 +1823,11 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
                             next = Some((*body as usize, at));
                         } else if done < *max {
                             if *lazy {
-                                self.back.push(Back::Loop { pc: *body as usize, at, count: *count });
+                                self.back.push(Back::Loop {
+                                    pc: *body as usize,
+                                    at,
+                                    count: *count,
+                                });
                             } else {
                                 self.back.push(Back::Go { pc: pc + 1, at });
                                 self.put(*count, done + 1);
@@ -1785,7 +1901,15 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
         }
     }
 
-    fn repeat(&mut self, pc: usize, at: usize, set: u32, min: u32, max: u32, kind: Kind) -> Result<Option<(usize, usize)>, RegexError> {
+    fn repeat(
+        &mut self,
+        pc: usize,
+        at: usize,
+        set: u32,
+        min: u32,
+        max: u32,
+        kind: Kind,
+    ) -> Result<Option<(usize, usize)>, RegexError> {
         let members = &self.program.sets[set as usize];
         let mut here = at;
         let mut least = at;
@@ -1807,14 +1931,25 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
             return Ok(None);
         }
         match kind {
-            Kind::Greedy if here > least => self.back.push(Back::Fewer { pc, least, at: here, set }),
-            Kind::Lazy if max > min => self.back.push(Back::More { pc, at: here, left: max - min, set }),
+            Kind::Greedy if here > least => {
+                self.back.push(Back::Fewer { pc, least, at: here, set })
+            }
+            Kind::Lazy if max > min => {
+                self.back.push(Back::More { pc, at: here, left: max - min, set })
+            }
             _ => {}
         }
         Ok(Some((pc, here)))
     }
 
-    fn behind(&mut self, pc: usize, at: usize, min: i32, max: i32, characters: bool) -> Result<bool, RegexError> {
+    fn behind(
+        &mut self,
+        pc: usize,
+        at: usize,
+        min: i32,
+        max: i32,
+        characters: bool,
+    ) -> Result<bool, RegexError> {
         let back = |count: i32| {
             let mut from = at;
             if !characters {
@@ -1856,7 +1991,12 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
         }
     }
 
-    fn reference(&mut self, number: usize, how: Fold, at: usize) -> Result<Option<usize>, RegexError> {
+    fn reference(
+        &mut self,
+        number: usize,
+        how: Fold,
+        at: usize,
+    ) -> Result<Option<usize>, RegexError> {
         if number >= self.program.groups {
             return Ok(None);
         }
@@ -1870,7 +2010,8 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
             return Ok(None);
         }
         let same = (0..size).all(|by| {
-            let (a, b) = (u32::from(self.text.unit(start + by)), u32::from(self.text.unit(at + by)));
+            let (a, b) =
+                (u32::from(self.text.unit(start + by)), u32::from(self.text.unit(at + by)));
             a == b || fold(a, how) == fold(b, how)
         });
         Ok(same.then_some(at + size))
@@ -1893,7 +2034,9 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
     }
 
     fn is_word(&self, at: usize, code: u32) -> bool {
-        is(code, '_') || char::from_u32(code).is_some_and(char::is_alphanumeric) || (is_mark(code) && self.has_base(at))
+        is(code, '_')
+            || char::from_u32(code).is_some_and(char::is_alphanumeric)
+            || (is_mark(code) && self.has_base(at))
     }
 
     /// Whether a letter or digit stands before the marks that end at a position.
@@ -1915,23 +2058,30 @@ impl<U: Units + ?Sized> Matcher<'_, U> {
     fn stands(&self, place: Place, at: usize) -> bool {
         let length = self.text.len();
         let unit = |at: usize| self.text.unit(at);
-        let line_end = |unit: u16, unix: bool| if unix { unit == 0x0A } else { matches!(unit, 0x0A | 0x0D | 0x85 | 0x2028 | 0x2029) };
+        let line_end = |unit: u16, unix: bool| {
+            if unix { unit == 0x0A } else { matches!(unit, 0x0A | 0x0D | 0x85 | 0x2028 | 0x2029) }
+        };
         match place {
             Place::Start => at == 0,
             Place::End => at == length,
             Place::LastMatch => at == self.last,
             Place::Caret { unix } => {
-                at < length && (at == 0 || (line_end(unit(at - 1), unix) && (unix || !(unit(at - 1) == 0x0D && unit(at) == 0x0A))))
+                at < length
+                    && (at == 0
+                        || (line_end(unit(at - 1), unix)
+                            && (unix || !(unit(at - 1) == 0x0D && unit(at) == 0x0A))))
             }
             Place::Dollar { lines, unix } => {
                 if at == length {
                     return true;
                 }
-                let last = at + 1 == length || (!unix && at + 2 == length && unit(at) == 0x0D && unit(at + 1) == 0x0A);
+                let last = at + 1 == length
+                    || (!unix && at + 2 == length && unit(at) == 0x0D && unit(at + 1) == 0x0A);
                 if !(lines || last) {
                     return false;
                 }
-                line_end(unit(at), unix) && (unix || unit(at) != 0x0A || at == 0 || unit(at - 1) != 0x0D)
+                line_end(unit(at), unix)
+                    && (unix || unit(at) != 0x0A || at == 0 || unit(at - 1) != 0x0D)
             }
             Place::Bound(wanted) => {
                 let left = at > 0 && self.is_word(at - 1, code_before(self.text, at));
@@ -1988,7 +2138,8 @@ impl Regex {
         if !parser.ended() {
             return refused("a `)` too many");
         }
-        let mut compiler = Compiler { code: Vec::new(), sets: Vec::new(), registers: 2 * parser.groups };
+        let mut compiler =
+            Compiler { code: Vec::new(), sets: Vec::new(), registers: 2 * parser.groups };
         compiler.node(&tree);
         compiler.emit(Op::Match);
         let first = match compiler.code.first() {
@@ -2027,9 +2178,22 @@ impl Regex {
         Ok(found.is_some())
     }
 
-    fn matcher<'m, U: Units + ?Sized>(&'m self, text: &'m U, budget: &'m mut u64, whole: bool) -> Matcher<'m, U> {
+    fn matcher<'m, U: Units + ?Sized>(
+        &'m self,
+        text: &'m U,
+        budget: &'m mut u64,
+        whole: bool,
+    ) -> Matcher<'m, U> {
         let registers = vec![-1; self.program.registers];
-        Matcher { program: &self.program, text, registers, back: Vec::new(), budget, last: 0, whole }
+        Matcher {
+            program: &self.program,
+            text,
+            registers,
+            back: Vec::new(),
+            budget,
+            last: 0,
+            whole,
+        }
     }
 
     pub fn named_group(&self, name: &str) -> Option<usize> {
@@ -2037,10 +2201,16 @@ impl Regex {
     }
 
     /// The matches that don't overlap, at most so many.
-    pub fn find_all(&self, subject: &Subject, most: usize, budget: &mut u64) -> Result<Vec<Groups>, RegexError> {
+    pub fn find_all(
+        &self,
+        subject: &Subject,
+        most: usize,
+        budget: &mut u64,
+    ) -> Result<Vec<Groups>, RegexError> {
         match (subject, &self.literal) {
             (Subject::Bytes(text), Some(literal)) if !literal.is_empty() => {
-                let found = memchr::memmem::find_iter(text.as_bytes(), literal.as_bytes()).take(most);
+                let found =
+                    memchr::memmem::find_iter(text.as_bytes(), literal.as_bytes()).take(most);
                 Ok(found.map(|at| vec![Some((at, at + literal.len()))]).collect())
             }
             (Subject::Bytes(text), _) => self.matcher(text.as_bytes(), budget, false).all(most),

@@ -50,7 +50,8 @@ pub type Pairs = Vec<(String, Data)>;
 /// What `$input`, `$stageVariables` and `$context` show a template.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
-    /// The body as text: base64 where API Gateway took it for binary. `None` and empty both show as `{}`.
+    /// The body as text: base64 where API Gateway took it for binary. `None` and empty both show
+    /// as `{}`.
     pub body: Option<String>,
     pub path: Pairs,
     /// URL-decoded.
@@ -79,8 +80,15 @@ impl Request {
 
     /// Adds what API Gateway always has in `$context` for a template to assign overrides to.
     pub fn with_overrides(mut self) -> Self {
-        let empty = |names: &[&str]| Data::Map(names.iter().map(|name| ((*name).to_owned(), Data::Map(Vec::new()))).collect());
-        for (name, value) in [("requestOverride", empty(&["header", "path", "querystring"])), ("responseOverride", empty(&["header"]))] {
+        let empty = |names: &[&str]| {
+            Data::Map(
+                names.iter().map(|name| ((*name).to_owned(), Data::Map(Vec::new()))).collect(),
+            )
+        };
+        for (name, value) in [
+            ("requestOverride", empty(&["header", "path", "querystring"])),
+            ("responseOverride", empty(&["header"])),
+        ] {
             if !self.context.iter().any(|(known, _)| known == name) {
                 self.context.push((name.to_owned(), value));
             }
@@ -98,17 +106,25 @@ pub struct Limits {
     pub output: usize,
     /// Nodes evaluated and elements handled.
     pub steps: u64,
-    /// What is known of API Gateway and the bare engine does otherwise: `$util.base64Encode` and the like take any value as its text, and
-    /// `$input`, `$util` and the maps in `$context` print as empty texts.
+    /// What is known of API Gateway and the bare engine does otherwise: `$util.base64Encode` and
+    /// the like take any value as its text, and `$input`, `$util` and the maps in `$context`
+    /// print as empty texts.
     pub as_gateway: bool,
 }
 
 impl Limits {
-    /// API Gateway's. Source: its quotas ("Maximum number of iterations in a #foreach … #end loop": 1000; payload size: 10 MB).
-    pub const GATEWAY: Limits = Limits { foreach: Some(1000), output: 10 * 1024 * 1024, steps: 20_000_000, as_gateway: true };
+    /// API Gateway's. Source: its quotas ("Maximum number of iterations in a #foreach … #end loop":
+    /// 1000; payload size: 10 MB).
+    pub const GATEWAY: Limits = Limits {
+        foreach: Some(1000),
+        output: 10 * 1024 * 1024,
+        steps: 20_000_000,
+        as_gateway: true,
+    };
 
     /// The bare engine's: no stop for `#foreach`.
-    pub const ENGINE: Limits = Limits { foreach: None, output: 10 * 1024 * 1024, steps: 20_000_000, as_gateway: false };
+    pub const ENGINE: Limits =
+        Limits { foreach: None, output: 10 * 1024 * 1024, steps: 20_000_000, as_gateway: false };
 }
 
 impl Default for Limits {

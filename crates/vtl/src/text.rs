@@ -1,8 +1,9 @@
 //! Java's view of text: a sequence of UTF-16 units, kept here as UTF-8.
 //!
-//! Half of a surrogate pair, which Java's strings can hold and UTF-8 can't, is kept as one of the last 2048 characters of Unicode's last
-//! private plane (U+10F800 + unit − 0xD800), is put together again when its other half comes to stand beside it, and leaves as `?`,
-//! which is what Java's UTF-8 encoder makes of it. Text that uses those private characters itself is taken for halves.
+//! Half of a surrogate pair, which Java's strings can hold and UTF-8 can't, is kept as one of the
+//! last 2048 characters of Unicode's last private plane (U+10F800 + unit − 0xD800), is put together
+//! again when its other half comes to stand beside it, and leaves as `?`, which is what Java's
+//! UTF-8 encoder makes of it. Text that uses those private characters itself is taken for halves.
 
 const HALF: u32 = 0x10_F800;
 
@@ -21,7 +22,8 @@ fn of_unit(unit: u16) -> char {
 /// Appends one UTF-16 unit, joining it with a half that stands before it.
 pub(crate) fn push_unit(out: &mut String, unit: u16) {
     if (0xDC00..0xE000).contains(&unit)
-        && let Some(high) = out.chars().next_back().and_then(half).filter(|high| (0xD800..0xDC00).contains(high))
+        && let Some(high) =
+            out.chars().next_back().and_then(half).filter(|high| (0xD800..0xDC00).contains(high))
     {
         let code = 0x10000 + ((u32::from(high) - 0xD800) << 10) + (u32::from(unit) - 0xDC00);
         if let Some(joined) = char::from_u32(code) {
@@ -72,7 +74,11 @@ pub(crate) fn units(text: &str) -> impl Iterator<Item = u16> + '_ {
 }
 
 pub(crate) fn unit_at(text: &str, index: usize) -> Option<u16> {
-    if text.is_ascii() { text.as_bytes().get(index).map(|byte| u16::from(*byte)) } else { units(text).nth(index) }
+    if text.is_ascii() {
+        text.as_bytes().get(index).map(|byte| u16::from(*byte))
+    } else {
+        units(text).nth(index)
+    }
 }
 
 pub(crate) fn from_units(units: &[u16]) -> String {
@@ -116,7 +122,8 @@ pub(crate) fn index_of_byte(text: &str, byte: usize) -> usize {
     length(text.get(..byte).unwrap_or(text))
 }
 
-/// The byte offset of a unit index; the start of the character if it falls into a pair, the length if it is behind the end.
+/// The byte offset of a unit index; the start of the character if it falls into a pair, the length
+/// if it is behind the end.
 pub(crate) fn byte_of_index(text: &str, index: usize) -> usize {
     if text.is_ascii() {
         return index.min(text.len());
@@ -134,7 +141,8 @@ pub(crate) fn byte_of_index(text: &str, index: usize) -> usize {
     text.len()
 }
 
-/// Joins halves that stand beside each other and writes lone ones as `?`: what leaves the engine is plain Unicode.
+/// Joins halves that stand beside each other and writes lone ones as `?`: what leaves the engine is
+/// plain Unicode.
 pub(crate) fn leave(text: String) -> String {
     if memchr::memchr(0xF4, text.as_bytes()).is_none() || !text.chars().any(|c| half(c).is_some()) {
         return text;
@@ -184,12 +192,14 @@ pub(crate) fn pop_unit(text: &mut String) {
     }
 }
 
-/// Java's UTF-8 decoder: like Rust's, but half of a surrogate pair, encoded by itself, is one replacement character.
+/// Java's UTF-8 decoder: like Rust's, but half of a surrogate pair, encoded by itself, is one
+/// replacement character.
 pub(crate) fn decode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let mut rest = bytes;
     loop {
-        let half = rest.windows(2).position(|pair| pair[0] == 0xED && (0xA0..0xC0).contains(&pair[1]));
+        let half =
+            rest.windows(2).position(|pair| pair[0] == 0xED && (0xA0..0xC0).contains(&pair[1]));
         let Some(at) = half else {
             out.push_str(&String::from_utf8_lossy(rest));
             return out;

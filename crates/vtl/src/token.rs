@@ -1,8 +1,10 @@
 //! The tokens of the template language and the states of the lexer that makes them.
 //!
-//! Kinds, states and their names are those of the grammar of Apache Velocity 1.7, so that a difference can be looked up there.
+//! Kinds, states and their names are those of the grammar of Apache Velocity 1.7, so that a
+//! difference can be looked up there.
 
-/// What a token is. The order matters: of two kinds that match the same length, the earlier one wins.
+/// What a token is. The order matters: of two kinds that match the same length, the earlier one
+/// wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -96,9 +98,11 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token {
     pub kind: Kind,
-    /// Where the token's image starts. A token may carry text of what came before it: `#$x` is one identifier.
+    /// Where the token's image starts. A token may carry text of what came before it: `#$x` is one
+    /// identifier.
     pub start: u32,
     pub end: u32,
-    /// The range of what the lexer passed over right before this token (`$` or `#` that turned out to be text); empty if nothing.
+    /// The range of what the lexer passed over right before this token (`$` or `#` that turned out
+    /// to be text); empty if nothing.
     pub special: (u32, u32),
 }

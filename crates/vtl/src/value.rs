@@ -1,6 +1,7 @@
 //! The values that a template handles: Java's, as far as API Gateway lets a template see them.
 //!
-//! Lists and maps are shared and can be changed, as in Java. Knows how values print, compare and hash; knows no methods.
+//! Lists and maps are shared and can be changed, as in Java. Knows how values print, compare and
+//! hash; knows no methods.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +19,8 @@ use super::{
     text,
 };
 
-/// Values nested deeper than this don't print, compare or hash: Java's stack ends somewhere there too.
+/// Values nested deeper than this don't print, compare or hash: Java's stack ends somewhere there
+/// too.
 pub(crate) const MAX_NESTING: usize = 500;
 
 /// Text: a part of the template or request, or made by the render.
@@ -89,7 +91,14 @@ pub(crate) enum ListKind {
 
 impl ListKind {
     pub fn is_array(self) -> bool {
-        matches!(self, ListKind::Strings | ListKind::Objects | ListKind::Bytes | ListKind::Chars | ListKind::Stream)
+        matches!(
+            self,
+            ListKind::Strings
+                | ListKind::Objects
+                | ListKind::Bytes
+                | ListKind::Chars
+                | ListKind::Stream
+        )
     }
 
     pub fn class(self) -> &'static str {
@@ -148,7 +157,8 @@ impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
             Value::Text(text) => text.as_bytes().hash(state),
-            other => hash_code(other, 0).unwrap_or(0).hash(state), // never a list or map, see `is_simple`
+            other => hash_code(other, 0).unwrap_or(0).hash(state), /* never a list or map, see
+                                                                    * `is_simple` */
         }
     }
 }
@@ -223,7 +233,11 @@ fn dismantle<'a>(values: impl Iterator<Item = Value<'a>>) {
                 if let Ok(mut map) = Rc::try_unwrap(map) {
                     let inner = map.inner.get_mut();
                     inner.index = None;
-                    rest.extend(std::mem::take(&mut inner.entries).into_iter().flat_map(|(key, value)| [key, value]));
+                    rest.extend(
+                        std::mem::take(&mut inner.entries)
+                            .into_iter()
+                            .flat_map(|(key, value)| [key, value]),
+                    );
                 }
             }
             Value::Entry(entry) => {
@@ -258,9 +272,14 @@ impl<'a> MapInner<'a> {
     fn position_of_text(&self, key: &str) -> Option<usize> {
         if self.index.is_some() {
             // The key isn't kept: it is borrowed only for the look-up.
-            return self.index.as_ref().and_then(|index| index.get(&Key(Value::Text(Text::Shared(key.into())))).copied());
+            return self
+                .index
+                .as_ref()
+                .and_then(|index| index.get(&Key(Value::Text(Text::Shared(key.into())))).copied());
         }
-        self.entries.iter().position(|(known, _)| matches!(known, Value::Text(text) if **text == *key))
+        self.entries
+            .iter()
+            .position(|(known, _)| matches!(known, Value::Text(text) if **text == *key))
     }
 }
 
@@ -271,7 +290,10 @@ pub(crate) fn check_key(key: &Value) -> Result<(), TooDeep> {
 
 /// Whether comparing it can't lead into another value.
 fn is_simple(value: &Value) -> bool {
-    !matches!(value, Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) | Value::Scope(_))
+    !matches!(
+        value,
+        Value::List(_) | Value::Map(_) | Value::View(..) | Value::Entry(_) | Value::Scope(_)
+    )
 }
 
 fn same_key<'a>(left: &Value<'a>, right: &Value<'a>) -> bool {
@@ -284,7 +306,11 @@ fn same_key<'a>(left: &Value<'a>, right: &Value<'a>) -> bool {
 impl<'a> Map<'a> {
     pub fn with_capacity(capacity: usize) -> Self {
         Map {
-            inner: RefCell::new(MapInner { entries: Vec::with_capacity(capacity), index: None, linear: false }),
+            inner: RefCell::new(MapInner {
+                entries: Vec::with_capacity(capacity),
+                index: None,
+                linear: false,
+            }),
             changes: Cell::new(0),
             silent: false,
         }
@@ -328,7 +354,12 @@ impl<'a> Map<'a> {
             inner.linear = true;
         } else if at >= MapInner::FEW && !inner.linear {
             if inner.index.is_none() {
-                let index = inner.entries.iter().enumerate().map(|(at, (key, _))| (Key(key.clone()), at)).collect();
+                let index = inner
+                    .entries
+                    .iter()
+                    .enumerate()
+                    .map(|(at, (key, _))| (Key(key.clone()), at))
+                    .collect();
                 inner.index = Some(index);
             }
             if let Some(index) = &mut inner.index {
@@ -551,7 +582,12 @@ impl<'a> PrintBlock<'a> for NoBlocks {
 }
 
 /// Java's `toString`.
-pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, blocks: &mut impl PrintBlock<'a>) -> Result<(), Stopped> {
+pub(crate) fn print<'a>(
+    value: &Value<'a>,
+    out: &mut String,
+    depth: usize,
+    blocks: &mut impl PrintBlock<'a>,
+) -> Result<(), Stopped> {
     if depth > MAX_NESTING {
         return Err(Stopped::TooDeep);
     }
@@ -570,7 +606,8 @@ pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, block
             ListKind::JsonArray => return print_json(value, true, out, depth, blocks),
             kind if kind.is_array() => {
                 // Java prints the identity hash, which is different each time.
-                write!(out, "{}@{:x}", kind.class(), identity(Rc::as_ptr(list).cast())).unwrap_or(());
+                write!(out, "{}@{:x}", kind.class(), identity(Rc::as_ptr(list).cast()))
+                    .unwrap_or(());
             }
             _ => {
                 blocks.spend(list.items.borrow().len() as u64, out.len())?;
@@ -582,7 +619,9 @@ pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, block
                         out.push_str(", ");
                     }
                     match &item {
-                        Value::List(inner) if Rc::ptr_eq(inner, list) => out.push_str("(this Collection)"),
+                        Value::List(inner) if Rc::ptr_eq(inner, list) => {
+                            out.push_str("(this Collection)")
+                        }
                         _ => print(&item, out, depth + 1, blocks)?,
                     }
                     at += 1;
@@ -626,7 +665,12 @@ pub(crate) fn print<'a>(value: &Value<'a>, out: &mut String, depth: usize, block
     Ok(())
 }
 
-fn print_map<'a>(map: &Rc<Map<'a>>, out: &mut String, depth: usize, blocks: &mut impl PrintBlock<'a>) -> Result<(), Stopped> {
+fn print_map<'a>(
+    map: &Rc<Map<'a>>,
+    out: &mut String,
+    depth: usize,
+    blocks: &mut impl PrintBlock<'a>,
+) -> Result<(), Stopped> {
     if map.silent {
         return Ok(());
     }
@@ -734,7 +778,12 @@ pub(crate) fn print_json<'a>(
             print_json(&entry.1, web, out, depth + 1, blocks)?;
             out.push('}');
         }
-        Value::Char(_) | Value::Iterator(_) | Value::Block(_) | Value::Class(_) | Value::Input | Value::Util => out.push_str("{}"),
+        Value::Char(_)
+        | Value::Iterator(_)
+        | Value::Block(_)
+        | Value::Class(_)
+        | Value::Input
+        | Value::Util => out.push_str("{}"),
         other => print(other, out, depth, blocks)?,
     }
     Ok(())
@@ -750,15 +799,25 @@ pub(crate) fn push_json_string(value: &str, web: bool, out: &mut String) {
     let mut at = 0;
     while at < bytes.len() {
         let byte = bytes[at];
-        let plain = byte >= 0x20 && byte != b'"' && byte != b'\\' && (!web || byte != b'/') && byte != 0x7f && byte != 0xc2 && byte != 0xe2;
+        let plain = byte >= 0x20
+            && byte != b'"'
+            && byte != b'\\'
+            && (!web || byte != b'/')
+            && byte != 0x7f
+            && byte != 0xc2
+            && byte != 0xe2;
         if plain {
             at += 1;
             continue;
         }
         let Some(c) = value[at..].chars().next() else { break };
         let code = c as u32;
-        let escaped =
-            code < 0x20 || c == '"' || c == '\\' || (web && c == '/') || (0x7f..=0x9f).contains(&code) || (0x2000..=0x20ff).contains(&code);
+        let escaped = code < 0x20
+            || c == '"'
+            || c == '\\'
+            || (web && c == '/')
+            || (0x7f..=0x9f).contains(&code)
+            || (0x2000..=0x20ff).contains(&code);
         if escaped {
             out.push_str(&value[copied..at]);
             match c {
@@ -789,18 +848,28 @@ pub(crate) fn push_unicode(unit: u16, out: &mut String) {
 }
 
 /// Java's `equals`.
-pub(crate) fn equals<'a>(left: &Value<'a>, right: &Value<'a>, depth: usize) -> Result<bool, TooDeep> {
+pub(crate) fn equals<'a>(
+    left: &Value<'a>,
+    right: &Value<'a>,
+    depth: usize,
+) -> Result<bool, TooDeep> {
     if depth > MAX_NESTING {
         return Err(TooDeep);
     }
     Ok(match (left, right) {
-        (Value::Null, Value::Null) | (Value::Input, Value::Input) | (Value::Util, Value::Util) => true,
+        (Value::Null, Value::Null) | (Value::Input, Value::Input) | (Value::Util, Value::Util) => {
+            true
+        }
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Char(a), Value::Char(b)) => a == b,
         (Value::Int(a), Value::Int(b)) => a == b,
         (Value::Long(a), Value::Long(b)) => a == b,
-        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
-        (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+        (Value::Float(a), Value::Float(b)) => {
+            a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+        }
+        (Value::Double(a), Value::Double(b)) => {
+            a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+        }
         (Value::Big(a), Value::Big(b)) => a == b,
         (Value::Decimal(a), Value::Decimal(b)) => a == b,
         (Value::Text(a), Value::Text(b)) => **a == **b,
@@ -835,7 +904,9 @@ pub(crate) fn equals<'a>(left: &Value<'a>, right: &Value<'a>, depth: usize) -> R
         }
         (Value::View(View::Entries, a), Value::View(View::Entries, b)) => maps_equal(a, b, depth)?,
         (Value::View(View::Values, a), Value::View(View::Values, b)) => Rc::ptr_eq(a, b),
-        (Value::Entry(a), Value::Entry(b)) => equals(&a.0, &b.0, depth + 1)? && equals(&a.1, &b.1, depth + 1)?,
+        (Value::Entry(a), Value::Entry(b)) => {
+            equals(&a.0, &b.0, depth + 1)? && equals(&a.1, &b.1, depth + 1)?
+        }
         (Value::Iterator(a), Value::Iterator(b)) => Rc::ptr_eq(a, b),
         (Value::Block(a), Value::Block(b)) => Rc::ptr_eq(a, b),
         _ => false,
@@ -892,7 +963,9 @@ pub(crate) fn hash_code(value: &Value, depth: usize) -> Result<i32, TooDeep> {
         Value::Int(n) => *n,
         Value::Long(n) => of_long(*n),
         Value::Float(n) => (if n.is_nan() { 0x7fc0_0000 } else { n.to_bits() }) as i32,
-        Value::Double(n) => of_long((if n.is_nan() { 0x7ff8_0000_0000_0000 } else { n.to_bits() }) as i64),
+        Value::Double(n) => {
+            of_long((if n.is_nan() { 0x7ff8_0000_0000_0000 } else { n.to_bits() }) as i64)
+        }
         Value::Big(n) => big_hash(n),
         Value::Decimal(n) => big_decimal_hash(n),
         Value::Text(text) => text::hash(text),
@@ -932,7 +1005,12 @@ fn map_hash(map: &Map, depth: usize) -> Result<i32, TooDeep> {
 }
 
 fn big_hash(number: &BigInt) -> i32 {
-    let hash = number.magnitude().to_u32_digits().iter().rev().fold(0i32, |hash, digit| hash.wrapping_mul(31).wrapping_add(*digit as i32));
+    let hash = number
+        .magnitude()
+        .to_u32_digits()
+        .iter()
+        .rev()
+        .fold(0i32, |hash, digit| hash.wrapping_mul(31).wrapping_add(*digit as i32));
     if number.sign() == num_bigint::Sign::Minus { hash.wrapping_neg() } else { hash }
 }
 
@@ -940,8 +1018,11 @@ fn big_decimal_hash(number: &BigDecimal) -> i32 {
     match i64::try_from(&number.unscaled) {
         Ok(value) if value != i64::MIN => {
             let magnitude = value.unsigned_abs();
-            let hash = (((magnitude >> 32) as i32).wrapping_mul(31)).wrapping_add(magnitude as u32 as i32);
-            (if value < 0 { hash.wrapping_neg() } else { hash }).wrapping_mul(31).wrapping_add(number.scale)
+            let hash =
+                (((magnitude >> 32) as i32).wrapping_mul(31)).wrapping_add(magnitude as u32 as i32);
+            (if value < 0 { hash.wrapping_neg() } else { hash })
+                .wrapping_mul(31)
+                .wrapping_add(number.scale)
         }
         _ => big_hash(&number.unscaled).wrapping_mul(31).wrapping_add(number.scale),
     }

@@ -41,7 +41,10 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -74,7 +77,9 @@ pub fn ok() -> Reply {
 pub fn s3_error(status: u16, code: &str, message: &str) -> Reply {
     Reply::Status(
         status,
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>R</RequestId></Error>"),
+        format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>R</RequestId></Error>"
+        ),
     )
 }
 
@@ -152,7 +157,10 @@ pub fn response(status: u16, header: Option<(&'static str, &str)>, body: &str) -
 }
 
 pub fn sqs_error(status: u16, code: &str, query_code: &str, message: &str) -> Reply {
-    let body = format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":{}}}"#, serde_json::to_string(message).unwrap());
+    let body = format!(
+        r#"{{"__type":"com.amazonaws.sqs#{code}","message":{}}}"#,
+        serde_json::to_string(message).unwrap()
+    );
     Reply::Header(status, "x-amzn-query-error", format!("{query_code};Sender"), body)
 }
 
@@ -166,7 +174,11 @@ pub struct Server {
 impl Server {
     pub fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default(), connections: Arc::default() };
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            requests: Arc::default(),
+            connections: Arc::default(),
+        };
         let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
         let (requests, connections) = (server.requests.clone(), server.connections.clone());
         thread::spawn(move || {
@@ -223,27 +235,35 @@ fn serve(stream: TcpStream, requests: &Mutex<Vec<Request>>, replies: &Mutex<VecD
     while let Some(request) = read_request(&mut input) {
         let reply = {
             let mut replies = replies.lock().unwrap();
-            if replies.len() > 1 { replies.pop_front().unwrap() } else { replies.front().cloned().unwrap_or_else(ok) }
+            if replies.len() > 1 {
+                replies.pop_front().unwrap()
+            } else {
+                replies.front().cloned().unwrap_or_else(ok)
+            }
         };
         requests.lock().unwrap().push(request.clone());
         let (status, header, body) = match reply {
             Reply::Stored => stored(&request),
             Reply::Status(status, body) => (status, String::new(), body),
-            Reply::Header(status, name, value, body) => (status, format!("{name}: {value}\r\n"), body),
+            Reply::Header(status, name, value, body) => {
+                (status, format!("{name}: {value}\r\n"), body)
+            }
             Reply::HangUp => return,
             Reply::Silence(time) => {
                 thread::sleep(time);
                 return;
             }
         };
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{header}\r\n{body}", body.len());
+        let answer =
+            format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{header}\r\n{body}", body.len());
         if out.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
 }
 
-/// Reads a request whose body has a Content-Length; panics on any other coding: what stores records is to send none.
+/// Reads a request whose body has a Content-Length; panics on any other coding: what stores records
+/// is to send none.
 pub fn read_request(input: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     if input.read_line(&mut line).ok()? == 0 {

@@ -77,20 +77,26 @@ impl Entry {
 
     fn has_key(&self, headers: &HeaderMap) -> bool {
         let name = self.cookie();
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let cookies =
+            headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
         let in_cookie = pairs.any(|(known, key)| known == name && self.is_key(key.as_bytes()));
         in_cookie || headers.get(KEY).is_some_and(|key| self.is_key(key.as_bytes()))
     }
 }
 
 pub(super) async fn guard(entry: Arc<Entry>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let peer =
+        request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     // Within the nest the path lacks its root.
     let path = request.uri().path();
     let path = path.strip_prefix(ROOT).unwrap_or(path);
     let page = matches!(path, "" | "/");
-    if let Err((status, what)) = check(&entry, request.method(), request.headers(), host(&request), peer, page) {
+    if let Err((status, what)) =
+        check(&entry, request.method(), request.headers(), host(&request), peer, page)
+    {
         return failure(status, what);
     }
     // What the way in is made of holds nothing of anybody.
@@ -114,13 +120,22 @@ fn check(
         return Err((StatusCode::FORBIDDEN, "the inspector answers only this machine"));
     }
     let Some(host) = host.filter(|host| entry.names.allow(host) && !names_several(headers)) else {
-        let what = "the inspector answers to an address, localhost, and the names that --allow-host gives";
+        let what =
+            "the inspector answers to an address, localhost, and the names that --allow-host gives";
         return Err((StatusCode::MISDIRECTED_REQUEST, what));
     };
-    if headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == header::VIA) {
-        return Err((StatusCode::FORBIDDEN, "this came through a proxy; the inspector answers only this machine"));
+    if headers.keys().any(|name| {
+        name == header::FORWARDED
+            || name.as_str().starts_with("x-forwarded-")
+            || name == header::VIA
+    }) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "this came through a proxy; the inspector answers only this machine",
+        ));
     }
-    let origin_is_ours = |origin: &str| origin == format!("http://{host}") || origin == format!("https://{host}");
+    let origin_is_ours =
+        |origin: &str| origin == format!("http://{host}") || origin == format!("https://{host}");
     // A link from elsewhere may open the page itself; nothing but the page asks for the rest. Older
     // browsers don't say where a request is from.
     let site = text(headers, "sec-fetch-site").unwrap_or("same-origin");
@@ -128,10 +143,14 @@ fn check(
     if site != "same-origin" && !(method == Method::GET && (site == "none" || opens_page)) {
         return Err((StatusCode::FORBIDDEN, "this came from another site"));
     }
-    if headers.get(header::ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(origin_is_ours)) {
+    if headers.get(header::ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(origin_is_ours))
+    {
         return Err((StatusCode::FORBIDDEN, "this came from another site"));
     }
-    if method != Method::GET && method != Method::HEAD && (!headers.contains_key(header::ORIGIN) || !headers.contains_key(OURS)) {
+    if method != Method::GET
+        && method != Method::HEAD
+        && (!headers.contains_key(header::ORIGIN) || !headers.contains_key(OURS))
+    {
         return Err((StatusCode::FORBIDDEN, "this takes the page's own requests only"));
     }
     Ok(())
@@ -168,8 +187,11 @@ pub fn no_websites(router: axum::Router, names: Names) -> axum::Router {
 /// Why a request is not a client's of S3 or SQS.
 fn website(names: &Names, request: &Request) -> Option<(StatusCode, &'static str)> {
     let headers = request.headers();
-    let of_bucket = |host: &str| name_of(host).is_some_and(|name| name.to_ascii_lowercase().ends_with(".localhost"));
-    let here = host(request).is_some_and(|host| names.allow(host) || of_bucket(host)) && !names_several(headers);
+    let of_bucket = |host: &str| {
+        name_of(host).is_some_and(|name| name.to_ascii_lowercase().ends_with(".localhost"))
+    };
+    let here = host(request).is_some_and(|host| names.allow(host) || of_bucket(host))
+        && !names_several(headers);
     if !here || headers.contains_key(header::ORIGIN) {
         let what = "the local S3 and SQS answer no web page, and only to an address, localhost, and the names that --allow-host gives";
         return Some((StatusCode::MISDIRECTED_REQUEST, what));
@@ -178,7 +200,8 @@ fn website(names: &Names, request: &Request) -> Option<(StatusCode, &'static str
     // is what a person types.
     let site = text(headers, "sec-fetch-site");
     let what = "this came from a website; the local S3 and SQS answer no web page";
-    site.is_some_and(|site| !matches!(site, "same-origin" | "none")).then_some((StatusCode::FORBIDDEN, what))
+    site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
+        .then_some((StatusCode::FORBIDDEN, what))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -204,15 +227,19 @@ fn name_of(host: &str) -> Option<&str> {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_name = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     ((is_name || is_address(name)) && port.is_none_or(is_port)).then_some(name)
 }
 
 /// An IPv6 address is in brackets.
 fn is_address(name: &str) -> bool {
     match name.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
         None => name.parse::<std::net::Ipv4Addr>().is_ok(),
     }
 }
@@ -226,14 +253,22 @@ mod tests {
     fn on_an_address_of_this_machine_that_was_asked_for_it_answers_this_machine_too() {
         let bound = entry("192.0.2.2");
         let at = |host: &str, peer: &str| {
-            check(&bound, &Method::GET, &headers(&[]), Some(host), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+            check(&bound, &Method::GET, &headers(&[]), Some(host), peer.parse().ok(), true)
+                .map_err(|(status, _)| status.as_u16())
         };
-        assert_eq!((at("192.0.2.2:3000", "192.0.2.2"), at("192.0.2.2:3000", "192.0.2.7")), (Ok(()), Err(403)));
+        assert_eq!(
+            (at("192.0.2.2:3000", "192.0.2.2"), at("192.0.2.2:3000", "192.0.2.7")),
+            (Ok(()), Err(403))
+        );
         // An address that is written out is no name that a website could point to this machine.
-        assert_eq!((at("192.0.2.3:3000", "192.0.2.2"), at("here.example:3000", "192.0.2.2")), (Ok(()), Err(421)));
+        assert_eq!(
+            (at("192.0.2.3:3000", "192.0.2.2"), at("here.example:3000", "192.0.2.2")),
+            (Ok(()), Err(421))
+        );
         let all = |peer: &str| {
             let any = entry("0.0.0.0");
-            check(&any, &Method::GET, &headers(&[]), Some("0.0.0.0:3000"), peer.parse().ok(), true).map_err(|(status, _)| status.as_u16())
+            check(&any, &Method::GET, &headers(&[]), Some("0.0.0.0:3000"), peer.parse().ok(), true)
+                .map_err(|(status, _)| status.as_u16())
         };
         assert_eq!(all("192.0.2.7"), Err(403));
     }
@@ -243,22 +278,41 @@ mod tests {
 
     fn entry(bound: &str) -> Entry {
         let bound = bound.parse().expect("an address");
-        Entry { bound, port: 3000, names: Names::default(), key: Secret("the-key-of-this-run-12".into()) }
+        Entry {
+            bound,
+            port: 3000,
+            names: Names::default(),
+            key: Secret("the-key-of-this-run-12".into()),
+        }
     }
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
+        list.iter()
+            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
+            .collect()
     }
 
     fn status(method: Method, host: &str, list: &[(&'static str, &'static str)]) -> u16 {
-        check(&entry("127.0.0.1"), &method, &headers(list), Some(host), HERE, false).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        check(&entry("127.0.0.1"), &method, &headers(list), Some(host), HERE, false)
+            .map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
     fn addresses_localhost_and_allowed_names_are_a_host_and_nothing_else() {
         let names = Names::new(&["Hooks.Test".to_owned()]);
-        let good = ["127.0.0.1", "127.0.0.1:3000", "localhost", "LocalHost:80", "[::1]", "[::1]:3000", "[::2]:3000", "0.0.0.0:3000"];
-        for host in good.into_iter().chain(["127.0.0.2", "192.0.2.7:1", "hooks.test", "HOOKS.test:3000"]) {
+        let good = [
+            "127.0.0.1",
+            "127.0.0.1:3000",
+            "localhost",
+            "LocalHost:80",
+            "[::1]",
+            "[::1]:3000",
+            "[::2]:3000",
+            "0.0.0.0:3000",
+        ];
+        for host in
+            good.into_iter().chain(["127.0.0.2", "192.0.2.7:1", "hooks.test", "HOOKS.test:3000"])
+        {
             assert!(names.allow(host), "{host}");
         }
         let others = [
@@ -295,7 +349,10 @@ mod tests {
     fn the_key_opens_as_a_cookie_of_this_port_or_as_a_header() {
         let entry = entry("127.0.0.1");
         let key = "the-key-of-this-run-12";
-        assert_eq!(entry.set_cookie().expect("a header"), "routeto-3000=the-key-of-this-run-12; Path=/_routeto; HttpOnly; SameSite=Strict");
+        assert_eq!(
+            entry.set_cookie().expect("a header"),
+            "routeto-3000=the-key-of-this-run-12; Path=/_routeto; HttpOnly; SameSite=Strict"
+        );
         for (name, value, opens) in [
             ("cookie", "routeto-3000=the-key-of-this-run-12", true),
             ("cookie", "a=b; routeto-3000=old;routeto-3000=the-key-of-this-run-12; c", true),
@@ -320,31 +377,52 @@ mod tests {
             request.headers_mut().append(header::HOST, HeaderValue::from_static(host));
             website(&names, &request).map_or(200, |(status, _)| status.as_u16())
         };
-        for host in ["127.0.0.1:3001", "[::1]:3001", "192.0.2.2:3001", "localhost", "hooks-dev.localhost:3001", "store.test:3001"] {
+        for host in [
+            "127.0.0.1:3001",
+            "[::1]:3001",
+            "192.0.2.2:3001",
+            "localhost",
+            "hooks-dev.localhost:3001",
+            "store.test:3001",
+        ] {
             assert_eq!(ask(host, &[]), 200, "{host}");
         }
-        for host in
-            ["evil.example:3001", "127.0.0.1:3140@evil", "127.0.0.1:", "127.0.0.1:abc", "x@y.localhost", "a.localhost:", ".localhost."]
-        {
+        for host in [
+            "evil.example:3001",
+            "127.0.0.1:3140@evil",
+            "127.0.0.1:",
+            "127.0.0.1:abc",
+            "x@y.localhost",
+            "a.localhost:",
+            ".localhost.",
+        ] {
             assert_eq!(ask(host, &[]), 421, "{host}");
         }
         let site = |site: &'static str| ask("127.0.0.1:3001", &[("sec-fetch-site", site)]);
-        assert_eq!(["cross-site", "same-site", "same-origin", "none"].map(site), [403, 403, 200, 200]);
+        assert_eq!(
+            ["cross-site", "same-site", "same-origin", "none"].map(site),
+            [403, 403, 200, 200]
+        );
         assert_eq!(ask("127.0.0.1:3001", &[("origin", "null")]), 421);
         assert_eq!(ask("127.0.0.1:3001", &[("host", "evil.example")]), 421);
     }
 
     #[test]
     fn a_website_that_rebinds_its_name_gets_nothing() {
-        assert_eq!(status(Method::GET, "evil.example:3000", &[("sec-fetch-site", "same-origin")]), 421);
         assert_eq!(
-            check(&entry("127.0.0.1"), &Method::GET, &headers(&[]), None, HERE, true).map_err(|(status, _)| status.as_u16()),
+            status(Method::GET, "evil.example:3000", &[("sec-fetch-site", "same-origin")]),
+            421
+        );
+        assert_eq!(
+            check(&entry("127.0.0.1"), &Method::GET, &headers(&[]), None, HERE, true)
+                .map_err(|(status, _)| status.as_u16()),
             Err(421)
         );
         let mut two = headers(&[("host", "localhost:3000")]);
         two.append("host", HeaderValue::from_static("evil.example"));
         assert_eq!(
-            check(&entry("127.0.0.1"), &Method::GET, &two, Some("localhost:3000"), HERE, true).map_err(|(status, _)| status.as_u16()),
+            check(&entry("127.0.0.1"), &Method::GET, &two, Some("localhost:3000"), HERE, true)
+                .map_err(|(status, _)| status.as_u16()),
             Err(421)
         );
     }
@@ -354,19 +432,37 @@ mod tests {
         let far = "192.0.2.7".parse().ok();
         for peer in [far, None] {
             assert_eq!(
-                check(&entry("127.0.0.1"), &Method::GET, &headers(&[]), Some("localhost"), peer, true)
-                    .map_err(|(status, _)| status.as_u16()),
+                check(
+                    &entry("127.0.0.1"),
+                    &Method::GET,
+                    &headers(&[]),
+                    Some("localhost"),
+                    peer,
+                    true
+                )
+                .map_err(|(status, _)| status.as_u16()),
                 Err(403)
             );
         }
         let mapped = "::ffff:127.0.0.1".parse().ok();
         assert_eq!(
-            check(&entry("127.0.0.1"), &Method::GET, &headers(&[]), Some("localhost"), mapped, true).map_err(|(status, _)| status.as_u16()),
+            check(
+                &entry("127.0.0.1"),
+                &Method::GET,
+                &headers(&[]),
+                Some("localhost"),
+                mapped,
+                true
+            )
+            .map_err(|(status, _)| status.as_u16()),
             Ok(())
         );
-        for proxied in
-            [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "a.ngrok.app"), ("forwarded", "for=192.0.2.7"), ("via", "1.1 x")]
-        {
+        for proxied in [
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-host", "a.ngrok.app"),
+            ("forwarded", "for=192.0.2.7"),
+            ("via", "1.1 x"),
+        ] {
             assert_eq!(status(Method::GET, "localhost:3000", &[proxied]), 403, "{proxied:?}");
         }
     }
@@ -375,16 +471,38 @@ mod tests {
     fn a_post_needs_the_pages_origin_and_its_header() {
         let origin = ("origin", "http://localhost:3000");
         let ours = (OURS, "1");
-        assert_eq!(status(Method::POST, "localhost:3000", &[origin, ours, ("sec-fetch-site", "same-origin")]), 200);
+        assert_eq!(
+            status(
+                Method::POST,
+                "localhost:3000",
+                &[origin, ours, ("sec-fetch-site", "same-origin")]
+            ),
+            200
+        );
         assert_eq!(status(Method::POST, "localhost:3000", &[origin]), 403);
         assert_eq!(status(Method::POST, "localhost:3000", &[ours]), 403);
-        for other in
-            ["http://localhost:3001", "http://127.0.0.1:3000", "https://evil.example", "null", "http://localhost:3000.evil.example"]
-        {
-            assert_eq!(status(Method::POST, "localhost:3000", &[("origin", other), ours]), 403, "{other}");
+        for other in [
+            "http://localhost:3001",
+            "http://127.0.0.1:3000",
+            "https://evil.example",
+            "null",
+            "http://localhost:3000.evil.example",
+        ] {
+            assert_eq!(
+                status(Method::POST, "localhost:3000", &[("origin", other), ours]),
+                403,
+                "{other}"
+            );
             assert_eq!(status(Method::GET, "localhost:3000", &[("origin", other)]), 403, "{other}");
         }
-        assert_eq!(status(Method::POST, "localhost:3000", &[origin, ours, ("sec-fetch-site", "same-site")]), 403);
+        assert_eq!(
+            status(
+                Method::POST,
+                "localhost:3000",
+                &[origin, ours, ("sec-fetch-site", "same-site")]
+            ),
+            403
+        );
         assert_eq!(status(Method::DELETE, "localhost:3000", &[]), 403);
     }
 
@@ -392,13 +510,21 @@ mod tests {
     fn another_site_may_link_to_the_page_and_to_nothing_else() {
         let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
         let say = |page| {
-            check(&entry("127.0.0.1"), &Method::GET, &headers(&link), Some("localhost"), HERE, page).map_err(|(status, _)| status.as_u16())
+            check(&entry("127.0.0.1"), &Method::GET, &headers(&link), Some("localhost"), HERE, page)
+                .map_err(|(status, _)| status.as_u16())
         };
         assert_eq!((say(true), say(false)), (Ok(()), Err(403)));
         let embedded = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
         assert_eq!(
-            check(&entry("127.0.0.1"), &Method::GET, &headers(&embedded), Some("localhost"), HERE, true)
-                .map_err(|(status, _)| status.as_u16()),
+            check(
+                &entry("127.0.0.1"),
+                &Method::GET,
+                &headers(&embedded),
+                Some("localhost"),
+                HERE,
+                true
+            )
+            .map_err(|(status, _)| status.as_u16()),
             Err(403)
         );
         assert_eq!(status(Method::GET, "localhost", &[("sec-fetch-site", "none")]), 200);

@@ -1,11 +1,15 @@
-//! The inspector: the page at `/_routeto` and what it asks for. Reads the [`Journal`]; everything else it gets from the server, its [`Backend`].
+//! The inspector: the page at `/_routeto` and what it asks for. Reads the [`Journal`]; everything
+//! else it gets from the server, its [`Backend`].
 //!
-//! It shows what strangers sent and can send with a stage's token, so it answers nobody but a browser on this machine that was pointed at it:
-//! the peer is local and the `Host` is no website's name (DNS rebinding), no proxy's header is on the request (a tunnel that makes `dev`
-//! public doesn't make this public), and what changes anything or tells a token is a POST with our `Origin` and a header that no form can set.
-//! Other users of this machine are kept out by a key that is new in every run: the printed address has it behind the `#`, which a browser
-//! sends to no server and in no referrer; `door.js` posts it once and gets a cookie for it. Nothing
-//! that was sent to `dev` is ever part of a page: it goes out as JSON, and the page shows it as text, under a policy that would run nothing else.
+//! It shows what strangers sent and can send with a stage's token, so it answers nobody but a
+//! browser on this machine that was pointed at it: the peer is local and the `Host` is no website's
+//! name (DNS rebinding), no proxy's header is on the request (a tunnel that makes `dev`
+//! public doesn't make this public), and what changes anything or tells a token is a POST with our
+//! `Origin` and a header that no form can set. Other users of this machine are kept out by a key
+//! that is new in every run: the printed address has it behind the `#`, which a browser sends to no
+//! server and in no referrer; `door.js` posts it once and gets a cookie for it. Nothing
+//! that was sent to `dev` is ever part of a page: it goes out as JSON, and the page shows it as
+//! text, under a policy that would run nothing else.
 
 mod guard;
 
@@ -42,7 +46,8 @@ use tokio::{
 
 /// Where the page is; the server gives us this path and all below it.
 pub const ROOT: &str = "/_routeto";
-/// Bytes of a request of the page's: 10 MB and some, in base64, in JSON. More than the gateway takes, so that its own answer to that can be seen.
+/// Bytes of a request of the page's: 10 MB and some, in base64, in JSON. More than the gateway
+/// takes, so that its own answer to that can be seen.
 const LONGEST: usize = 24 * 1024 * 1024;
 /// A silent stream says that it is there, so that a dead one is noticed.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
@@ -53,13 +58,16 @@ pub trait Backend: Send + Sync + 'static {
     /// What is served, at this moment.
     async fn overview(&self) -> Overview;
 
-    /// Sends a request through the gateway, just as if it had come in by the port; it is recorded before this returns. Answers its exchange's id.
+    /// Sends a request through the gateway, just as if it had come in by the port; it is recorded
+    /// before this returns. Answers its exchange's id.
     async fn send(&self, request: Outgoing) -> Result<u64, Failure>;
 
-    /// A stored record's bytes; `None` where it is no longer there (a message that a worker took and deleted, say).
+    /// A stored record's bytes; `None` where it is no longer there (a message that a worker took
+    /// and deleted, say).
     async fn stored(&self, record: &Stored) -> Result<Option<Bytes>, Failure>;
 
-    /// The stage's token; `None` where there is no such stage. Asked only when somebody presses "copy as curl".
+    /// The stage's token; `None` where there is no such stage. Asked only when somebody presses
+    /// "copy as curl".
     async fn token(&self, stage: &str) -> Option<Secret>;
 }
 
@@ -72,7 +80,8 @@ pub struct Overview {
     pub url: String,
     pub stages: Vec<String>,
     pub routes: Vec<RouteInfo>,
-    /// What is wrong with the stack file or a template since it was last changed, while the last good one is served: the diagnostics' text.
+    /// What is wrong with the stack file or a template since it was last changed, while the last
+    /// good one is served: the diagnostics' text.
     pub problem: Option<String>,
     /// Why records can't be stored any more: the store's directory was removed, say.
     pub unstored: Option<String>,
@@ -126,8 +135,8 @@ struct Inspector {
 
 type Shared = State<Arc<Inspector>>;
 
-/// Answers for [`ROOT`] and everything below it. Requests must carry their peer as the extension `axum::extract::ConnectInfo<SocketAddr>`: without it
-/// they are refused.
+/// Answers for [`ROOT`] and everything below it. Requests must carry their peer as the extension
+/// `axum::extract::ConnectInfo<SocketAddr>`: without it they are refused.
 pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, entry: Entry) -> Router {
     let entry = Arc::new(entry);
     let guarding = entry.clone();
@@ -146,12 +155,22 @@ pub fn router(journal: Arc<Journal>, backend: Arc<dyn Backend>, entry: Entry) ->
         .route("/api/send", post(send))
         .route("/api/token", post(token))
         .route("/api/key", post(key))
-        .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto"))
-        .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method"))
-        .with_state(Arc::new(Inspector { journal, backend, searching: Arc::new(Semaphore::new(1)), entry }))
+        .fallback(async || {
+            failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /_routeto")
+        })
+        .method_not_allowed_fallback(async || {
+            failure(StatusCode::METHOD_NOT_ALLOWED, "this takes another method")
+        })
+        .with_state(Arc::new(Inspector {
+            journal,
+            backend,
+            searching: Arc::new(Semaphore::new(1)),
+            entry,
+        }))
         .layer(middleware::from_fn(guard.clone()));
     // The slash at the end makes no difference; nested routers don't see it that way.
-    let with_slash = Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard));
+    let with_slash =
+        Router::new().route(&format!("{ROOT}/"), get(page)).layer(middleware::from_fn(guard));
     with_slash.nest(ROOT, below)
 }
 
@@ -202,7 +221,9 @@ async fn request(State(inspector): Shared, Path(id): Path<u64>) -> Response {
 /// of work.
 async fn search(State(inspector): Shared, uri: Uri) -> Response {
     let pairs = crate::render::parse_query(uri.query().unwrap_or_default());
-    let value = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let value = |wanted: &str| {
+        pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    };
     let number = |name: &str, default: u64| value(name).map_or(Ok(default), str::parse);
     let (Ok(after), Ok(before)) = (number("after", 0), number("before", u64::MAX)) else {
         return failure(StatusCode::BAD_REQUEST, "`after` and `before` are numbers");
@@ -216,17 +237,20 @@ async fn search(State(inspector): Shared, uri: Uri) -> Response {
         journal.search(&search, after, before).map(Some)
     });
     match found.await {
-        Ok(Some(found)) => to_json(&json!({"ids": found.ids, "before": found.before, "last": found.last})),
+        Ok(Some(found)) => {
+            to_json(&json!({"ids": found.ids, "before": found.before, "last": found.last}))
+        }
         Ok(None) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the search ended early"),
         Err(error) => failed(&error),
     }
 }
 
 async fn record(State(inspector): Shared, Path(id): Path<u64>) -> Response {
-    let exchange: Option<Exchange> = match read(inspector.clone(), move |journal| journal.get(id)).await {
-        Ok(exchange) => exchange,
-        Err(error) => return failed(&error),
-    };
+    let exchange: Option<Exchange> =
+        match read(inspector.clone(), move |journal| journal.get(id)).await {
+            Ok(exchange) => exchange,
+            Err(error) => return failed(&error),
+        };
     let Some(exchange) = exchange else { return gone(&inspector.journal, id) };
     let Some(stored) = exchange.record else {
         return failure(StatusCode::NOT_FOUND, &format!("request {id} stored nothing"));
@@ -235,10 +259,14 @@ async fn record(State(inspector): Shared, Path(id): Path<u64>) -> Response {
     match inspector.backend.stored(&stored).await {
         // Never as what its sender called it: the page decides how to show it.
         Ok(Some(bytes)) => answer(StatusCode::OK, "application/octet-stream", bytes),
-        Ok(None) if masked => {
-            failure(StatusCode::GONE, "a token is part of the record's name, which isn't kept for that: the record can't be found")
-        }
-        Ok(None) => failure(StatusCode::GONE, "the record is no longer there: it was deleted, by a worker say"),
+        Ok(None) if masked => failure(
+            StatusCode::GONE,
+            "a token is part of the record's name, which isn't kept for that: the record can't be found",
+        ),
+        Ok(None) => failure(
+            StatusCode::GONE,
+            "the record is no longer there: it was deleted, by a worker say",
+        ),
         Err(error) => failed(&error),
     }
 }
@@ -294,38 +322,53 @@ async fn key(State(inspector): Shared, request: Request) -> Response {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             response
         }
-        None => failure(StatusCode::FORBIDDEN, "this is not the key of the `routeto dev` that runs here now"),
+        None => failure(
+            StatusCode::FORBIDDEN,
+            "this is not the key of the `routeto dev` that runs here now",
+        ),
     }
 }
 
 async fn body<T: for<'de> Deserialize<'de>>(request: Request) -> Result<T, Box<Response>> {
     let wrong = |what: String| Box::new(failure(StatusCode::BAD_REQUEST, &what));
-    let body =
-        Limited::new(request.into_body(), LONGEST).collect().await.map_err(|error| wrong(format!("the body can't be read: {error}")))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| wrong(format!("not what the page sends: {error}")))
+    let body = Limited::new(request.into_body(), LONGEST)
+        .collect()
+        .await
+        .map_err(|error| wrong(format!("the body can't be read: {error}")))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| wrong(format!("not what the page sends: {error}")))
 }
 
-/// Server-sent events: `requests`, an array of summaries whose last `seq` is the event's id; `changed`, when the overview is to be read anew. A browser that
-/// comes back names the last id it saw and gets what it missed; without one it gets what comes from now on.
+/// Server-sent events: `requests`, an array of summaries whose last `seq` is the event's id;
+/// `changed`, when the overview is to be read anew. A browser that comes back names the last id it
+/// saw and gets what it missed; without one it gets what comes from now on.
 async fn events(State(inspector): Shared, headers: HeaderMap) -> Response {
-    let named = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let named =
+        headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     // Subscribed first: what comes between the two is then heard twice, never missed.
     let receiver = inspector.journal.subscribe();
     let (missed, last) = inspector.journal.since(named.unwrap_or(u64::MAX));
     // A number from another journal, one that was removed since, say: all of this one is news.
-    let (missed, last) = if named.is_some_and(|seq| seq > last) { inspector.journal.since(0) } else { (missed, last) };
+    let (missed, last) = if named.is_some_and(|seq| seq > last) {
+        inspector.journal.since(0)
+    } else {
+        (missed, last)
+    };
     // How soon a browser that lost us comes back; and proof that the stream stands.
     let mut first = String::from("retry: 1000\n\n");
     if !missed.is_empty() {
         first.push_str(&event_of(&missed));
     }
-    let state = receiver.map(|receiver| Following { receiver, journal: inspector.journal.clone(), last });
+    let state =
+        receiver.map(|receiver| Following { receiver, journal: inspector.journal.clone(), last });
     let news = stream::unfold(state, |state| async {
         let mut following = state?;
         following.next().await.map(|text| (text, Some(following)))
     });
     let all = futures_util::StreamExt::chain(stream::iter([first]), news);
-    let body = Body::from_stream(futures_util::StreamExt::map(all, |text| Ok::<_, std::convert::Infallible>(Bytes::from(text))));
+    let body = Body::from_stream(futures_util::StreamExt::map(all, |text| {
+        Ok::<_, std::convert::Infallible>(Bytes::from(text))
+    }));
     answer(StatusCode::OK, "text/event-stream", body)
 }
 
@@ -340,7 +383,9 @@ impl Following {
     /// The next text of the stream; `None` at its end.
     async fn next(&mut self) -> Option<String> {
         use broadcast::error::{RecvError, TryRecvError};
-        let Ok(first) = timeout(SIGN_OF_LIFE, self.receiver.recv()).await else { return Some(": still here\n\n".into()) };
+        let Ok(first) = timeout(SIGN_OF_LIFE, self.receiver.recv()).await else {
+            return Some(": still here\n\n".into());
+        };
         let before = self.last;
         let mut list = vec![];
         let mut changed = false;
@@ -358,7 +403,8 @@ impl Following {
             Err(RecvError::Lagged(_)) => lagged = true,
             Err(RecvError::Closed) => return None,
         }
-        // What came meanwhile goes with it: under load a few large events are far less work for the page than many small ones.
+        // What came meanwhile goes with it: under load a few large events are far less work for the
+        // page than many small ones.
         loop {
             match self.receiver.try_recv() {
                 Ok(news) => take(news, &mut self.last),
@@ -419,7 +465,8 @@ fn failure(status: StatusCode, what: &str) -> Response {
     answer(status, "application/json", body.to_string())
 }
 
-/// Every answer of the inspector's, with all that keeps a browser from running, framing, keeping or handing on anything of it.
+/// Every answer of the inspector's, with all that keeps a browser from running, framing, keeping or
+/// handing on anything of it.
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
     const HEADERS: [(HeaderName, &str); 6] = [
         (

@@ -1,4 +1,5 @@
-//! The function's own sinks on this store: its real SDK code runs, signing included, but nothing goes over a socket.
+//! The function's own sinks on this store: its real SDK code runs, signing included, but nothing
+//! goes over a socket.
 
 use super::{Store, http::Endpoint};
 use aws_smithy_runtime_api::client::{
@@ -41,12 +42,14 @@ impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let endpoint = self.0.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request =
+                request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (parts, body) = request.into_parts();
             // A record's body is in memory, in one piece, and isn't copied here.
             let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             let response = endpoint.direct(http::Request::from_parts(parts, body)).await;
-            HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
+            HttpResponse::try_from(response.map(SdkBody::from))
+                .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }

@@ -1,7 +1,9 @@
-//! The one endpoint: which service a request is for, and what is taken off it before s3s reads it. Keeps nothing.
+//! The one endpoint: which service a request is for, and what is taken off it before s3s reads it.
+//! Keeps nothing.
 //!
-//! Any credentials are good here, so no signature can be checked: s3s would ask for the secret. What a signature also says of the body (its SHA-256, its
-//! chunks) is read here, so that a body that was cut off or changed on its way is refused all the same.
+//! Any credentials are good here, so no signature can be checked: s3s would ask for the secret.
+//! What a signature also says of the body (its SHA-256, its chunks) is read here, so that a body
+//! that was cut off or changed on its way is refused all the same.
 
 use super::{Store, s3, sqs};
 use crate::dev::{PIECE_PATIENCE, Patience, patience};
@@ -36,7 +38,8 @@ const MAX_TRAILERS: usize = 16 * 1024;
 /// A form POST holds its file in memory.
 const MAX_FORM_FILE: u64 = 16 * 1024 * 1024;
 
-/// The query parameters of a presigned URL. Source: the S3 API reference, "Authenticating Requests: Using Query Parameters".
+/// The query parameters of a presigned URL. Source: the S3 API reference, "Authenticating Requests:
+/// Using Query Parameters".
 const SIGNATURE: [&str; 10] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -91,7 +94,11 @@ impl Endpoint {
     pub async fn direct(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
         let (mut parts, body) = request.into_parts();
         if let Some(operation) = sqs_operation(&parts.headers) {
-            let asked = sqs::Asked { operation: operation.to_owned(), host: "sqs".into(), region: region(&parts.headers) };
+            let asked = sqs::Asked {
+                operation: operation.to_owned(),
+                host: "sqs".into(),
+                region: region(&parts.headers),
+            };
             return sqs::answer(&self.store, &asked, &body).await;
         }
         parts.headers.remove(header::AUTHORIZATION);
@@ -120,7 +127,11 @@ fn host(parts: &http::request::Parts) -> Option<&str> {
 /// The JavaScript, Ruby and Java SDKs put the bucket before the endpoint's name unless they are told not to: `http://hooks-dev.localhost:3001/key`.
 fn bucket_into_path(parts: &mut http::request::Parts) {
     let name = host(parts).map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
-    let Some(bucket) = name.and_then(|name| name.strip_suffix(".localhost")).filter(|bucket| !bucket.is_empty()) else { return };
+    let Some(bucket) =
+        name.and_then(|name| name.strip_suffix(".localhost")).filter(|bucket| !bucket.is_empty())
+    else {
+        return;
+    };
     let rest = parts.uri.path_and_query().map_or("/", |rest| rest.as_str());
     if let Ok(uri) = format!("/{bucket}{rest}").parse() {
         parts.uri = uri;
@@ -137,14 +148,19 @@ impl HttpBody for Patient {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
             self.patience = None;
             return polled;
         }
         let waiting = self.patience.get_or_insert_with(|| patience(PIECE_PATIENCE));
-        waiting.as_mut().poll(context).map(|_| Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))))
+        waiting.as_mut().poll(context).map(|_| {
+            Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut))))
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -161,10 +177,15 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let body = Body::new(Patient { body, patience: None });
     if let Some(operation) = sqs_operation(&parts.headers) {
         let host = host(&parts).unwrap_or("localhost").to_owned();
-        let asked = sqs::Asked { operation: operation.to_owned(), host, region: region(&parts.headers) };
+        let asked =
+            sqs::Asked { operation: operation.to_owned(), host, region: region(&parts.headers) };
         return match Limited::new(body, MAX_SQS_REQUEST).collect().await {
-            Ok(body) => sqs::answer(&endpoint.store, &asked, &body.to_bytes()).await.map(Body::from),
-            Err(error) => sqs::unread(error.downcast_ref::<LengthLimitError>().is_some()).map(Body::from),
+            Ok(body) => {
+                sqs::answer(&endpoint.store, &asked, &body.to_bytes()).await.map(Body::from)
+            }
+            Err(error) => {
+                sqs::unread(error.downcast_ref::<LengthLimitError>().is_some()).map(Body::from)
+            }
         };
     }
     if is_query_protocol(&parts.method, &parts.headers) {
@@ -174,7 +195,9 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
     unsign(&mut parts);
     let body = match chunked(&mut parts) {
         None => body,
-        Some((length, trailers)) => Body::from_stream(decoded(body, Chunked::new(length, trailers))),
+        Some((length, trailers)) => {
+            Body::from_stream(decoded(body, Chunked::new(length, trailers)))
+        }
     };
     let broken = Arc::new(AtomicBool::new(false));
     let noting = broken.clone();
@@ -182,9 +205,15 @@ async fn serve(State(endpoint): State<Endpoint>, request: Request) -> Response {
         noting.store(true, Ordering::Relaxed);
         error
     });
-    match endpoint.s3.call(http::Request::from_parts(parts, s3s::Body::http_body_unsync(body))).await {
+    match endpoint
+        .s3
+        .call(http::Request::from_parts(parts, s3s::Body::http_body_unsync(body)))
+        .await
+    {
         // s3s takes a body that breaks off for a fault of ours.
-        Ok(answer) if answer.status().is_server_error() && broken.load(Ordering::Relaxed) => incomplete(),
+        Ok(answer) if answer.status().is_server_error() && broken.load(Ordering::Relaxed) => {
+            incomplete()
+        }
         Ok(answer) => answer.map(Body::new),
         Err(_) => failed(Body::empty()),
     }
@@ -194,7 +223,9 @@ fn incomplete() -> Response {
     let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>IncompleteBody</Code><Message>The body ended early, or is not what its headers say.</Message></Error>";
     let mut response = Response::new(Body::from(xml));
     *response.status_mut() = StatusCode::BAD_REQUEST;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
 
@@ -205,7 +236,9 @@ fn sqs_operation(headers: &HeaderMap) -> Option<&str> {
 
 /// SQS as it was spoken until 2023: `Action=SendMessage&…`.
 fn is_query_protocol(method: &Method, headers: &HeaderMap) -> bool {
-    let form = headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let form = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     method == Method::POST && form
 }
 
@@ -214,7 +247,8 @@ fn region(headers: &HeaderMap) -> String {
     let named = || {
         let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let region = authorization.split_once("Credential=")?.1.split('/').nth(2)?;
-        let is_one = !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let is_one = !region.is_empty()
+            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         is_one.then(|| region.to_owned())
     };
     named().unwrap_or_else(|| "us-east-1".into())
@@ -222,12 +256,20 @@ fn region(headers: &HeaderMap) -> String {
 
 /// By a header, or as a presigned URL of version 4 or 2.
 fn is_signed(parts: &http::request::Parts) -> bool {
-    let authorization = parts.headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    let authorization =
+        parts.headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
     let query = parts.uri.query().unwrap_or_default();
-    let given =
-        |name: &str| query.split('&').any(|pair| pair.split_once('=').is_some_and(|(known, value)| known == name && !value.is_empty()));
-    let by_header = [&b"AWS4-HMAC-SHA256 "[..], b"AWS4-ECDSA-P256-SHA256 ", b"AWS "].iter().any(|scheme| authorization.starts_with(scheme));
-    by_header || (given("X-Amz-Signature") && given("X-Amz-Credential")) || (given("Signature") && given("AWSAccessKeyId"))
+    let given = |name: &str| {
+        query.split('&').any(|pair| {
+            pair.split_once('=').is_some_and(|(known, value)| known == name && !value.is_empty())
+        })
+    };
+    let by_header = [&b"AWS4-HMAC-SHA256 "[..], b"AWS4-ECDSA-P256-SHA256 ", b"AWS "]
+        .iter()
+        .any(|scheme| authorization.starts_with(scheme));
+    by_header
+        || (given("X-Amz-Signature") && given("X-Amz-Credential"))
+        || (given("Signature") && given("AWSAccessKeyId"))
 }
 
 /// Every browser says of its requests where they come from. Source: W3C, "Fetch Metadata Request
@@ -246,7 +288,10 @@ fn unsign(parts: &mut http::request::Parts) {
     if let Some(query) = parts.uri.query()
         && SIGNATURE.iter().any(|name| query.contains(name))
     {
-        let kept: Vec<&str> = query.split('&').filter(|pair| !SIGNATURE.contains(&pair.split('=').next().unwrap_or_default())).collect();
+        let kept: Vec<&str> = query
+            .split('&')
+            .filter(|pair| !SIGNATURE.contains(&pair.split('=').next().unwrap_or_default()))
+            .collect();
         let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
         if let Ok(uri) = format!("{}{query}", parts.uri.path()).parse::<Uri>() {
             parts.uri = uri;
@@ -270,16 +315,28 @@ fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// The decoded length of a body in `aws-chunked`, where it is one; the headers then are those of the body inside.
+/// The decoded length of a body in `aws-chunked`, where it is one; the headers then are those of
+/// the body inside.
 fn chunked(parts: &mut http::request::Parts) -> Option<(Option<u64>, Trailers)> {
     let headers = &mut parts.headers;
-    let streaming = headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
-    let codings = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let streaming = headers
+        .get("x-amz-content-sha256")
+        .is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    let codings = headers
+        .get(header::CONTENT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let is_coded = |coding: &&str| coding.trim().eq_ignore_ascii_case("aws-chunked");
     if !streaming && !codings.split(',').any(|coding| is_coded(&coding)) {
         return None;
     }
-    let others: Vec<&str> = codings.split(',').filter(|coding| !is_coded(coding)).map(str::trim).filter(|c| !c.is_empty()).collect();
+    let others: Vec<&str> = codings
+        .split(',')
+        .filter(|coding| !is_coded(coding))
+        .map(str::trim)
+        .filter(|c| !c.is_empty())
+        .collect();
     headers.remove(header::CONTENT_ENCODING);
     if let Ok(value) = HeaderValue::from_str(&others.join(", "))
         && !others.is_empty()
@@ -312,20 +369,26 @@ impl Error for BadChunks {}
 
 type StreamError = Box<dyn Error + Send + Sync>;
 
-fn decoded(body: Body, chunked: Chunked) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
-    let pieces = stream::try_unfold((body.into_data_stream(), Some(chunked)), |(mut body, chunked)| async move {
-        let Some(mut chunked) = chunked else { return Ok(None) };
-        match body.next().await {
-            Some(piece) => {
-                let data = chunked.push(piece?)?;
-                Ok(Some((data, (body, Some(chunked)))))
+fn decoded(
+    body: Body,
+    chunked: Chunked,
+) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
+    let pieces = stream::try_unfold(
+        (body.into_data_stream(), Some(chunked)),
+        |(mut body, chunked)| async move {
+            let Some(mut chunked) = chunked else { return Ok(None) };
+            match body.next().await {
+                Some(piece) => {
+                    let data = chunked.push(piece?)?;
+                    Ok(Some((data, (body, Some(chunked)))))
+                }
+                None => {
+                    chunked.finish()?;
+                    Ok::<_, StreamError>(Some((Vec::new(), (body, None))))
+                }
             }
-            None => {
-                chunked.finish()?;
-                Ok::<_, StreamError>(Some((Vec::new(), (body, None))))
-            }
-        }
-    });
+        },
+    );
     pieces.flat_map(|data| match data {
         Ok(data) => stream::iter(data.into_iter().map(Ok).collect::<Vec<_>>()),
         Err(error) => stream::iter(vec![Err(error)]),
@@ -363,8 +426,10 @@ impl Chunked {
                 At::Size => {
                     let Some(line) = self.line(MAX_LINE)? else { break };
                     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-                    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));
-                    let size = digits.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+                    let digits =
+                        std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));
+                    let size =
+                        digits.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
                     match size.ok_or(BadChunks("a chunk has no size"))? {
                         0 => self.at = At::Trailers,
                         size => self.at = At::Data(size),
@@ -377,7 +442,11 @@ impl Chunked {
                     let size = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
                     data.push(self.buffer.split_to(size).freeze());
                     self.length += size as u64;
-                    self.at = if left == size as u64 { At::DataEnd } else { At::Data(left - size as u64) };
+                    self.at = if left == size as u64 {
+                        At::DataEnd
+                    } else {
+                        At::Data(left - size as u64)
+                    };
                 }
                 At::DataEnd => match self.buffer.as_ref() {
                     [b'\r', b'\n', ..] => {
@@ -431,7 +500,11 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    fn decode(body: &str, piece: usize, expected: Option<u64>) -> Result<(String, Vec<(String, String)>), BadChunks> {
+    fn decode(
+        body: &str,
+        piece: usize,
+        expected: Option<u64>,
+    ) -> Result<(String, Vec<(String, String)>), BadChunks> {
         let trailers = Trailers::default();
         let mut chunked = Chunked::new(expected, trailers.clone());
         let mut data = Vec::new();
@@ -448,7 +521,10 @@ mod tests {
         let trailing = "6\r\nhello!\r\n0\r\nx-amz-checksum-crc32:abcd==\r\nX-Other: 1\r\n\r\n";
         for piece in 1..trailing.len() + 1 {
             assert_eq!(decode(signed, piece, Some(6)), Ok(("hello!".into(), vec![])));
-            let trailers = vec![("x-amz-checksum-crc32".into(), "abcd==".into()), ("x-other".into(), "1".into())];
+            let trailers = vec![
+                ("x-amz-checksum-crc32".into(), "abcd==".into()),
+                ("x-other".into(), "1".into()),
+            ];
             assert_eq!(decode(trailing, piece, None), Ok(("hello!".into(), trailers)));
         }
     }
@@ -459,10 +535,19 @@ mod tests {
         for end in 0.."5\r\nhello\r\n0\r\n".len() {
             assert!(decode(&whole[..end], 3, None).is_err(), "{:?}", &whole[..end]);
         }
-        assert_eq!(decode(whole, 4, Some(6)), Err(BadChunks("it has another length than x-amz-decoded-content-length says")));
-        assert_eq!(decode("4\r\nhello\r\n0\r\n\r\n", 4, None), Err(BadChunks("a chunk is longer than its size")));
+        assert_eq!(
+            decode(whole, 4, Some(6)),
+            Err(BadChunks("it has another length than x-amz-decoded-content-length says"))
+        );
+        assert_eq!(
+            decode("4\r\nhello\r\n0\r\n\r\n", 4, None),
+            Err(BadChunks("a chunk is longer than its size"))
+        );
         assert_eq!(decode("zz\r\n", 4, None), Err(BadChunks("a chunk has no size")));
         assert_eq!(decode("fffffffffffffffff\r\n", 4, None), Err(BadChunks("a chunk has no size")));
-        assert_eq!(decode(&"1".repeat(5000), 100, None), Err(BadChunks("a chunk's first line is too long")));
+        assert_eq!(
+            decode(&"1".repeat(5000), 100, None),
+            Err(BadChunks("a chunk's first line is too long"))
+        );
     }
 }

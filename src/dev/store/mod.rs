@@ -1,4 +1,5 @@
-//! Dev's own S3 and SQS: real clients and the function's real SDK code work against it, and what it has answered 200 is on disk.
+//! Dev's own S3 and SQS: real clients and the function's real SDK code work against it, and what it
+//! has answered 200 is on disk.
 //!
 //! - [`objects`], [`queue`], [`state`]: buckets and queues as files, without any protocol;
 //! - [`s3`], [`sqs`]: the two protocols on them;
@@ -6,8 +7,9 @@
 //! - [`client`]: the way in for the function, in the same process;
 //! - [`names`]: keys as file names.
 //!
-//! One process at a time may have it open: whoever opens it holds a lock on the directory above. A killed process loses nothing that was answered; a
-//! power cut may lose what came in the last seconds, because nothing is synced to the platters for every record.
+//! One process at a time may have it open: whoever opens it holds a lock on the directory above. A
+//! killed process loses nothing that was answered; a power cut may lose what came in the last
+//! seconds, because nothing is synced to the platters for every record.
 
 pub mod client;
 mod http;
@@ -51,7 +53,9 @@ tokio::task_local! {
 
 /// What the future stored by way of [`sinks`], the last of it, beside what it answers.
 pub async fn noting<F: Future>(future: F) -> (F::Output, Option<Stored>) {
-    NOTED.scope(RefCell::new(None), async { (future.await, NOTED.with(|noted| noted.take())) }).await
+    NOTED
+        .scope(RefCell::new(None), async { (future.await, NOTED.with(|noted| noted.take())) })
+        .await
 }
 
 /// Names of buckets and queues.
@@ -81,8 +85,14 @@ impl Store {
     /// The directory can't be read or written, or a queue's files are not those of a queue.
     pub fn open(directory: &Path) -> Result<Arc<Self>, Failure> {
         let failed = |path: &Path, error: &dyn std::fmt::Display| {
-            Failure::new(path.display().to_string(), format!("the local store can't be opened: {error}"))
-                .now(format!("see that {} can be read and written; or remove it, with all records in it", directory.display()))
+            Failure::new(
+                path.display().to_string(),
+                format!("the local store can't be opened: {error}"),
+            )
+            .now(format!(
+                "see that {} can be read and written; or remove it, with all records in it",
+                directory.display()
+            ))
         };
         let objects = Objects::open(directory).map_err(|error| failed(directory, &error))?;
         let root = directory.join("sqs");
@@ -112,7 +122,8 @@ impl Store {
         }))
     }
 
-    /// Queues in whose files something stood that is no message any more, each with the file that it is kept in now.
+    /// Queues in whose files something stood that is no message any more, each with the file that
+    /// it is kept in now.
     pub fn damaged(&self) -> &[(String, PathBuf)] {
         &self.damaged
     }
@@ -122,7 +133,8 @@ impl Store {
         &self.lost
     }
 
-    /// From now on the store is only ours as long as this is where it is: the file that keeps another process out.
+    /// From now on the store is only ours as long as this is where it is: the file that keeps
+    /// another process out.
     pub fn depends_on(&self, lock: Anchor) {
         self.objects.depends_on(lock);
     }
@@ -132,14 +144,16 @@ impl Store {
         *self.needed.lock().unwrap_or_else(PoisonError::into_inner) = needed;
     }
 
-    /// Why records can't be stored: which of what is needed was removed or replaced. In plain words.
+    /// Why records can't be stored: which of what is needed was removed or replaced. In plain
+    /// words.
     pub fn unstored(&self) -> Option<String> {
         if let Err(error) = self.objects.here() {
             return Some(error.to_string());
         }
         let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let buckets = needed.buckets.into_iter().filter(|bucket| !self.objects.has_bucket(bucket));
-        let mut gone: Vec<String> = buckets.map(|bucket| format!("bucket {bucket} is gone")).collect();
+        let mut gone: Vec<String> =
+            buckets.map(|bucket| format!("bucket {bucket} is gone")).collect();
         for name in needed.queues {
             match self.queue(&name).map(|line| line.lock().check()) {
                 None => gone.push(format!("queue {name} is gone")),
@@ -150,7 +164,8 @@ impl Store {
         (!gone.is_empty()).then(|| gone.join("; "))
     }
 
-    /// Both services, on every path of this router: requests with `x-amz-target: AmazonSQS.…` are SQS's, all others S3's, in path style.
+    /// Both services, on every path of this router: requests with `x-amz-target: AmazonSQS.…` are
+    /// SQS's, all others S3's, in path style.
     pub fn router(self: &Arc<Self>) -> axum::Router {
         http::Endpoint::new(self.clone()).router()
     }
@@ -162,8 +177,12 @@ impl Store {
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Failure> {
         match self.objects.create_bucket(bucket) {
             Ok(()) | Err(Problem::BucketExists) => Ok(()),
-            Err(Problem::Disk(error)) => Err(Failure::new(format!("bucket {bucket}"), error.to_string())
-                .now(format!("make room on the disk, and see that {} can be written to", self.root.display()))),
+            Err(Problem::Disk(error)) => {
+                Err(Failure::new(format!("bucket {bucket}"), error.to_string()).now(format!(
+                    "make room on the disk, and see that {} can be written to",
+                    self.root.display()
+                )))
+            }
             Err(problem) => Err(Failure::new(format!("bucket {bucket}"), format!("{problem:?}"))),
         }
     }
@@ -171,9 +190,15 @@ impl Store {
     /// Makes a queue with these attributes; one that is there gets them.
     ///
     /// # Errors
-    /// Names the queue and what is wrong: a name or an attribute that SQS does not take, or what the disk says.
-    pub fn create_queue(&self, queue: &str, attributes: BTreeMap<String, String>) -> Result<(), Failure> {
-        sqs::ensure(self, queue, attributes).map_err(|words| Failure::new(format!("queue {queue}"), words))
+    /// Names the queue and what is wrong: a name or an attribute that SQS does not take, or what
+    /// the disk says.
+    pub fn create_queue(
+        &self,
+        queue: &str,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
+        sqs::ensure(self, queue, attributes)
+            .map_err(|words| Failure::new(format!("queue {queue}"), words))
     }
 
     pub fn has_queue(&self, queue: &str) -> bool {
@@ -188,7 +213,8 @@ impl Store {
         Some((opened.meta.headers.remove("content-type").unwrap_or_default(), bytes))
     }
 
-    /// A message's body, whether somebody received it or not; `None` once it is deleted and its file is gone, too.
+    /// A message's body, whether somebody received it or not; `None` once it is deleted and its
+    /// file is gone, too.
     pub fn message(&self, queue: &str, message_id: &str) -> Option<String> {
         let line = self.queue(queue)?;
         let found = line.lock().look(queue::parse_id(message_id)?);
@@ -200,7 +226,8 @@ impl Store {
         self.told.subscribe()
     }
 
-    /// Lets those go who wait for a message, with none: they would hold up the end of the server for 20 s.
+    /// Lets those go who wait for a message, with none: they would hold up the end of the server
+    /// for 20 s.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.close.notify_waiters();
@@ -228,7 +255,8 @@ impl Store {
     }
 
     fn queue_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.queues.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let mut names: Vec<String> =
+            self.queues.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
         names.sort();
         names
     }

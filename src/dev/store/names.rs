@@ -1,7 +1,8 @@
 //! Keys and queue names as file names. Neither reads nor writes files.
 //!
-//! Whatever a key is (`../`, `//`, a control character, two keys that differ in case alone on a disk that doesn't see it), its file lies in the
-//! bucket's own directory, and no two keys have the same one. A key that would be too long is known by its SHA-256; the object itself holds its key.
+//! Whatever a key is (`../`, `//`, a control character, two keys that differ in case alone on a
+//! disk that doesn't see it), its file lies in the bucket's own directory, and no two keys have the
+//! same one. A key that would be too long is known by its SHA-256; the object itself holds its key.
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -107,9 +108,16 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for k in keys {
             let name = file_name(k);
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-%~".contains(&b)), "{name}");
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-%~".contains(&b)),
+                "{name}"
+            );
             assert!(name.len() <= LONGEST && !name.starts_with('.') && !name.is_empty(), "{name}");
-            assert_eq!(key(&name), if name.starts_with('~') { Named::Digest } else { Named::Key(k.to_owned()) });
+            assert_eq!(
+                key(&name),
+                if name.starts_with('~') { Named::Digest } else { Named::Key(k.to_owned()) }
+            );
             assert!(seen.insert(name), "{k} has another key's name");
         }
     }

@@ -1,8 +1,10 @@
-//! Buckets and objects on disk. Knows nothing of a protocol; every call here may block for as long as the disk takes.
+//! Buckets and objects on disk. Knows nothing of a protocol; every call here may block for as long
+//! as the disk takes.
 //!
-//! An object is one file: its bytes, then what is known of it as JSON, then that JSON's length and a mark. It is written under `tmp/` and renamed, so
-//! it appears with its metadata and whole, or not at all. A process that is killed takes nothing with it; nothing is synced to the platters for
-//! every object, so a power cut may.
+//! An object is one file: its bytes, then what is known of it as JSON, then that JSON's length and
+//! a mark. It is written under `tmp/` and renamed, so it appears with its metadata and whole, or
+//! not at all. A process that is killed takes nothing with it; nothing is synced to the platters
+//! for every object, so a power cut may.
 //!
 //! ```text
 //! tmp/                            what is being written; emptied at the start
@@ -79,7 +81,8 @@ pub struct Meta {
     pub etag: String,
     /// Milliseconds since the epoch.
     pub modified: u64,
-    /// Headers that are given back as they came, names in lower case: `content-type`, `cache-control`, …
+    /// Headers that are given back as they came, names in lower case: `content-type`,
+    /// `cache-control`, …
     pub headers: BTreeMap<String, String>,
     /// `x-amz-meta-…`, without that.
     pub user: BTreeMap<String, String>,
@@ -222,11 +225,14 @@ impl Objects {
     }
 
     pub fn delete_bucket(&self, bucket: &str) -> Result<(), Problem> {
-        // This one call decides: a directory with something in it stays, and a PUT that is under way no longer finds it.
+        // This one call decides: a directory with something in it stays, and a PUT that is under
+        // way no longer finds it.
         match fs::remove_dir(self.objects(bucket)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(Problem::NoSuchBucket),
-            Err(_) if fs::read_dir(self.objects(bucket))?.next().is_some() => return Err(Problem::BucketNotEmpty),
+            Err(_) if fs::read_dir(self.objects(bucket))?.next().is_some() => {
+                return Err(Problem::BucketNotEmpty);
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(fs::remove_dir_all(self.bucket(bucket))?)
@@ -245,9 +251,15 @@ impl Objects {
     }
 
     fn about(&self, bucket: &str) -> Bucket {
-        // A kill between the bucket's directory and its file leaves it without a date, which nobody misses.
-        let read = fs::read(self.bucket(bucket).join("bucket.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Bucket { name: bucket.to_owned(), ..read.unwrap_or(Bucket { name: String::new(), created: 0 }) }
+        // A kill between the bucket's directory and its file leaves it without a date, which nobody
+        // misses.
+        let read = fs::read(self.bucket(bucket).join("bucket.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        Bucket {
+            name: bucket.to_owned(),
+            ..read.unwrap_or(Bucket { name: String::new(), created: 0 })
+        }
     }
 
     fn temporary(&self) -> PathBuf {
@@ -262,8 +274,15 @@ impl Objects {
         Ok(Draft { path: Temporary(path), file, held: Vec::new(), md5: Md5::new(), size: 0 })
     }
 
-    /// Puts a finished draft in its place: the object is there, whole, or it isn't. Answers what is known of it now.
-    pub fn put(&self, bucket: &str, draft: Draft, meta: Meta, condition: &Condition) -> Result<Meta, Problem> {
+    /// Puts a finished draft in its place: the object is there, whole, or it isn't. Answers what is
+    /// known of it now.
+    pub fn put(
+        &self,
+        bucket: &str,
+        draft: Draft,
+        meta: Meta,
+        condition: &Condition,
+    ) -> Result<Meta, Problem> {
         let (path, meta) = draft.finish(meta)?;
         let place = self.path(bucket, &meta.key);
         let _turn = self.turn(bucket, &meta.key);
@@ -332,7 +351,10 @@ impl Objects {
                 Named::Foreign => continue,
             };
             let Some(rest) = key.strip_prefix(query.prefix.as_str()) else { continue };
-            let end = query.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
+            let end = query
+                .delimiter
+                .as_deref()
+                .and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
             if query.after.as_ref().is_some_and(|after| key <= *after) {
                 continue;
             }
@@ -355,7 +377,10 @@ impl Objects {
         if more {
             first.pop_last();
         }
-        let mut page = Page { next: if more { first.last().map(|last| last.0.clone()) } else { None }, ..Page::default() };
+        let mut page = Page {
+            next: if more { first.last().map(|last| last.0.clone()) } else { None },
+            ..Page::default()
+        };
         for (name, is_prefix) in first {
             if is_prefix {
                 page.prefixes.push(name);
@@ -406,7 +431,15 @@ impl Objects {
     }
 
     /// A part that comes a second time takes the place of the first.
-    pub fn put_part(&self, bucket: &str, key: &str, id: &str, number: u32, draft: Draft, meta: Meta) -> Result<Meta, Problem> {
+    pub fn put_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        number: u32,
+        draft: Draft,
+        meta: Meta,
+    ) -> Result<Meta, Problem> {
         let (directory, _) = self.upload(bucket, key, id)?;
         let (path, meta) = draft.finish(meta)?;
         fs::rename(&path.0, directory.join(number.to_string()))?;
@@ -438,7 +471,9 @@ impl Objects {
         let mut uploads = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let read = fs::read(entry.path().join(UPLOAD)).ok().and_then(|text| serde_json::from_slice::<Meta>(&text).ok());
+            let read = fs::read(entry.path().join(UPLOAD))
+                .ok()
+                .and_then(|text| serde_json::from_slice::<Meta>(&text).ok());
             if let (Ok(id), Some(meta)) = (entry.file_name().into_string(), read) {
                 uploads.push((id, meta));
             }
@@ -470,10 +505,11 @@ impl Objects {
         let mut draft = self.begin()?;
         let mut sums = Md5::new();
         for (i, (number, etag)) in parts.iter().enumerate() {
-            let mut part = open(&directory.join(number.to_string())).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => Problem::InvalidPart,
-                _ => Problem::Disk(error),
-            })?;
+            let mut part =
+                open(&directory.join(number.to_string())).map_err(|error| match error.kind() {
+                    ErrorKind::NotFound => Problem::InvalidPart,
+                    _ => Problem::Disk(error),
+                })?;
             if etag.as_ref().is_some_and(|etag| *etag != part.meta.etag) {
                 return Err(Problem::InvalidPart);
             }
@@ -572,7 +608,12 @@ impl Draft {
 fn open(path: &Path) -> io::Result<Opened> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    let damaged = || io::Error::new(ErrorKind::InvalidData, format!("{}: the file is cut off or was changed by hand", path.display()));
+    let damaged = || {
+        io::Error::new(
+            ErrorKind::InvalidData,
+            format!("{}: the file is cut off or was changed by hand", path.display()),
+        )
+    };
     let mut tail = vec![0; usize::try_from(length.min(TAIL)).unwrap_or_default()];
     file.seek(SeekFrom::End(-i64::try_from(tail.len()).unwrap_or_default()))?;
     file.read_exact(&mut tail)?;

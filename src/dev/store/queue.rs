@@ -1,4 +1,5 @@
-//! One queue on disk. Knows nothing of a protocol; every call may block for as long as the disk takes, which is some microseconds.
+//! One queue on disk. Knows nothing of a protocol; every call may block for as long as the disk
+//! takes, which is some microseconds.
 //!
 //! ```text
 //! sqs/<name>/queue.json           attributes and tags
@@ -6,11 +7,13 @@
 //! sqs/<name>/state, state.spare   what became of them since: received, deleted; see [`super::state`]
 //! ```
 //!
-//! In memory is what was received and not deleted, never a body: a million messages that wait take no more of it than one. Whatever lies before the
-//! cursor and is not in that memory is gone; so a deletion needs no memory either.
+//! In memory is what was received and not deleted, never a body: a million messages that wait take
+//! no more of it than one. Whatever lies before the cursor and is not in that memory is gone; so a
+//! deletion needs no memory either.
 //!
-//! Messages and state are appended to and each entry carries its checksum. A process that is killed leaves half an entry at worst, which was not answered yet
-//! and is cut off at the next start. Nothing is synced to the platters for every message, so a power cut may take the last ones.
+//! Messages and state are appended to and each entry carries its checksum. A process that is killed
+//! leaves half an entry at worst, which was not answered yet and is cut off at the next start.
+//! Nothing is synced to the platters for every message, so a power cut may take the last ones.
 
 use super::state::{Cursor, ENTRY, Entry, State, Touched};
 use crate::dev::{anchor::Anchor, now};
@@ -129,7 +132,8 @@ pub struct Queue {
     next: u64,
     cursor: Cursor,
     touched: BTreeMap<u64, Touched>,
-    /// Numbers from the cursor on that it must pass over: delayed ones, which are among the touched or gone.
+    /// Numbers from the cursor on that it must pass over: delayed ones, which are among the
+    /// touched or gone.
     ahead: BTreeSet<u64>,
     /// Of the touched: until when they are not to be had.
     hidden: BTreeSet<(u64, u64)>,
@@ -162,14 +166,17 @@ impl Queue {
         directory.join("queue.json").is_file()
     }
 
-    /// Reads what is there, and cuts off what a kill left half. What something else damaged is kept in a file beside it.
+    /// Reads what is there, and cuts off what a kill left half. What something else damaged is kept
+    /// in a file beside it.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let about: About = serde_json::from_slice(&fs::read(directory.join("queue.json"))?)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| u64::from_str_radix(name.strip_suffix(".messages")?, 16).ok());
+            let number = name
+                .to_str()
+                .and_then(|name| u64::from_str_radix(name.strip_suffix(".messages")?, 16).ok());
             if let Some(number) = number {
                 files.insert(number, entry.metadata()?.len());
             }
@@ -360,15 +367,23 @@ impl Queue {
         self.check()?;
         let mut taken = Taken::default();
         match self.take(&mut taken, max, until, limit) {
-            // Those that were taken are in flight: who asked gets them, and the error with the next call.
+            // Those that were taken are in flight: who asked gets them, and the error with the next
+            // call.
             Err(error) if taken.received.is_empty() && taken.dead.is_empty() => Err(error),
             _ => Ok(taken),
         }
     }
 
-    fn take(&mut self, taken: &mut Taken, max: usize, until: u64, limit: Option<u64>) -> io::Result<()> {
+    fn take(
+        &mut self,
+        taken: &mut Taken,
+        max: usize,
+        until: u64,
+        limit: Option<u64>,
+    ) -> io::Result<()> {
         let now = now();
-        let oldest = now.saturating_sub(self.about.number("MessageRetentionPeriod", 345_600) * 1000);
+        let oldest =
+            now.saturating_sub(self.about.number("MessageRetentionPeriod", 345_600) * 1000);
         self.wake(now);
         while taken.received.len() < max {
             let (number, mut touched, cursor) = match self.ready.pop_first() {
@@ -378,7 +393,11 @@ impl Queue {
                 },
                 None => match self.unread()? {
                     None => break,
-                    Some((number, file, offset, cursor)) => (number, Touched { file, offset, until: 0, count: 0, first: 0 }, Some(cursor)),
+                    Some((number, file, offset, cursor)) => (
+                        number,
+                        Touched { file, offset, until: 0, count: 0, first: 0 },
+                        Some(cursor),
+                    ),
                 },
             };
             let read = self.read(touched.file, touched.offset, number);
@@ -389,7 +408,12 @@ impl Queue {
                     self.drop_unreceived(number, cursor)?;
                     continue;
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound
+                    ) =>
+                {
                     self.drop_unreceived(number, cursor)?;
                     continue;
                 }
@@ -417,7 +441,13 @@ impl Queue {
                 taken.dead.push((handle, message));
             } else {
                 let identity = self.about.identity;
-                taken.received.push(Received { message, handle, count: touched.count, first: touched.first, identity });
+                taken.received.push(Received {
+                    message,
+                    handle,
+                    count: touched.count,
+                    first: touched.first,
+                    identity,
+                });
             }
         }
         Ok(())
@@ -433,11 +463,13 @@ impl Queue {
         Ok(Some((number, file, offset, self.after(self.cursor)?)))
     }
 
-    /// Moves the cursor to the next message that is not accounted for elsewhere. A restart would do it again, so it is not written down.
+    /// Moves the cursor to the next message that is not accounted for elsewhere. A restart would do
+    /// it again, so it is not written down.
     fn pass_over_ahead(&mut self) -> io::Result<()> {
         // It was at the end of a file, and the message came into a new one.
         if self.files.contains_key(&self.cursor.number) {
-            self.cursor = Cursor { number: self.cursor.number, file: self.cursor.number, offset: 0 };
+            self.cursor =
+                Cursor { number: self.cursor.number, file: self.cursor.number, offset: 0 };
         }
         while self.ahead.contains(&self.cursor.number) {
             let number = self.cursor.number;
@@ -458,7 +490,12 @@ impl Queue {
         let length = match self.length(file, offset) {
             Ok(length) => length,
             // Damaged: what comes behind it in this file can't be found any more.
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound
+                ) =>
+            {
                 let following = self.files.range(next..).next();
                 let (number, file, offset) = match following {
                     Some((&following, _)) => (following, following, 0),
@@ -538,7 +575,9 @@ impl Queue {
     /// The message of this handle is done with.
     pub fn delete(&mut self, handle: Handle) -> io::Result<Changed> {
         match self.touched.get(&handle.number) {
-            Some(touched) if touched.count == handle.count => self.remove(handle.number).map(|()| Changed::Done),
+            Some(touched) if touched.count == handle.count => {
+                self.remove(handle.number).map(|()| Changed::Done)
+            }
             _ => Ok(Changed::Gone),
         }
     }
@@ -588,9 +627,18 @@ impl Queue {
 
     pub fn counts(&mut self) -> Counts {
         self.wake(now());
-        let unread = self.next.saturating_sub(self.cursor.number).saturating_sub(self.ahead.len() as u64);
-        let delayed = self.hidden.iter().filter(|(_, number)| self.touched.get(number).is_some_and(|t| t.count == 0)).count() as u64;
-        Counts { visible: unread + self.ready.len() as u64, in_flight: self.hidden.len() as u64 - delayed, delayed }
+        let unread =
+            self.next.saturating_sub(self.cursor.number).saturating_sub(self.ahead.len() as u64);
+        let delayed = self
+            .hidden
+            .iter()
+            .filter(|(_, number)| self.touched.get(number).is_some_and(|t| t.count == 0))
+            .count() as u64;
+        Counts {
+            visible: unread + self.ready.len() as u64,
+            in_flight: self.hidden.len() as u64 - delayed,
+            delayed,
+        }
     }
 
     pub fn in_flight(&mut self) -> usize {
@@ -627,15 +675,16 @@ impl Queue {
         }
     }
 
-    /// Removes the file that this message is in, if nothing in it is left. The message is gone whether that can be
-    /// done or not: a full disk may have no room for the next file's name.
+    /// Removes the file that this message is in, if nothing in it is left. The message is gone
+    /// whether that can be done or not: a full disk may have no room for the next file's name.
     fn tidy(&mut self, number: u64) {
         let _ = self.remove_file_of(number);
     }
 
     fn remove_file_of(&mut self, number: u64) -> io::Result<()> {
         let Some((&file, &length)) = self.files.range(..=number).next_back() else { return Ok(()) };
-        let end = self.files.range(file + 1..).next().map_or(self.next, |(following, _)| *following);
+        let end =
+            self.files.range(file + 1..).next().map_or(self.next, |(following, _)| *following);
         if self.cursor.number < end || self.touched.range(file..end).next().is_some() {
             return Ok(());
         }
@@ -688,7 +737,11 @@ impl Queue {
     /// Writes down what is so now instead of how it came to be.
     pub(super) fn renew(&mut self) -> io::Result<()> {
         let ahead = self.ahead.iter().map(|number| Entry::Ahead(*number));
-        let touched = self.touched.iter().map(|(number, touched)| Entry::Touched { number: *number, touched: *touched, cursor: None });
+        let touched = self.touched.iter().map(|(number, touched)| Entry::Touched {
+            number: *number,
+            touched: *touched,
+            cursor: None,
+        });
         self.state.renew(self.cursor, ahead.chain(touched))
     }
 }
@@ -703,7 +756,8 @@ fn save(directory: &Path, about: &About) -> io::Result<()> {
     fs::rename(temporary, directory.join("queue.json"))
 }
 
-/// A random UUID but for its first six bytes, which are the message's number: so it can be found again without an index.
+/// A random UUID but for its first six bytes, which are the message's number: so it can be found
+/// again without an index.
 fn new_id(number: u64) -> io::Result<[u8; 16]> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
@@ -736,7 +790,8 @@ fn damaged() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "a message on disk is cut off or was changed by hand")
 }
 
-/// Length and checksum, then: number, sent, visible from, id, the body's length, the body, the attributes.
+/// Length and checksum, then: number, sent, visible from, id, the body's length, the body, the
+/// attributes.
 fn frame(number: u64, message: &Message) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(message.body.len() + message.extras.len() + 64);
     bytes.extend([0; FRAME as usize]);
@@ -748,7 +803,8 @@ fn frame(number: u64, message: &Message) -> io::Result<Vec<u8>> {
     bytes.extend(message.body.as_bytes());
     bytes.extend(message.extras.as_bytes());
     let payload = &bytes[FRAME as usize..];
-    let (length, sum) = (u32::try_from(payload.len()).map_err(io::Error::other)?, crc32fast::hash(payload));
+    let (length, sum) =
+        (u32::try_from(payload.len()).map_err(io::Error::other)?, crc32fast::hash(payload));
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     bytes[4..8].copy_from_slice(&sum.to_le_bytes());
     Ok(bytes)
@@ -775,7 +831,8 @@ fn read_frame(file: &mut impl Read) -> io::Result<(u64, Message, u64)> {
         return Err(damaged());
     }
     let mut rest = payload.as_slice();
-    let (mut number, mut sent, mut visible_from, mut id, mut size) = ([0; 8], [0; 8], [0; 8], [0; 16], [0; 4]);
+    let (mut number, mut sent, mut visible_from, mut id, mut size) =
+        ([0; 8], [0; 8], [0; 8], [0; 16], [0; 4]);
     for part in [&mut number[..], &mut sent, &mut visible_from, &mut id, &mut size] {
         rest.read_exact(part)?;
     }
@@ -795,7 +852,9 @@ fn read_frame(file: &mut impl Read) -> io::Result<(u64, Message, u64)> {
 /// A file's bytes from here on, in a file of their own: its path.
 fn keep(path: &Path, from: u64) -> io::Result<PathBuf> {
     // What was kept before stays.
-    let name = |n: u32| path.with_extension(if n == 1 { "damaged".into() } else { format!("{n}.damaged") });
+    let name = |n: u32| {
+        path.with_extension(if n == 1 { "damaged".into() } else { format!("{n}.damaged") })
+    };
     let kept = (1..).map(name).find(|kept| !kept.exists()).expect("a number is free");
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
@@ -803,7 +862,8 @@ fn keep(path: &Path, from: u64) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// The end of the last whole message in a file, the number of the next one, and whether what follows is more than a message cut short.
+/// The end of the last whole message in a file, the number of the next one, and whether what
+/// follows is more than a message cut short.
 fn scan(path: &Path, first: u64) -> io::Result<(u64, u64, bool)> {
     let mut file = io::BufReader::with_capacity(256 * 1024, File::open(path)?);
     let (mut end, mut next) = (0, first);
@@ -814,7 +874,9 @@ fn scan(path: &Path, first: u64) -> io::Result<(u64, u64, bool)> {
                 next += 1;
             }
             Ok(_) => return Ok((end, next, true)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((end, next, false)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Ok((end, next, false));
+            }
             Err(error) if error.kind() == ErrorKind::InvalidData => return Ok((end, next, true)),
             Err(error) => return Err(error),
         }

@@ -8,12 +8,18 @@ use crate::{
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 fn create(directory: &Path) -> Queue {
-    Queue::create(directory, About { name: "q".into(), identity: 1, ..About::default() }).expect("a directory of one's own")
+    Queue::create(directory, About { name: "q".into(), identity: 1, ..About::default() })
+        .expect("a directory of one's own")
 }
 
 fn text(body: &str, delay: u64) -> Message {
     let sent = now();
-    Message { sent, visible_from: if delay == 0 { 0 } else { sent + delay }, body: body.to_owned(), ..Message::default() }
+    Message {
+        sent,
+        visible_from: if delay == 0 { 0 } else { sent + delay },
+        body: body.to_owned(),
+        ..Message::default()
+    }
 }
 
 const HOUR: u64 = 3_600_000;
@@ -40,7 +46,11 @@ struct Model {
 
 impl Model {
     fn counts(&self) -> Counts {
-        Counts { visible: self.visible.len() as u64, in_flight: self.in_flight.len() as u64, delayed: self.delayed.len() as u64 }
+        Counts {
+            visible: self.visible.len() as u64,
+            in_flight: self.in_flight.len() as u64,
+            delayed: self.delayed.len() as u64,
+        }
     }
 }
 
@@ -56,7 +66,13 @@ fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
             match dice.roll(20) {
                 0..=7 => {
                     // some bodies are large, so that files are begun and removed
-                    let body = format!("{step}:{}", "x".repeat(usize::try_from(dice.roll(30) * dice.roll(2) * 3000).unwrap_or_default()));
+                    let body = format!(
+                        "{step}:{}",
+                        "x".repeat(
+                            usize::try_from(dice.roll(30) * dice.roll(2) * 3000)
+                                .unwrap_or_default()
+                        )
+                    );
                     queue.send(text(&body, 0)).expect("sent");
                     model.visible.push(body);
                 }
@@ -68,16 +84,29 @@ fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
                 9..=12 => {
                     let max = usize::try_from(dice.roll(10) + 1).unwrap_or(1);
                     let taken = queue.receive(max, now() + HOUR, None).expect("received");
-                    assert_eq!(taken.received.len(), max.min(model.visible.len()), "seed {seed}, step {step}");
+                    assert_eq!(
+                        taken.received.len(),
+                        max.min(model.visible.len()),
+                        "seed {seed}, step {step}"
+                    );
                     for received in taken.received {
-                        let at = model.visible.iter().position(|body| *body == received.message.body);
-                        let body = model.visible.remove(at.unwrap_or_else(|| panic!("seed {seed}, step {step}: nobody sent that")));
+                        let at =
+                            model.visible.iter().position(|body| *body == received.message.body);
+                        let body = model.visible.remove(at.unwrap_or_else(|| {
+                            panic!("seed {seed}, step {step}: nobody sent that")
+                        }));
                         model.in_flight.insert(body, received.handle);
                     }
                 }
                 13..=16 => {
-                    let at = usize::try_from(dice.roll(1000)).unwrap_or_default() % model.in_flight.len().max(1);
-                    let Some((body, handle)) = model.in_flight.iter().nth(at).map(|(body, handle)| (body.clone(), *handle)) else {
+                    let at = usize::try_from(dice.roll(1000)).unwrap_or_default()
+                        % model.in_flight.len().max(1);
+                    let Some((body, handle)) = model
+                        .in_flight
+                        .iter()
+                        .nth(at)
+                        .map(|(body, handle)| (body.clone(), *handle))
+                    else {
                         continue;
                     };
                     assert_eq!(queue.delete(handle).expect("deleted"), Changed::Done);
@@ -107,7 +136,10 @@ fn a_queue_does_what_its_model_does_however_often_it_is_opened_anew() {
         // what is done with leaves no files behind
         queue.purge().expect("purged");
         drop(queue);
-        let left: u64 = fs::read_dir(&path).expect("there").map(|entry| entry.expect("there").metadata().expect("there").len()).sum();
+        let left: u64 = fs::read_dir(&path)
+            .expect("there")
+            .map(|entry| entry.expect("there").metadata().expect("there").len())
+            .sum();
         assert!(left < 3 * 1024 * 1024, "seed {seed}: {left} bytes are left");
     }
 }
@@ -131,8 +163,13 @@ fn of_a_file_that_is_cut_off_anywhere_the_whole_messages_are_there() {
         let mut queue = Queue::open(&path).expect("opened");
         let left = ends.iter().filter(|end| **end != 0 && **end <= cut as u64).count();
         queue.send(text("after", 0)).expect("sent");
-        let bodies: Vec<String> =
-            queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        let bodies: Vec<String> = queue
+            .receive(10, now() + HOUR, None)
+            .expect("received")
+            .received
+            .into_iter()
+            .map(|r| r.message.body)
+            .collect();
         let mut expected = ["first", "second, longer", "th\u{1f980}rd"][..left].to_vec();
         expected.push("after");
         assert_eq!(bodies, expected, "cut at {cut}");
@@ -164,7 +201,11 @@ fn what_somebody_damaged_is_kept_aside_and_what_stands_before_it_is_there() {
     drop(queue);
     // Damaged again: what was kept before stays.
     fs::write(&file, &bytes[..at - 10]).expect("written");
-    fs::File::options().append(true).open(&file).and_then(|mut file| file.write_all(&[0; 200])).expect("written");
+    fs::File::options()
+        .append(true)
+        .open(&file)
+        .and_then(|mut file| file.write_all(&[0; 200]))
+        .expect("written");
     let again = Queue::open(&path).expect("opened").damaged.expect("kept");
     assert_ne!(again, kept);
     assert_eq!(fs::read(kept).expect("there"), bytes[usize::try_from(end).expect("small")..]);
@@ -188,8 +229,13 @@ fn of_a_state_that_is_cut_off_anywhere_each_message_is_there_or_was_deleted() {
     for cut in 0..=state.len() {
         fs::write(path.join("state"), &state[..cut]).expect("written");
         let mut queue = Queue::open(&path).expect("opened");
-        let mut bodies: Vec<String> =
-            queue.receive(10, now(), None).expect("received").received.into_iter().map(|r| r.message.body).collect();
+        let mut bodies: Vec<String> = queue
+            .receive(10, now(), None)
+            .expect("received")
+            .received
+            .into_iter()
+            .map(|r| r.message.body)
+            .collect();
         bodies.sort();
         let all: &[&str] = if cut < state.len() { &["0", "1", "2", "3"] } else { &["0", "2", "3"] };
         assert_eq!(bodies, all, "cut at {cut}");
@@ -220,7 +266,10 @@ fn a_state_that_was_rewritten_in_part_counts_for_nothing() {
         let after = names.map(|name| fs::read(path.join(name)).expect("there"));
         // The other one of the two than the last time.
         let side = usize::from(round % 2 == 0);
-        assert!(before[side] != after[side] && before[1 - side] == after[1 - side], "round {round}");
+        assert!(
+            before[side] != after[side] && before[1 - side] == after[1 - side],
+            "round {round}"
+        );
         drop(queue);
         for written in (0..2000).step_by(50).chain([64, 128]) {
             let mut torn = before[side].clone();
@@ -228,7 +277,11 @@ fn a_state_that_was_rewritten_in_part_counts_for_nothing() {
             torn[..64].fill(0);
             fs::write(path.join(names[side]), &torn).expect("written");
             let mut queue = Queue::open(&path).expect("opened");
-            assert_eq!(in_flight(&mut queue), expected, "round {round}, {written} bytes were written");
+            assert_eq!(
+                in_flight(&mut queue),
+                expected,
+                "round {round}, {written} bytes were written"
+            );
         }
         fs::write(path.join(names[side]), &after[side]).expect("written");
         queue = Queue::open(&path).expect("opened");
@@ -237,23 +290,38 @@ fn a_state_that_was_rewritten_in_part_counts_for_nothing() {
 }
 
 #[test]
-fn what_is_sent_to_a_queue_whose_files_were_removed_or_moved_is_refused_and_none_of_it_appears_later() {
+fn what_is_sent_to_a_queue_whose_files_were_removed_or_moved_is_refused_and_none_of_it_appears_later()
+ {
     let directory = tempfile::tempdir().expect("a directory");
     let (path, moved) = (directory.path().join("q"), directory.path().join("moved"));
     let mut queue = create(&path);
     queue.send(text("first", 0)).expect("sent");
     fs::rename(&path, &moved).expect("moved");
     let refused = queue.send(text("refused", 0)).expect_err("it isn't there");
-    assert!(refused.to_string().ends_with("was removed or replaced while it was in use"), "{refused}");
+    assert!(
+        refused.to_string().ends_with("was removed or replaced while it was in use"),
+        "{refused}"
+    );
     // Another process may have made one in its place.
     drop(create(&path));
-    assert!(queue.check().is_err() && queue.send(text("refused", 0)).is_err() && queue.receive(1, now(), None).is_err());
+    assert!(
+        queue.check().is_err()
+            && queue.send(text("refused", 0)).is_err()
+            && queue.receive(1, now(), None).is_err()
+    );
     fs::remove_dir_all(&path).expect("removed");
     fs::rename(&moved, &path).expect("moved back");
     queue.send(text("second", 0)).expect("sent");
     drop(queue);
-    let received = Queue::open(&path).expect("opened").receive(10, now() + HOUR, None).expect("received").received;
-    assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    let received = Queue::open(&path)
+        .expect("opened")
+        .receive(10, now() + HOUR, None)
+        .expect("received")
+        .received;
+    assert_eq!(
+        received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
 }
 
 /// As after a power cut that took the end of the messages and left the state.
@@ -288,7 +356,9 @@ fn what_is_sent_after_the_end_of_a_queues_file_was_lost_is_delivered() {
                 handles.extend(taken.iter().map(|one| one.handle));
             }
             if matches!(before, Before::Deleted) {
-                handles.iter().for_each(|handle| assert_eq!(queue.delete(*handle).expect("deleted"), Changed::Done));
+                handles.iter().for_each(|handle| {
+                    assert_eq!(queue.delete(*handle).expect("deleted"), Changed::Done)
+                });
             }
             drop(queue);
             // Some file systems leave zeros where the end was.
@@ -313,7 +383,8 @@ fn what_is_sent_after_the_end_of_a_queues_file_was_lost_is_delivered() {
             drop(queue);
             let mut queue = Queue::open(&path).expect("opened again");
             assert_eq!((queue.lost, &queue.damaged), (None, &None), "{case}");
-            let waited = if matches!(before, Before::Waiting | Before::Delayed) { whole } else { 0 };
+            let waited =
+                if matches!(before, Before::Waiting | Before::Delayed) { whole } else { 0 };
             let old = (1..=waited).map(|n| format!("before {n}"));
             let expected: Vec<String> = old.chain((1..=40).map(|n| format!("after {n}"))).collect();
             assert_eq!(queue.counts().visible, expected.len() as u64, "{case}");
@@ -348,7 +419,10 @@ fn nothing_is_sent_to_a_file_that_another_program_changed() {
         let opened = fs::File::options().write(true).open(&file).expect("opened");
         opened.set_len(length.saturating_add_signed(change)).expect("changed");
         let refused = queue.send(text("refused", 0)).expect_err("it was changed").to_string();
-        assert_eq!(refused, format!("another program changed {} while it was in use", file.display()));
+        assert_eq!(
+            refused,
+            format!("another program changed {} while it was in use", file.display())
+        );
         assert_eq!(queue.check().expect_err("the same").to_string(), refused);
         assert_eq!(queue.receive(1, now(), None).expect_err("the same").to_string(), refused);
         // A restart takes what is left, and new messages are delivered.
@@ -376,7 +450,10 @@ fn a_delayed_message_that_is_refused_is_not_there_afterwards() {
     drop(queue);
     let mut queue = Queue::open(&path).expect("opened");
     let received = queue.receive(10, now() + HOUR, None).expect("received").received;
-    assert_eq!(received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        received.iter().map(|one| one.message.body.as_str()).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
 }
 
 #[test]
@@ -384,9 +461,13 @@ fn a_message_is_found_by_its_id_and_looking_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("q");
     let mut queue = create(&path);
-    let ids: Vec<_> = (0..50).map(|n| queue.send(text(&format!("body {n}"), 0)).expect("sent")).collect();
+    let ids: Vec<_> =
+        (0..50).map(|n| queue.send(text(&format!("body {n}"), 0)).expect("sent")).collect();
     for (n, id) in ids.iter().enumerate() {
-        assert_eq!(queue.look(*id).expect("looked").map(|message| message.body), Some(format!("body {n}")));
+        assert_eq!(
+            queue.look(*id).expect("looked").map(|message| message.body),
+            Some(format!("body {n}"))
+        );
         let id_text = uuid_text(*id);
         assert_eq!((id_text.len(), super::queue::parse_id(&id_text)), (36, Some(*id)));
     }
@@ -408,7 +489,15 @@ fn old_messages_are_gone_when_their_time_is_over() {
     queue.about.attributes.insert("MessageRetentionPeriod".into(), "60".into());
     queue.send(Message { sent: now() - 61_000, ..text("old", 0) }).expect("sent");
     queue.send(text("new", 0)).expect("sent");
-    let bodies: Vec<String> =
-        queue.receive(10, now() + HOUR, None).expect("received").received.into_iter().map(|r| r.message.body).collect();
-    assert_eq!((bodies, queue.counts()), (vec!["new".to_owned()], Counts { visible: 0, in_flight: 1, delayed: 0 }));
+    let bodies: Vec<String> = queue
+        .receive(10, now() + HOUR, None)
+        .expect("received")
+        .received
+        .into_iter()
+        .map(|r| r.message.body)
+        .collect();
+    assert_eq!(
+        (bodies, queue.counts()),
+        (vec!["new".to_owned()], Counts { visible: 0, in_flight: 1, delayed: 0 })
+    );
 }

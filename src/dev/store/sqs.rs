@@ -1,7 +1,8 @@
-//! SQS's JSON protocol on [`Queue`]s: requests in, answers and errors in AWS's words out. Standard queues only.
+//! SQS's JSON protocol on [`Queue`]s: requests in, answers and errors in AWS's words out. Standard
+//! queues only.
 //!
-//! Source: the SQS API reference, and botocore's model of it (sqs/2012-11-05), whose `aws-query-compatible` is why an error carries its old code in a
-//! header.
+//! Source: the SQS API reference, and botocore's model of it (sqs/2012-11-05), whose
+//! `aws-query-compatible` is why an error carries its old code in a header.
 
 use super::{
     Store,
@@ -27,7 +28,8 @@ use tokio::{sync::Notify, time::Instant};
 
 /// The account that every queue here is in. Source: AWS's documentation uses it in its examples.
 pub const ACCOUNT: &str = "123456789012";
-/// Bytes of a message with its attributes, or of a batch. Source: the SQS Developer Guide, "Amazon SQS message quotas".
+/// Bytes of a message with its attributes, or of a batch. Source: the SQS Developer Guide, "Amazon
+/// SQS message quotas".
 const MAX_MESSAGE: usize = 1024 * 1024;
 const MAX_ATTRIBUTES: usize = 10;
 const MAX_BATCH: usize = 10;
@@ -93,15 +95,26 @@ impl Fault {
     }
 
     fn no_queue() -> Self {
-        Self::new("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist.")
+        Self::new(
+            "QueueDoesNotExist",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "The specified queue does not exist.",
+        )
     }
 
     fn too_long() -> Self {
-        Self::value(format!("One or more parameters are invalid. Reason: Message must be shorter than {MAX_MESSAGE} bytes."))
+        Self::value(format!(
+            "One or more parameters are invalid. Reason: Message must be shorter than {MAX_MESSAGE} bytes."
+        ))
     }
 
     fn response(&self) -> Response<Bytes> {
-        let namespace = if matches!(self.kind, "InvalidParameterValueException" | "MissingRequiredParameterException" | "InternalFailure") {
+        let namespace = if matches!(
+            self.kind,
+            "InvalidParameterValueException"
+                | "MissingRequiredParameterException"
+                | "InternalFailure"
+        ) {
             "com.amazon.coral.service"
         } else {
             "com.amazonaws.sqs"
@@ -118,14 +131,22 @@ impl Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self { status: 500, kind: "InternalFailure", code: "InternalFailure", words: format!("The store can't do it: {error}") }
+        Self {
+            status: 500,
+            kind: "InternalFailure",
+            code: "InternalFailure",
+            words: format!("The store can't do it: {error}"),
+        }
     }
 }
 
 fn respond(status: u16, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
     let mut id = [0; 16];
     let _ = getrandom::fill(&mut id);
     if let Ok(id) = HeaderValue::from_str(&uuid_text(id)) {
@@ -136,8 +157,11 @@ fn respond(status: u16, body: &Value) -> Response<Bytes> {
 
 /// A body that broke off, or that nobody wants to read to its end.
 pub fn unread(too_long: bool) -> Response<Bytes> {
-    let fault =
-        if too_long { Fault::too_long() } else { Fault::new("SerializationException", "SerializationException", "The body ended early.") };
+    let fault = if too_long {
+        Fault::too_long()
+    } else {
+        Fault::new("SerializationException", "SerializationException", "The body ended early.")
+    };
     fault.response()
 }
 
@@ -162,7 +186,9 @@ pub async fn answer(store: &Arc<Store>, asked: &Asked, body: &[u8]) -> Response<
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Fault::new("SerializationException", "SerializationException", error.to_string()))
+    serde_json::from_slice(body).map_err(|error| {
+        Fault::new("SerializationException", "SerializationException", error.to_string())
+    })
 }
 
 async fn perform(store: &Arc<Store>, asked: &Asked, body: &[u8]) -> Result<Value, Fault> {
@@ -256,7 +282,9 @@ fn create(store: &Store, asked: &Asked, request: Create) -> Result<Value, Fault>
     }
     let attributes = attributes.unwrap_or_default();
     check_attributes(&attributes)?;
-    if queue_name.ends_with(".fifo") || attributes.get("FifoQueue").is_some_and(|fifo| fifo == "true") {
+    if queue_name.ends_with(".fifo")
+        || attributes.get("FifoQueue").is_some_and(|fifo| fifo == "true")
+    {
         return Err(Fault::new(
             "UnsupportedOperation",
             "AWS.SimpleQueueService.UnsupportedOperation",
@@ -269,16 +297,24 @@ fn create(store: &Store, asked: &Asked, request: Create) -> Result<Value, Fault>
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {
-    let is_one = (1..=80).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let is_one = (1..=80).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if is_one {
         return Ok(());
     }
-    Err(Fault::value("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"))
+    Err(Fault::value(
+        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
+    ))
 }
 
 impl Store {
     /// Makes a queue; one of this name with the same attributes is left as it is.
-    pub(super) fn make_queue(&self, name: &str, attributes: BTreeMap<String, String>, tags: BTreeMap<String, String>) -> Result<(), Fault> {
+    pub(super) fn make_queue(
+        &self,
+        name: &str,
+        attributes: BTreeMap<String, String>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), Fault> {
         check_name(name)?;
         check_attributes(&attributes)?;
         self.objects.here()?;
@@ -287,7 +323,9 @@ impl Store {
             let queue = line.lock();
             for (attribute, value) in &attributes {
                 if !same(attribute, value, &value_of(&queue.about, attribute).unwrap_or_default()) {
-                    let words = format!("A queue already exists with the same name and a different value for attribute {attribute}");
+                    let words = format!(
+                        "A queue already exists with the same name and a different value for attribute {attribute}"
+                    );
                     return Err(Fault::new("QueueNameExists", "QueueAlreadyExists", words));
                 }
             }
@@ -297,7 +335,8 @@ impl Store {
         getrandom::fill(&mut identity).map_err(io::Error::other)?;
         let created = now() / 1000;
         let identity = u32::from_le_bytes(identity);
-        let about = About { name: name.to_owned(), identity, attributes, tags, created, modified: created };
+        let about =
+            About { name: name.to_owned(), identity, attributes, tags, created, modified: created };
         let queue = Queue::create(&self.queue_directory(name), about)?;
         queues.insert(name.to_owned(), Arc::new(Line::new(queue)));
         Ok(())
@@ -353,7 +392,11 @@ fn unknown_attribute(name: &str) -> Fault {
 }
 
 fn bad_attribute(name: &str) -> Fault {
-    Fault::new("InvalidAttributeValue", "InvalidAttributeValue", format!("Invalid value for the parameter {name}."))
+    Fault::new(
+        "InvalidAttributeValue",
+        "InvalidAttributeValue",
+        format!("Invalid value for the parameter {name}."),
+    )
 }
 
 fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Fault> {
@@ -364,10 +407,17 @@ fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Fault> 
                 return Err(bad_attribute(name));
             }
         } else if name == "RedrivePolicy" && !value.is_empty() {
-            let words = |reason: &str| Fault::value(format!("Value {value} for parameter RedrivePolicy is invalid. Reason: {reason}"));
-            let redrive = Redrive::read(value).ok_or_else(|| words("Redrive policy is not a valid JSON map."))?;
+            let words = |reason: &str| {
+                Fault::value(format!(
+                    "Value {value} for parameter RedrivePolicy is invalid. Reason: {reason}"
+                ))
+            };
+            let redrive = Redrive::read(value)
+                .ok_or_else(|| words("Redrive policy is not a valid JSON map."))?;
             if !(1..=1000).contains(&redrive.after) {
-                return Err(words("Invalid value for maxReceiveCount: must be between 1 and 1000."));
+                return Err(words(
+                    "Invalid value for maxReceiveCount: must be between 1 and 1000.",
+                ));
             }
         } else if !OTHERS.contains(&name.as_str()) {
             return Err(unknown_attribute(name));
@@ -382,10 +432,14 @@ fn value_of(about: &About, name: &str) -> Option<String> {
         return Some(value.clone()).filter(|value| !value.is_empty());
     }
     if name == "SqsManagedSseEnabled" {
-        return Some(about.attributes.get("KmsMasterKeyId").is_none_or(String::is_empty).to_string());
+        return Some(
+            about.attributes.get("KmsMasterKeyId").is_none_or(String::is_empty).to_string(),
+        );
     }
     // Without a key of one's own it is not shown.
-    let (_, _, _, default) = NUMBERS.iter().find(|(number, ..)| *number == name && name != "KmsDataKeyReusePeriodSeconds")?;
+    let (_, _, _, default) = NUMBERS
+        .iter()
+        .find(|(number, ..)| *number == name && name != "KmsDataKeyReusePeriodSeconds")?;
     Some(default.to_string())
 }
 
@@ -455,11 +509,20 @@ fn list(store: &Store, asked: &Asked, request: List) -> Result<Value, Fault> {
     )
 }
 
-fn page(asked: &Asked, names: impl Iterator<Item = String>, max: Option<i64>, token: Option<String>, field: &str) -> Result<Value, Fault> {
+fn page(
+    asked: &Asked,
+    names: impl Iterator<Item = String>,
+    max: Option<i64>,
+    token: Option<String>,
+    field: &str,
+) -> Result<Value, Fault> {
     let size = in_range("MaxResults", max.unwrap_or(1000), 1, 1000)?;
     // The token is the last name of the page before.
-    let mut names: Vec<String> = names.filter(|name| token.as_ref().is_none_or(|token| name > token)).collect();
-    let next = (names.len() > size as usize).then(|| names[size as usize - 1].clone()).filter(|_| max.is_some());
+    let mut names: Vec<String> =
+        names.filter(|name| token.as_ref().is_none_or(|token| name > token)).collect();
+    let next = (names.len() > size as usize)
+        .then(|| names[size as usize - 1].clone())
+        .filter(|_| max.is_some());
     names.truncate(size as usize);
     let mut answer = Map::new();
     if !names.is_empty() || field == "queueUrls" {
@@ -486,7 +549,9 @@ impl Store {
     /// The queues whose dead letters go to this one.
     fn sources_of(&self, target: &str) -> impl Iterator<Item = String> {
         self.queue_names().into_iter().filter(move |name| {
-            self.queue(name).is_some_and(|line| Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == target))
+            self.queue(name).is_some_and(|line| {
+                Redrive::of(&line.lock().about).is_some_and(|redrive| redrive.queue == target)
+            })
         })
     }
 }
@@ -521,8 +586,8 @@ impl Store {
     }
 }
 
-/// Puts dead letters back where they come from, or where it is told; here all of them before it answers. They are new messages there.
-/// Source: SQS API reference, StartMessageMoveTask.
+/// Puts dead letters back where they come from, or where it is told; here all of them before it
+/// answers. They are new messages there. Source: SQS API reference, StartMessageMoveTask.
 fn start_move(store: &Store, request: Move) -> Result<Value, Fault> {
     let from = store.by_arn(&request.source_arn)?;
     let to = request.destination_arn.as_deref().map(|arn| store.by_arn(arn)).transpose()?;
@@ -547,7 +612,13 @@ fn start_move(store: &Store, request: Move) -> Result<Value, Fault> {
                 left.push(handle);
                 continue;
             };
-            message = Message { id: [0; 16], sent: now(), visible_from: 0, extras: extras.write(), ..message };
+            message = Message {
+                id: [0; 16],
+                sent: now(),
+                visible_from: 0,
+                extras: extras.write(),
+                ..message
+            };
             // There first, gone from here then: a kill in between leaves it twice, never lost.
             target.lock().send(message)?;
             from.lock().delete(handle)?;
@@ -575,7 +646,8 @@ fn start_move(store: &Store, request: Move) -> Result<Value, Fault> {
 /// The last moves out of a queue, newest first; of those before dev's start nothing is known.
 fn moves(store: &Store, request: &Move) -> Result<Value, Fault> {
     let line = store.by_arn(&request.source_arn)?;
-    let most = in_range("MaxResults", request.max_results.unwrap_or(1), 1, MAX_BATCH as i64)? as usize;
+    let most =
+        in_range("MaxResults", request.max_results.unwrap_or(1), 1, MAX_BATCH as i64)? as usize;
     let moves = line.moves.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(json!({ "Results": moves.iter().take(most).collect::<Vec<_>>() }))
 }
@@ -595,7 +667,9 @@ fn attributes(store: &Store, asked: &Asked, request: GetAttributes) -> Result<Va
     let names = request.attribute_names.unwrap_or_default();
     let all = names.iter().any(|name| name == "All");
     let known = || COMPUTED.into_iter().chain(NUMBERS.iter().map(|number| number.0)).chain(OTHERS);
-    if let Some(unknown) = names.iter().find(|name| *name != "All" && *name != "FifoThroughputLimit" && !known().any(|k| k == *name)) {
+    if let Some(unknown) = names.iter().find(|name| {
+        *name != "All" && *name != "FifoThroughputLimit" && !known().any(|k| k == *name)
+    }) {
         return Err(unknown_attribute(unknown));
     }
     let counts = queue.counts();
@@ -671,7 +745,9 @@ struct Untag {
 }
 
 fn untag(store: &Store, request: Untag) -> Result<Value, Fault> {
-    change_about(&*store.line(&request.queue_url)?, |about| about.tags.retain(|tag, _| !request.tag_keys.contains(tag)))
+    change_about(&*store.line(&request.queue_url)?, |about| {
+        about.tags.retain(|tag, _| !request.tag_keys.contains(tag))
+    })
 }
 
 // --- messages
@@ -704,11 +780,19 @@ struct Extras {
 
 impl Extras {
     fn read(text: &str) -> Self {
-        if text.is_empty() { Self::default() } else { serde_json::from_str(text).unwrap_or_default() }
+        if text.is_empty() {
+            Self::default()
+        } else {
+            serde_json::from_str(text).unwrap_or_default()
+        }
     }
 
     fn write(&self) -> String {
-        if *self == Self::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
+        if *self == Self::default() {
+            String::new()
+        } else {
+            serde_json::to_string(self).unwrap_or_default()
+        }
     }
 }
 
@@ -746,7 +830,14 @@ struct Ready {
 }
 
 fn prepare(about: &About, entry: Entry) -> Result<Ready, Fault> {
-    let Entry { message_body, delay_seconds, message_attributes, message_system_attributes, message_deduplication_id, .. } = entry;
+    let Entry {
+        message_body,
+        delay_seconds,
+        message_attributes,
+        message_system_attributes,
+        message_deduplication_id,
+        ..
+    } = entry;
     let body = message_body.ok_or_else(|| Fault::missing("MessageBody"))?;
     if body.is_empty() {
         return Err(Fault::missing("MessageBody"));
@@ -768,7 +859,10 @@ fn prepare(about: &About, entry: Entry) -> Result<Ready, Fault> {
     let system = message_system_attributes.unwrap_or_default();
     let mut size = body.len();
     if attributes.len() > MAX_ATTRIBUTES {
-        let words = format!("Number of message attributes [{}] exceeds the allowed maximum [{MAX_ATTRIBUTES}].", attributes.len());
+        let words = format!(
+            "Number of message attributes [{}] exceeds the allowed maximum [{MAX_ATTRIBUTES}].",
+            attributes.len()
+        );
         return Err(Fault::value(words));
     }
     for (name, attribute) in &attributes {
@@ -780,9 +874,12 @@ fn prepare(about: &About, entry: Entry) -> Result<Ready, Fault> {
     for (name, attribute) in &system {
         check_attribute(name, attribute)?;
     }
-    let most = usize::try_from(about.number("MaximumMessageSize", MAX_MESSAGE as u64)).unwrap_or(MAX_MESSAGE);
+    let most = usize::try_from(about.number("MaximumMessageSize", MAX_MESSAGE as u64))
+        .unwrap_or(MAX_MESSAGE);
     if size > most {
-        return Err(Fault::value(format!("One or more parameters are invalid. Reason: Message must be shorter than {most} bytes.")));
+        return Err(Fault::value(format!(
+            "One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+        )));
     }
     let mut answer = Map::new();
     answer.insert("MD5OfMessageBody".into(), md5(body.as_bytes()).into());
@@ -805,16 +902,22 @@ fn is_allowed(c: char) -> bool {
 
 /// Its bytes in the message's size.
 fn check_attribute(name: &str, attribute: &Attribute) -> Result<usize, Fault> {
-    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    let reserved = ["aws.", "amazon."].iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
+    let is_name =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    let reserved =
+        ["aws.", "amazon."].iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
     let dots = name.starts_with('.') || name.ends_with('.') || name.contains("..");
     if name.is_empty() || name.len() > 256 || !is_name || reserved || dots {
-        return Err(Fault::value(format!("The message attribute name '{name}' is not valid: 1 to 256 of A-Z a-z 0-9 _ - . are allowed.")));
+        return Err(Fault::value(format!(
+            "The message attribute name '{name}' is not valid: 1 to 256 of A-Z a-z 0-9 _ - . are allowed."
+        )));
     }
     let kind = attribute.data_type.split('.').next().unwrap_or_default();
     let value = match (kind, &attribute.string_value, &attribute.binary_value) {
         ("String" | "Number", Some(value), None) => value.len(),
-        ("Binary", None, Some(value)) => STANDARD.decode(value).map_err(|_| empty_attribute(name, kind))?.len(),
+        ("Binary", None, Some(value)) => {
+            STANDARD.decode(value).map_err(|_| empty_attribute(name, kind))?.len()
+        }
         ("String" | "Number" | "Binary", ..) => 0,
         _ => {
             return Err(Fault::value(format!(
@@ -827,10 +930,14 @@ fn check_attribute(name: &str, attribute: &Attribute) -> Result<usize, Fault> {
     }
     if let Some(text) = &attribute.string_value {
         if !text.chars().all(is_allowed) {
-            return Err(Fault::value(format!("The message attribute '{name}' has characters that SQS does not take.")));
+            return Err(Fault::value(format!(
+                "The message attribute '{name}' has characters that SQS does not take."
+            )));
         }
         if kind == "Number" && text.trim().parse::<f64>().is_err() {
-            return Err(Fault::value(format!("Can't cast the value of message (user) attribute '{name}' to a number.")));
+            return Err(Fault::value(format!(
+                "Can't cast the value of message (user) attribute '{name}' to a number."
+            )));
         }
     }
     Ok(name.len() + attribute.data_type.len() + value)
@@ -934,22 +1041,43 @@ fn each<T>(
 fn check_batch(ids: &[String]) -> Result<(), Fault> {
     if ids.is_empty() {
         let words = "There should be at least one entry in the request.";
-        return Err(Fault::new("EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest", words));
+        return Err(Fault::new(
+            "EmptyBatchRequest",
+            "AWS.SimpleQueueService.EmptyBatchRequest",
+            words,
+        ));
     }
     if ids.len() > MAX_BATCH {
-        let words = format!("Maximum number of entries per request are {MAX_BATCH}. You have sent {}.", ids.len());
-        return Err(Fault::new("TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", words));
+        let words = format!(
+            "Maximum number of entries per request are {MAX_BATCH}. You have sent {}.",
+            ids.len()
+        );
+        return Err(Fault::new(
+            "TooManyEntriesInBatchRequest",
+            "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+            words,
+        ));
     }
-    let is_id = |id: &String| (1..=80).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let is_id = |id: &String| {
+        (1..=80).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
     if !ids.iter().all(is_id) {
-        let words =
-            "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.";
-        return Err(Fault::new("InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId", words));
+        let words = "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.";
+        return Err(Fault::new(
+            "InvalidBatchEntryId",
+            "AWS.SimpleQueueService.InvalidBatchEntryId",
+            words,
+        ));
     }
     let mut seen = BTreeSet::new();
     if let Some(twice) = ids.iter().find(|id| !seen.insert(*id)) {
         let words = format!("Id {twice} repeated.");
-        return Err(Fault::new("BatchEntryIdsNotDistinct", "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", words));
+        return Err(Fault::new(
+            "BatchEntryIdsNotDistinct",
+            "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+            words,
+        ));
     }
     Ok(())
 }
@@ -958,15 +1086,26 @@ fn send_batch(store: &Store, request: Batch<Entry>) -> Result<Value, Fault> {
     let line = store.line(&request.queue_url)?;
     let size = |entry: &Entry| {
         let attributes = entry.message_attributes.iter().flatten();
-        let attributes = attributes.map(|(name, attribute)| check_attribute(name, attribute).unwrap_or_default());
+        let attributes = attributes
+            .map(|(name, attribute)| check_attribute(name, attribute).unwrap_or_default());
         entry.message_body.as_ref().map_or(0, String::len) + attributes.sum::<usize>()
     };
     let total: usize = request.entries.iter().map(size).sum();
     if total > MAX_MESSAGE && request.entries.len() <= MAX_BATCH {
-        let words = format!("Batch requests cannot be longer than {MAX_MESSAGE} bytes. You have sent {total} bytes.");
-        return Err(Fault::new("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong", words));
+        let words = format!(
+            "Batch requests cannot be longer than {MAX_MESSAGE} bytes. You have sent {total} bytes."
+        );
+        return Err(Fault::new(
+            "BatchRequestTooLong",
+            "AWS.SimpleQueueService.BatchRequestTooLong",
+            words,
+        ));
     }
-    each(request.entries, |entry| entry.id.clone(), |entry| put(store, &line, entry).map(|ready| ready.answer))
+    each(
+        request.entries,
+        |entry| entry.id.clone(),
+        |entry| put(store, &line, entry).map(|ready| ready.answer),
+    )
 }
 
 #[derive(Deserialize)]
@@ -990,7 +1129,12 @@ struct Receive {
 
 async fn receive(store: &Arc<Store>, asked: &Asked, request: Receive) -> Result<Value, Fault> {
     let line = store.line(&request.queue_url)?;
-    let max = in_range("MaxNumberOfMessages", request.max_number_of_messages.unwrap_or(1), 1, MAX_BATCH as i64)?;
+    let max = in_range(
+        "MaxNumberOfMessages",
+        request.max_number_of_messages.unwrap_or(1),
+        1,
+        MAX_BATCH as i64,
+    )?;
     let (visibility, wait) = {
         let about = &line.lock().about;
         let visibility = match request.visibility_timeout {
@@ -1015,7 +1159,9 @@ async fn receive(store: &Arc<Store>, asked: &Asked, request: Receive) -> Result<
         }
         // It was deleted while somebody waited.
         store.line(&request.queue_url)?;
-        let wake = wake.map_or(deadline, |at| deadline.min(Instant::now() + Duration::from_millis(at.saturating_sub(now()).max(1))));
+        let wake = wake.map_or(deadline, |at| {
+            deadline.min(Instant::now() + Duration::from_millis(at.saturating_sub(now()).max(1)))
+        });
         let closing = store.closing();
         tokio::select! {
             _ = tokio::time::timeout_at(wake, arrived) => {}
@@ -1025,10 +1171,18 @@ async fn receive(store: &Arc<Store>, asked: &Asked, request: Receive) -> Result<
 }
 
 /// Hands out what there is, and moves to the dead-letter queue what was handed out too often.
-fn take(store: &Store, asked: &Asked, line: &Line, max: usize, visibility: u64) -> Result<(Vec<Received>, Option<u64>), Fault> {
+fn take(
+    store: &Store,
+    asked: &Asked,
+    line: &Line,
+    max: usize,
+    visibility: u64,
+) -> Result<(Vec<Received>, Option<u64>), Fault> {
     let mut queue = line.lock();
     if queue.in_flight() >= MAX_IN_FLIGHT {
-        let words = format!("Too many messages in flight: {MAX_IN_FLIGHT}. Delete some, or let their visibility timeout end.");
+        let words = format!(
+            "Too many messages in flight: {MAX_IN_FLIGHT}. Delete some, or let their visibility timeout end."
+        );
         return Err(Fault::new("OverLimit", "OverLimit", words));
     }
     let redrive = Redrive::of(&queue.about);
@@ -1060,10 +1214,15 @@ fn take(store: &Store, asked: &Asked, line: &Line, max: usize, visibility: u64) 
 }
 
 fn shown(request: &Receive, received: Vec<Received>) -> Value {
-    let (older, newer) = (request.attribute_names.iter().flatten(), request.message_system_attribute_names.iter().flatten());
+    let (older, newer) = (
+        request.attribute_names.iter().flatten(),
+        request.message_system_attribute_names.iter().flatten(),
+    );
     let system: BTreeSet<&str> = older.chain(newer).map(String::as_str).collect();
-    let wanted: Vec<&str> = request.message_attribute_names.iter().flatten().map(String::as_str).collect();
-    let messages: Vec<Value> = received.into_iter().map(|received| message(received, &system, &wanted)).collect();
+    let wanted: Vec<&str> =
+        request.message_attribute_names.iter().flatten().map(String::as_str).collect();
+    let messages: Vec<Value> =
+        received.into_iter().map(|received| message(received, &system, &wanted)).collect();
     if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) }
 }
 
@@ -1081,7 +1240,10 @@ fn message(received: Received, system: &BTreeSet<&str>, wanted: &[&str]) -> Valu
         ("ApproximateFirstReceiveTimestamp", Some(first.to_string())),
         ("DeadLetterQueueSourceArn", extras.source),
     ];
-    known.push(("AWSTraceHeader", extras.system.get("AWSTraceHeader").and_then(|header| header.string_value.clone())));
+    known.push((
+        "AWSTraceHeader",
+        extras.system.get("AWSTraceHeader").and_then(|header| header.string_value.clone()),
+    ));
     shown.insert("Body".into(), message.body.into());
     let all = system.contains("All");
     let known: Map<String, Value> = known
@@ -1093,15 +1255,21 @@ fn message(received: Received, system: &BTreeSet<&str>, wanted: &[&str]) -> Valu
         shown.insert("Attributes".into(), known.into());
     }
     let is_wanted = |name: &str| {
-        wanted.iter().any(|wanted| match wanted.strip_suffix(".*").or_else(|| wanted.strip_suffix('*')) {
-            Some(prefix) => name.starts_with(prefix),
-            None => *wanted == "All" || *wanted == name,
+        wanted.iter().any(|wanted| {
+            match wanted.strip_suffix(".*").or_else(|| wanted.strip_suffix('*')) {
+                Some(prefix) => name.starts_with(prefix),
+                None => *wanted == "All" || *wanted == name,
+            }
         })
     };
-    let attributes: Attributes = extras.attributes.into_iter().filter(|(name, _)| is_wanted(name)).collect();
+    let attributes: Attributes =
+        extras.attributes.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     if !attributes.is_empty() {
         shown.insert("MD5OfMessageAttributes".into(), md5_of_attributes(&attributes).into());
-        shown.insert("MessageAttributes".into(), serde_json::to_value(attributes).unwrap_or_default());
+        shown.insert(
+            "MessageAttributes".into(),
+            serde_json::to_value(attributes).unwrap_or_default(),
+        );
     }
     shown.into()
 }
@@ -1116,7 +1284,10 @@ fn write_handle(identity: u32, handle: Handle) -> String {
 fn read_handle(text: &str, queue: &Queue) -> Result<Handle, Fault> {
     let wrong = || {
         let words = format!("The input receipt handle \"{text}\" is not a valid receipt handle.");
-        Fault { status: 404, ..Fault::new("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", words) }
+        Fault {
+            status: 404,
+            ..Fault::new("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", words)
+        }
     };
     if text.is_empty() {
         return Err(Fault::missing("ReceiptHandle"));
@@ -1156,7 +1327,8 @@ fn delete(store: &Store, request: Delete) -> Result<Value, Fault> {
     delete_one(&line, &request.entry).map(Value::from)
 }
 
-/// A message that is gone already, or was handed out again since, is no fault: SQS says nothing of it either.
+/// A message that is gone already, or was handed out again since, is no fault: SQS says nothing of
+/// it either.
 fn delete_one(line: &Line, entry: &ByHandle) -> Result<Map<String, Value>, Fault> {
     let mut queue = line.lock();
     let handle = read_handle(&entry.receipt_handle, &queue)?;
@@ -1187,7 +1359,11 @@ fn change_one(line: &Line, entry: &ByHandle) -> Result<Map<String, Value>, Fault
         Changed::Done => Ok(Map::new()),
         Changed::NotInFlight => {
             let words = "The specified message isn't in flight.";
-            Err(Fault::new("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight", words))
+            Err(Fault::new(
+                "MessageNotInflight",
+                "AWS.SimpleQueueService.MessageNotInflight",
+                words,
+            ))
         }
         Changed::Gone => Err(Fault::value(format!(
             "Value {} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.",
@@ -1210,8 +1386,13 @@ fn in_range(name: &str, value: i64, least: i64, most: i64) -> Result<u64, Fault>
 /// What the stack file has a say in.
 const OURS: [&str; 3] = ["MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy"];
 
-/// Makes a queue, or gives these attributes to the one that is there. Others that somebody has set stay, as they do in an account.
-pub fn ensure(store: &Store, name: &str, attributes: BTreeMap<String, String>) -> Result<(), String> {
+/// Makes a queue, or gives these attributes to the one that is there. Others that somebody has set
+/// stay, as they do in an account.
+pub fn ensure(
+    store: &Store,
+    name: &str,
+    attributes: BTreeMap<String, String>,
+) -> Result<(), String> {
     if let Some(line) = store.queue(name) {
         check_attributes(&attributes).map_err(|fault| fault.words)?;
         let before = line.lock().about.attributes.clone();
@@ -1221,7 +1402,9 @@ pub fn ensure(store: &Store, name: &str, attributes: BTreeMap<String, String>) -
         if before == wanted {
             return Ok(());
         }
-        return change_about(&line, |about| about.attributes = wanted).map(drop).map_err(|fault| fault.words);
+        return change_about(&line, |about| about.attributes = wanted)
+            .map(drop)
+            .map_err(|fault| fault.words);
     }
     store.make_queue(name, attributes, BTreeMap::new()).map_err(|fault| fault.words)
 }
@@ -1237,15 +1420,30 @@ mod tests {
         let store = Store::open(directory.path()).expect("opened");
         let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": 1});
         store.create_queue("dead", BTreeMap::new()).expect("made");
-        store.create_queue("work", BTreeMap::from([("RedrivePolicy".into(), policy.to_string())])).expect("made");
-        let asked = Asked { operation: "ReceiveMessage".into(), host: "localhost".into(), region: "us-east-1".into() };
-        let (line, dead) = (store.queue("work").expect("there"), store.queue("dead").expect("there"));
+        store
+            .create_queue("work", BTreeMap::from([("RedrivePolicy".into(), policy.to_string())]))
+            .expect("made");
+        let asked = Asked {
+            operation: "ReceiveMessage".into(),
+            host: "localhost".into(),
+            region: "us-east-1".into(),
+        };
+        let (line, dead) =
+            (store.queue("work").expect("there"), store.queue("dead").expect("there"));
         let receive = |max| {
             let (received, wake) = take(&store, &asked, &line, max, 0).expect("no fault");
-            (received.into_iter().map(|received| (received.message.body, received.count)).collect::<Vec<_>>(), wake)
+            (
+                received
+                    .into_iter()
+                    .map(|received| (received.message.body, received.count))
+                    .collect::<Vec<_>>(),
+                wake,
+            )
         };
         for body in ["one", "two"] {
-            line.lock().send(Message { sent: now(), body: body.into(), ..Message::default() }).expect("sent");
+            line.lock()
+                .send(Message { sent: now(), body: body.into(), ..Message::default() })
+                .expect("sent");
         }
         assert_eq!(receive(1).0, [("one".to_owned(), 1)]);
         // What is sent to a queue whose files are away fails, as on a full disk.
@@ -1255,7 +1453,10 @@ mod tests {
         // Both are dead now. A client that waits doesn't try it all the time.
         let before = now();
         let (received, wake) = receive(10);
-        assert!(received.is_empty() && wake.is_some_and(|wake| wake >= before + RETRY_MOVE), "{received:?} {wake:?}");
+        assert!(
+            received.is_empty() && wake.is_some_and(|wake| wake >= before + RETRY_MOVE),
+            "{received:?} {wake:?}"
+        );
         assert_eq!(line.lock().counts().visible, 2);
         fs::rename(&aside, &files).expect("moved back");
         assert_eq!(receive(10).0, []);

@@ -36,7 +36,8 @@ struct Side {
 
 impl Side {
     fn open(path: &Path) -> io::Result<Side> {
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let file =
+            File::options().create(true).truncate(false).read(true).write(true).open(path)?;
         let room = file.metadata()?.len();
         Ok(Side { file, room })
     }
@@ -77,7 +78,8 @@ impl Side {
 impl State {
     /// The log in this directory, and its entries.
     pub fn open(directory: &Path) -> io::Result<(State, Vec<Entry>)> {
-        let mut sides = [Side::open(&directory.join(NAMES[0]))?, Side::open(&directory.join(NAMES[1]))?];
+        let mut sides =
+            [Side::open(&directory.join(NAMES[0]))?, Side::open(&directory.join(NAMES[1]))?];
         let generation = |entries: &[Entry]| match entries.first() {
             Some(Entry::Renewed(_, generation)) => *generation,
             _ => 0,
@@ -131,7 +133,11 @@ impl State {
 
     /// Writes down what is so now instead of how it came to be: nothing but these entries behind
     /// this cursor.
-    pub fn renew(&mut self, cursor: Cursor, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
+    pub fn renew(
+        &mut self,
+        cursor: Cursor,
+        entries: impl Iterator<Item = Entry>,
+    ) -> io::Result<()> {
         let other = 1 - self.active;
         let mut bytes = vec![0; ENTRY];
         entries.for_each(|entry| bytes.extend(entry.write()));
@@ -194,7 +200,9 @@ impl Entry {
         let fields = match *self {
             Entry::Cursor(cursor) => [1, cursor.number, cursor.file, cursor.offset, 0, 0, 0],
             Entry::Purged(cursor) => [2, cursor.number, cursor.file, cursor.offset, 0, 0, 0],
-            Entry::Renewed(cursor, generation) => [8, cursor.number, cursor.file, cursor.offset, generation, 0, 0],
+            Entry::Renewed(cursor, generation) => {
+                [8, cursor.number, cursor.file, cursor.offset, generation, 0, 0]
+            }
             Entry::Ahead(number) => [3, number, 0, 0, 0, 0, 0],
             Entry::Gone(number) => [4, number, 0, 0, 0, 0, 0],
             Entry::Touched { number, touched, cursor } => {
@@ -246,9 +254,17 @@ impl Entry {
             3 => Entry::Ahead(number),
             4 => Entry::Gone(number),
             5 => Entry::Touched { number, touched, cursor: None },
-            6 => Entry::Touched { number, touched, cursor: Some(Cursor { number: number + 1, file, offset: behind }) },
+            6 => Entry::Touched {
+                number,
+                touched,
+                cursor: Some(Cursor { number: number + 1, file, offset: behind }),
+            },
             8 => Entry::Renewed(Cursor { number, file, offset }, until),
-            7 => Entry::Touched { number, touched, cursor: Some(Cursor { number: behind, file: behind, offset: 0 }) },
+            7 => Entry::Touched {
+                number,
+                touched,
+                cursor: Some(Cursor { number: behind, file: behind, offset: 0 }),
+            },
             _ => return None,
         })
     }

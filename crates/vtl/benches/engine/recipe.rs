@@ -22,10 +22,16 @@ fn body() -> String {
 
 /// The recipe's request: a webhook's POST.
 pub fn request() -> Request {
-    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+    let text = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect()
+    };
     Request {
         body: Some(body()),
-        query: text(&[("token", "s3cret"), ("app", "SendGrid"), ("bucket", "my-bucket/routeToS3/SendGrid")]),
+        query: text(&[
+            ("token", "s3cret"),
+            ("app", "SendGrid"),
+            ("bucket", "my-bucket/routeToS3/SendGrid"),
+        ]),
         header: text(&[("Content-Type", "application/json"), ("User-Agent", "SendGrid Event API")]),
         stage_variables: text(&[("validToken", "s3cret")]),
         ..Request::new()

@@ -1,4 +1,5 @@
-//! Renders per second of this engine, measured as the other engines are: warmed up, then the least of five rounds, by processor time.
+//! Renders per second of this engine, measured as the other engines are: warmed up, then the least
+//! of five rounds, by processor time.
 
 #[path = "../engine/recipe.rs"]
 mod recipe;
@@ -29,10 +30,16 @@ fn main() {
     let request = request();
     for (kind, source) in [("raw", RAW.to_owned()), ("json", json())] {
         let template = Template::parse(&source).expect("the template parses");
-        let render = |template: &Template| template.render(&request, &Limits::GATEWAY).expect("it renders").text.len();
+        let render = |template: &Template| {
+            template.render(&request, &Limits::GATEWAY).expect("it renders").text.len()
+        };
         time(kind, 100_000, || render(&template));
-        time(&format!("parsed each time, {kind}"), 20_000, || render(&Template::parse(&source).expect("the template parses")));
+        time(&format!("parsed each time, {kind}"), 20_000, || {
+            render(&Template::parse(&source).expect("the template parses"))
+        });
     }
     let large = recipe::ten_kilobytes();
-    time("parse of 10 KB", 1_000, || Template::parse(&large).expect("the template parses").source().len());
+    time("parse of 10 KB", 1_000, || {
+        Template::parse(&large).expect("the template parses").source().len()
+    });
 }

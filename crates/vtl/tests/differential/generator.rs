@@ -1,8 +1,10 @@
-//! Random templates and requests, made from the grammar: well-formed ones, damaged ones, and heaps of tokens.
+//! Random templates and requests, made from the grammar: well-formed ones, damaged ones, and heaps
+//! of tokens.
 //!
 //! The same seed makes the same cases. Prints nothing, reads nothing.
 
-/// A small generator of random numbers (xorshift64*), so that cases don't depend on a library's version.
+/// A small generator of random numbers (xorshift64*), so that cases don't depend on a library's
+/// version.
 pub struct Random(u64);
 
 impl Random {
@@ -534,7 +536,8 @@ impl Maker {
             16..=18 => self.condition(),
             19..=21 => self.each(),
             22 => {
-                let (name, block, blank) = (self.random.pick(&["x", "y", "d", "!q", "{z}"]), self.block(3), self.blank());
+                let (name, block, blank) =
+                    (self.random.pick(&["x", "y", "d", "!q", "{z}"]), self.block(3), self.blank());
                 format!("#define(${name}){blank}{block}#end{}$x$d", self.blank())
             }
             _ => self
@@ -587,7 +590,11 @@ impl Maker {
         }
         if self.random.one_in(2) {
             let body = self.block(2);
-            out.push_str(&format!("{}{}{body}", self.random.pick(&["#else", "#{else}"]), self.blank()));
+            out.push_str(&format!(
+                "{}{}{body}",
+                self.random.pick(&["#else", "#{else}"]),
+                self.blank()
+            ));
         }
         out.push_str(self.random.pick(&["#end", "#end", "#{end}"]));
         out.push_str(self.blank());
@@ -618,7 +625,11 @@ impl Maker {
             "$foreach.parent.index",
             "#if($foreach.index>0)#break#end",
         ]);
-        format!("#foreach(${variable} in {list}){}{body}${variable}{extra}#end{}", self.blank(), self.blank())
+        format!(
+            "#foreach(${variable} in {list}){}{body}${variable}{extra}#end{}",
+            self.blank(),
+            self.blank()
+        )
     }
 
     fn expression(&mut self) -> String {
@@ -627,9 +638,10 @@ impl Maker {
             0..=4 => self.value(),
             5..=8 => {
                 let (a, b) = (self.expression(), self.expression());
-                let operator = self
-                    .random
-                    .pick(&["+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "&&", "||", "eq", "gt", "and", "or", "+", "+"]);
+                let operator = self.random.pick(&[
+                    "+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "&&", "||", "eq",
+                    "gt", "and", "or", "+", "+",
+                ]);
                 format!("{a} {operator} {b}")
             }
             9 => {
@@ -675,7 +687,18 @@ impl Maker {
                 .to_owned(),
             6 => self
                 .random
-                .pick(&["true", "false", "\"\"", "''", "'it''s'", "\"say \"\"x\"\"\"", "\"\\u0041\"", "'a,b'", "\"42\"", "'3'"])
+                .pick(&[
+                    "true",
+                    "false",
+                    "\"\"",
+                    "''",
+                    "'it''s'",
+                    "\"say \"\"x\"\"\"",
+                    "\"\\u0041\"",
+                    "'a,b'",
+                    "\"42\"",
+                    "'3'",
+                ])
                 .to_owned(),
             7 => self.random.pick(&INPUT).to_owned(),
             8 | 9 => {
@@ -721,10 +744,13 @@ impl Maker {
         while self.random.one_in(2) {
             match self.random.below(6) {
                 0 => path.push_str(self.random.pick(&[
-                    ".k", ".a", ".b", ".size", ".list", ".id", ".v", ".nul", ".x", ".index", ".body", ".class", ".env", ".stage", ".Body",
+                    ".k", ".a", ".b", ".size", ".list", ".id", ".v", ".nul", ".x", ".index",
+                    ".body", ".class", ".env", ".stage", ".Body",
                 ])),
-                1 => path
-                    .push_str(self.random.pick(&["[0]", "[1]", "[-1]", "[9]", "['k']", "[\"a\"]", "[$n]", "[$zero]", "[ 0 ]", "[true]"])),
+                1 => path.push_str(self.random.pick(&[
+                    "[0]", "[1]", "[-1]", "[9]", "['k']", "[\"a\"]", "[$n]", "[$zero]", "[ 0 ]",
+                    "[true]",
+                ])),
                 _ => {
                     path.push('.');
                     path.push_str(self.random.pick(&METHODS));
@@ -743,9 +769,10 @@ impl Maker {
     fn calls(&mut self) -> String {
         let mut out = String::new();
         for _ in 0..1 + self.random.below(4) {
-            let name = self
-                .random
-                .pick(&["s", "csv", "uni", "n", "f", "big", "huge", "dec", "t", "list", "nums", "m", "mixed", "q", "sp", "num", "empty"]);
+            let name = self.random.pick(&[
+                "s", "csv", "uni", "n", "f", "big", "huge", "dec", "t", "list", "nums", "m",
+                "mixed", "q", "sp", "num", "empty",
+            ]);
             let (method, wild) = (self.random.pick(&METHODS), self.random.one_in(3));
             let argument = self.value();
             if wild {

@@ -1,7 +1,8 @@
 //! The mapping template engine against Apache Velocity 1.7 itself, on random templates.
 //!
-//! `VTL_DIFFERENTIAL_COUNT` templates (20,000 if it isn't set) from the one `VTL_DIFFERENTIAL_SEED` (1 if it isn't set) are rendered by both. Every
-//! difference must be mended or stand in `differences.md` with its reason.
+//! `VTL_DIFFERENTIAL_COUNT` templates (20,000 if it isn't set) from the one `VTL_DIFFERENTIAL_SEED`
+//! (1 if it isn't set) are rendered by both. Every difference must be mended or stand in
+//! `differences.md` with its reason.
 
 mod generator;
 
@@ -14,10 +15,12 @@ use serde_json::Value;
 use vtl::{Limits, render_batch};
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// The JVM's identity hashes are different each time: `[Ljava.lang.String;@1b2c3d`, and what `hashCode()` says of such objects.
+/// The JVM's identity hashes are different each time: `[Ljava.lang.String;@1b2c3d`, and what
+/// `hashCode()` says of such objects.
 fn without_identities(template: &str, text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -35,8 +38,11 @@ fn without_identities(template: &str, text: &str) -> String {
 
 /// What `$foreach.keySet()` and `$foreach.values()` are in Java, and an iterator over them.
 fn without_views(text: &str) -> String {
-    let text = text.replace("AbstractMap$1", "LinkedHashMap$LinkedKeySet").replace("AbstractMap$2", "LinkedHashMap$LinkedValues");
-    text.replace("java.lang.Byte", "java.lang.Integer").replace("java.lang.Short", "java.lang.Integer")
+    let text = text
+        .replace("AbstractMap$1", "LinkedHashMap$LinkedKeySet")
+        .replace("AbstractMap$2", "LinkedHashMap$LinkedValues");
+    text.replace("java.lang.Byte", "java.lang.Integer")
+        .replace("java.lang.Short", "java.lang.Integer")
 }
 
 /// The reason why two answers may differ, as `differences.md` lists it.
@@ -57,20 +63,28 @@ fn random_templates_render_as_velocity_renders_them() {
     let seed = setting("VTL_DIFFERENTIAL_SEED", 1);
     let first = setting("VTL_DIFFERENTIAL_FIRST", 0);
     let engine = format!("{}/tests/oracle/run.sh", env!("CARGO_MANIFEST_DIR"));
-    let mut child = Command::new(&engine).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the engine starts");
+    let mut child = Command::new(&engine)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the engine starts");
     let mut input = child.stdin.take().expect("its input is a pipe");
     let writer = std::thread::spawn(move || {
         for n in first..first + count {
-            writeln!(input, "{}", generator::line(n, &generator::case(seed, n))).expect("the engine reads on");
+            writeln!(input, "{}", generator::line(n, &generator::case(seed, n)))
+                .expect("the engine reads on");
         }
     });
     let mut answers = BufReader::new(child.stdout.take().expect("its output is a pipe")).lines();
-    let (mut differences, mut shown, mut rendered, mut failed, mut classes) = (0, String::new(), 0, 0, 0);
+    let (mut differences, mut shown, mut rendered, mut failed, mut classes) =
+        (0, String::new(), 0, 0, 0);
     for n in first..first + count {
         let case = generator::case(seed, n);
         let theirs = answers.next().expect("an answer to every case").expect("an answer in UTF-8");
         let theirs: Value = serde_json::from_str(&theirs).expect("the answer is JSON");
-        let ours: Value = serde_json::from_str(&render_batch(&generator::line(n, &case), &Limits::ENGINE)).expect("our answer is JSON");
+        let ours: Value =
+            serde_json::from_str(&render_batch(&generator::line(n, &case), &Limits::ENGINE))
+                .expect("our answer is JSON");
         let same = match (theirs["expected"].as_str(), ours["expected"].as_str()) {
             (Some(theirs), Some(ours)) => {
                 rendered += 1;
@@ -80,7 +94,9 @@ fn random_templates_render_as_velocity_renders_them() {
             }
             (None, None) => {
                 failed += 1;
-                classes += u32::from(theirs["error"] != ours["error"] && !listed(&case.template, &theirs, &ours));
+                classes += u32::from(
+                    theirs["error"] != ours["error"] && !listed(&case.template, &theirs, &ours),
+                );
                 true
             }
             _ => false,

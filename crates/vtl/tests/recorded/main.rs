@@ -1,4 +1,5 @@
-//! The mapping template engine against recorded answers: of AWS itself, of Apache Velocity 1.7, and against what other projects believe.
+//! The mapping template engine against recorded answers: of AWS itself, of Apache Velocity 1.7, and
+//! against what other projects believe.
 //!
 //! The cases are data, one JSON object a line, beside this file; each has its source.
 
@@ -9,7 +10,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use vtl::{
     Data, Error, Limits, Pairs, Rendered, Request, Template,
-    gateway::{self, Choice, ContentHandling, GatewayResponse, IntegrationResponse, Passthrough, Payload},
+    gateway::{
+        self, Choice, ContentHandling, GatewayResponse, IntegrationResponse, Passthrough, Payload,
+    },
     render_batch,
 };
 
@@ -38,7 +41,10 @@ fn data(value: &Value) -> Data {
 }
 
 fn pairs(value: &Value) -> Pairs {
-    value.as_object().map(|map| map.iter().map(|(key, value)| (key.clone(), data(value))).collect()).unwrap_or_default()
+    value
+        .as_object()
+        .map(|map| map.iter().map(|(key, value)| (key.clone(), data(value))).collect())
+        .unwrap_or_default()
 }
 
 fn request(case: &Value) -> Request {
@@ -77,7 +83,13 @@ struct Report {
 }
 
 impl Report {
-    fn check(&mut self, id: &str, good: bool, expected: impl std::fmt::Debug, got: impl std::fmt::Debug) {
+    fn check(
+        &mut self,
+        id: &str,
+        good: bool,
+        expected: impl std::fmt::Debug,
+        got: impl std::fmt::Debug,
+    ) {
         self.seen += 1;
         if !good {
             let _ = writeln!(self.wrong, "{id}\n  expected {expected:?}\n  got      {got:?}");
@@ -95,11 +107,17 @@ impl Report {
 fn every_template_recorded_on_aws_renders_the_same() {
     let mut report = Report::default();
     for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "render") {
-        // Where the recording tells only a property of the text, the engine's text that has it stands beside it.
-        let expected = if case["compare"] == "property" { &case["model_output"] } else { &case["expected"] };
+        // Where the recording tells only a property of the text, the engine's text that has it
+        // stands beside it.
+        let expected =
+            if case["compare"] == "property" { &case["model_output"] } else { &case["expected"] };
         let expected = expected.as_str().map_or_else(|| expected.to_string(), str::to_owned);
         let template = case["template"].as_str().expect("a render has a template");
-        let sent = if case["compare"] == "property" { request(case).with_overrides() } else { request(case) };
+        let sent = if case["compare"] == "property" {
+            request(case).with_overrides()
+        } else {
+            request(case)
+        };
         let got = render(template, &sent, &Limits::GATEWAY).map(|rendered| rendered.text);
         let good = got.as_ref().is_ok_and(|got| same(&case["compare"], &expected, got));
         report.check(id(case), good, expected, got);
@@ -112,9 +130,18 @@ fn every_echo_through_two_templates_recorded_on_aws_comes_out_the_same() {
     let mut report = Report::default();
     for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "roundtrip") {
         let expected = case["expected"].as_str().expect("a text");
-        let got = render(case["template"].as_str().expect("a template"), &request(case), &Limits::GATEWAY).and_then(|first| {
+        let got = render(
+            case["template"].as_str().expect("a template"),
+            &request(case),
+            &Limits::GATEWAY,
+        )
+        .and_then(|first| {
             let answer = Request { body: Some(first.text), ..Request::new() };
-            render(case["response_template"].as_str().expect("a response template"), &answer, &Limits::GATEWAY)
+            render(
+                case["response_template"].as_str().expect("a response template"),
+                &answer,
+                &Limits::GATEWAY,
+            )
         });
         let got = got.map(|rendered| rendered.text);
         let good = got.as_ref().is_ok_and(|got| same(&case["compare"], expected, got));
@@ -123,18 +150,26 @@ fn every_echo_through_two_templates_recorded_on_aws_comes_out_the_same() {
     report.finish(18);
 }
 
-/// Those of 2015: the rendered text went through a function that echoed it as JSON; nothing rendered showed as `{}`.
+/// Those of 2015: the rendered text went through a function that echoed it as JSON; nothing
+/// rendered showed as `{}`.
 #[test]
 fn every_answer_recorded_on_aws_in_2015_comes_out_the_same() {
     let mut report = Report::default();
     for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"].is_null()) {
         let expected = &case["expected"];
-        let got = match render(case["template"].as_str().expect("a template"), &request(case), &Limits::GATEWAY) {
-            Ok(rendered) => (200, if rendered.text.is_empty() { "{}".to_owned() } else { rendered.text }),
+        let got = match render(
+            case["template"].as_str().expect("a template"),
+            &request(case),
+            &Limits::GATEWAY,
+        ) {
+            Ok(rendered) => {
+                (200, if rendered.text.is_empty() { "{}".to_owned() } else { rendered.text })
+            }
             Err(error) => (u64::from(error.status()), error.to_string()),
         };
         let body = expected["body"].as_str().expect("a body");
-        let good = Some(got.0) == expected["status"].as_u64() && (got.0 == 400 || same(&Value::from("json"), body, &got.1));
+        let good = Some(got.0) == expected["status"].as_u64()
+            && (got.0 == 400 || same(&Value::from("json"), body, &got.1));
         report.check(id(case), good, expected, got);
     }
     report.finish(25);
@@ -146,22 +181,27 @@ fn mock_integrations_answer_as_recorded_on_aws() {
     for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "mock") {
         let sent = request(case).with_overrides();
         let expected = &case["expected"];
-        let first = render(case["template"].as_str().expect("a template"), &sent, &Limits::GATEWAY).expect("the request template renders");
+        let first = render(case["template"].as_str().expect("a template"), &sent, &Limits::GATEWAY)
+            .expect("the request template renders");
         let status = gateway::mock_status(&first.text).expect("the rendered text has a status");
         let context = first.context.unwrap_or_else(|| sent.context.clone());
         let second = Request { body: None, context, ..sent };
         let (body, overrides) = match case["response_template"].as_str() {
             Some(template) => {
-                let rendered = render(template, &second, &Limits::GATEWAY).expect("the response template renders");
+                let rendered = render(template, &second, &Limits::GATEWAY)
+                    .expect("the response template renders");
                 (rendered.text, rendered.overrides)
             }
             None => (String::new(), first.overrides.clone()),
         };
         let override_of = |name: &str| {
-            let header = |pairs: &Pairs| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+            let header = |pairs: &Pairs| {
+                pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            };
             header(&overrides.response_header).or_else(|| header(&first.overrides.response_header))
         };
-        let status = overrides.response_status.or(first.overrides.response_status).unwrap_or(status);
+        let status =
+            overrides.response_status.or(first.overrides.response_status).unwrap_or(status);
         let mut good = Some(u64::from(status)) == expected["status"].as_u64();
         if let Some(wanted) = expected.get("body_json") {
             good &= serde_json::from_str::<Value>(&body).is_ok_and(|body| body == *wanted);
@@ -179,12 +219,18 @@ fn mock_integrations_answer_as_recorded_on_aws() {
 #[test]
 fn response_templates_override_the_status_as_recorded_on_aws() {
     let mut report = Report::default();
-    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "response-render") {
+    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "response-render")
+    {
         let expected = &case["expected"];
-        let got = render(case["template"].as_str().expect("a template"), &request(case).with_overrides(), &Limits::GATEWAY)
-            .expect("the response template renders");
+        let got = render(
+            case["template"].as_str().expect("a template"),
+            &request(case).with_overrides(),
+            &Limits::GATEWAY,
+        )
+        .expect("the response template renders");
         let good = got.overrides.response_status.map(u64::from) == expected["status"].as_u64()
-            && serde_json::from_str::<Value>(&got.text).is_ok_and(|body| body == expected["body_json"]);
+            && serde_json::from_str::<Value>(&got.text)
+                .is_ok_and(|body| body == expected["body_json"]);
         report.check(id(case), good, expected, got);
     }
     report.finish(2);
@@ -193,7 +239,8 @@ fn response_templates_override_the_status_as_recorded_on_aws() {
 #[test]
 fn bodies_are_converted_as_recorded_on_aws() {
     let mut report = Report::default();
-    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "content_handling") {
+    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "content_handling")
+    {
         let expected = &case["expected"];
         let body = base64(case["input_b64"].as_str().expect("a body"));
         let handling = match case["contentHandling"].as_str() {
@@ -201,17 +248,27 @@ fn bodies_are_converted_as_recorded_on_aws() {
             Some("CONVERT_TO_BINARY") => Some(ContentHandling::ConvertToBinary),
             _ => None,
         };
-        let binary: Vec<String> =
-            case["binaryMediaTypes"].as_array().into_iter().flatten().filter_map(|media| media.as_str().map(str::to_owned)).collect();
+        let binary: Vec<String> = case["binaryMediaTypes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|media| media.as_str().map(str::to_owned))
+            .collect();
         let content_type = case["content_type"].as_str();
         let templates: Vec<(String, String)> = case["template"]
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(media, template)| (media.clone(), template.as_str().expect("a template").to_owned()))
+            .map(|(media, template)| {
+                (media.clone(), template.as_str().expect("a template").to_owned())
+            })
             .collect();
         let (converted, template) = if case["direction"] == "request" {
-            let template = match gateway::choose_template(&templates, content_type, Passthrough::WhenNoMatch) {
+            let template = match gateway::choose_template(
+                &templates,
+                content_type,
+                Passthrough::WhenNoMatch,
+            ) {
                 Choice::Template(template) => Some(template),
                 _ => None,
             };
@@ -228,10 +285,19 @@ fn bodies_are_converted_as_recorded_on_aws() {
             (Ok(payload), None) => (200, payload.bytes().to_vec()),
             (Ok(Payload::Text(text)), Some(template)) => {
                 let sent = Request { body: Some(text), ..Request::new() };
-                (200, render(template, &sent, &Limits::GATEWAY).expect("the template renders").text.into_bytes())
+                (
+                    200,
+                    render(template, &sent, &Limits::GATEWAY)
+                        .expect("the template renders")
+                        .text
+                        .into_bytes(),
+                )
             }
         };
-        let wanted = (expected["status"].as_u64().expect("a status"), expected["body_b64"].as_str().map(base64).unwrap_or_default());
+        let wanted = (
+            expected["status"].as_u64().expect("a status"),
+            expected["body_b64"].as_str().map(base64).unwrap_or_default(),
+        );
         report.check(id(case), got == wanted, wanted, &got);
     }
     report.finish(76);
@@ -261,7 +327,8 @@ fn the_integration_response_is_selected_as_recorded_on_aws() {
             None => case["backend_status"].as_u64().map(|status| status.to_string()),
         };
         let all = responses(case);
-        let got = gateway::select_response(&all, value.as_deref()).map(|response| u64::from(response.status));
+        let got = gateway::select_response(&all, value.as_deref())
+            .map(|response| u64::from(response.status));
         report.check(id(case), got == case["expected"]["status"].as_u64(), &case["expected"], got);
     }
     report.finish(5);
@@ -285,12 +352,25 @@ fn the_gateways_own_answers_are_as_recorded_on_aws() {
         let body: Value = serde_json::from_str(&response.body()).expect("the body is JSON");
         assert_eq!(
             (u64::from(response.status()), vec![response.error_type().to_owned()], body),
-            (case["expected"]["status"].as_u64().expect("a status"), headers, case["expected"]["body_json"].clone()),
+            (
+                case["expected"]["status"].as_u64().expect("a status"),
+                headers,
+                case["expected"]["body_json"].clone()
+            ),
         );
     }
     let restricted = |aws| {
-        ["content-length", "Transfer-Encoding", "authorization", "connection", "expect", "proxy-authenticate", "te", "accept"]
-            .map(|name| gateway::is_restricted_header(name, aws))
+        [
+            "content-length",
+            "Transfer-Encoding",
+            "authorization",
+            "connection",
+            "expect",
+            "proxy-authenticate",
+            "te",
+            "accept",
+        ]
+        .map(|name| gateway::is_restricted_header(name, aws))
     };
     assert_eq!(restricted(false), [true, true, false, false, false, false, false, false]);
     assert_eq!(restricted(true), [true, true, true, true, true, true, true, false]);
@@ -298,23 +378,40 @@ fn the_gateways_own_answers_are_as_recorded_on_aws() {
 
 /// Test invocations: their logs tell the path parameters and the rendered answer.
 ///
-/// Two of them were recorded beside another method's template; what rendered them is the one with `petId`.
+/// Two of them were recorded beside another method's template; what rendered them is the one with
+/// `petId`.
 #[test]
 fn test_invocations_recorded_on_aws_render_what_their_logs_show() {
-    const OF_ANOTHER_METHOD: [&str; 2] =
-        ["ls-testinvoke/test-invoke-method-get-with-qs", "ls-testinvoke/test-invoke-method-post-with-body"];
+    const OF_ANOTHER_METHOD: [&str; 2] = [
+        "ls-testinvoke/test-invoke-method-get-with-qs",
+        "ls-testinvoke/test-invoke-method-post-with-body",
+    ];
     let mut report = Report::default();
-    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "test-invoke-log") {
-        let lines: Vec<&str> = case["log"].as_object().expect("a log").values().filter_map(Value::as_str).collect();
-        let line = |name: &str| lines.iter().find_map(|line| Some(line.split_once(name)?.1)).expect("the log has this line");
+    for case in cases("aws_recorded.jsonl").iter().filter(|case| case["kind"] == "test-invoke-log")
+    {
+        let lines: Vec<&str> =
+            case["log"].as_object().expect("a log").values().filter_map(Value::as_str).collect();
+        let line = |name: &str| {
+            lines
+                .iter()
+                .find_map(|line| Some(line.split_once(name)?.1))
+                .expect("the log has this line")
+        };
         let path = line("Method request path: ").trim_start_matches('{');
         let path = path.strip_suffix('}').unwrap_or(path);
-        let path: Pairs = path.split_once('=').map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect();
+        let path: Pairs = path
+            .split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .into_iter()
+            .collect();
         let template = match id(case) {
-            other if OF_ANOTHER_METHOD.contains(&other) => "{\"petId\": \"$input.params('petId')\"}",
+            other if OF_ANOTHER_METHOD.contains(&other) => {
+                "{\"petId\": \"$input.params('petId')\"}"
+            }
             _ => case["template"].as_str().expect("a template"),
         };
-        let got = render(template, &Request { path, ..request(case) }, &Limits::GATEWAY).map(|rendered| rendered.text);
+        let got = render(template, &Request { path, ..request(case) }, &Limits::GATEWAY)
+            .map(|rendered| rendered.text);
         let expected = line("Method response body after transformations: ");
         report.check(id(case), got.as_deref().is_ok_and(|got| got == expected), expected, got);
     }
@@ -347,7 +444,10 @@ fn every_case_recorded_on_aws_is_of_a_known_kind() {
 fn the_context_recorded_on_aws_prints_as_it_was_recorded() {
     let all = cases("aws_recorded.jsonl");
     let case = all.iter().find(|case| case["kind"] == "facts").expect("the recorded context");
-    let template = case["template"].as_str().and_then(|text| text.strip_suffix(" etc (see source)")).expect("a template");
+    let template = case["template"]
+        .as_str()
+        .and_then(|text| text.strip_suffix(" etc (see source)"))
+        .expect("a template");
     let expected = &case["expected"]["context"];
     let context: Pairs = pairs(expected)
         .into_iter()
@@ -357,16 +457,23 @@ fn the_context_recorded_on_aws_prints_as_it_was_recorded() {
             (name, value)
         })
         .collect();
-    let got = render(template, &Request { context, ..Request::new() }, &Limits::GATEWAY).expect("it renders").text;
+    let got = render(template, &Request { context, ..Request::new() }, &Limits::GATEWAY)
+        .expect("it renders")
+        .text;
     // As text, so that the order counts.
-    assert_eq!(serde_json::from_str::<Value>(&got).expect("JSON").to_string(), expected.to_string());
+    assert_eq!(
+        serde_json::from_str::<Value>(&got).expect("JSON").to_string(),
+        expected.to_string()
+    );
 }
 
 /// Recorded as `ls-sqs/context-dump`.
 #[test]
 fn maps_in_the_context_print_as_nothing_but_have_their_keys() {
-    let context =
-        vec![("identity".to_owned(), Data::Map(vec![("sourceIp".to_owned(), "1.2.3.4".into())])), ("stage".to_owned(), "dev".into())];
+    let context = vec![
+        ("identity".to_owned(), Data::Map(vec![("sourceIp".to_owned(), "1.2.3.4".into())])),
+        ("stage".to_owned(), "dev".into()),
+    ];
     let sent = Request { context, ..Request::new() }.with_overrides();
     let template = "[$context.get(\"identity\")|$context.identity|$context.identity.sourceIp|$context.stage]\
         #foreach($k in $context.keySet())$k=$context.get($k);#end #foreach($k in $context.requestOverride.keySet())$k,#end";
@@ -377,7 +484,8 @@ fn maps_in_the_context_print_as_nothing_but_have_their_keys() {
 }
 
 /// Beliefs that AWS or its documents contradict.
-const DISBELIEVED: [&str; 5] = ["ls-unit/escape-0", "toqoz/path-list", "toqoz/entrySet", "toqoz/urlEncode", "so/urlEncode"];
+const DISBELIEVED: [&str; 5] =
+    ["ls-unit/escape-0", "toqoz/path-list", "toqoz/entrySet", "toqoz/urlEncode", "so/urlEncode"];
 
 #[test]
 fn what_other_projects_believe_holds_unless_aws_contradicts() {
@@ -386,7 +494,8 @@ fn what_other_projects_believe_holds_unless_aws_contradicts() {
         let expected = &case["expected"];
         let (good, got) = match case["kind"].as_str() {
             Some("mock-statuscode-parse") => {
-                let status = gateway::mock_status(case["rendered"].as_str().expect("a text")).map_or(500, u64::from);
+                let status = gateway::mock_status(case["rendered"].as_str().expect("a text"))
+                    .map_or(500, u64::from);
                 (Some(status) == expected["status"].as_u64(), status.to_string())
             }
             Some("passthrough") => {
@@ -394,24 +503,35 @@ fn what_other_projects_believe_holds_unless_aws_contradicts() {
                     .as_object()
                     .into_iter()
                     .flatten()
-                    .map(|(media, template)| (media.clone(), template.as_str().expect("a text").to_owned()))
+                    .map(|(media, template)| {
+                        (media.clone(), template.as_str().expect("a text").to_owned())
+                    })
                     .collect();
                 let behaviour = match case["passthroughBehavior"].as_str() {
                     Some("NEVER") => Passthrough::Never,
                     Some("WHEN_NO_TEMPLATES") => Passthrough::WhenNoTemplates,
                     _ => Passthrough::WhenNoMatch,
                 };
-                let got = match gateway::choose_template(&templates, case["content_type"].as_str(), behaviour) {
-                    Choice::Template(template) if template == "Matching Template" => Value::from("render application/json"),
+                let got = match gateway::choose_template(
+                    &templates,
+                    case["content_type"].as_str(),
+                    behaviour,
+                ) {
+                    Choice::Template(template) if template == "Matching Template" => {
+                        Value::from("render application/json")
+                    }
                     Choice::Template(_) => Value::from("render"),
                     Choice::PassThrough => Value::from("passthrough"),
-                    Choice::Unsupported => Value::from(GatewayResponse::UnsupportedMediaType.status()),
+                    Choice::Unsupported => {
+                        Value::from(GatewayResponse::UnsupportedMediaType.status())
+                    }
                 };
                 (got == *expected, got.to_string())
             }
             Some("selection") => {
                 let all = responses(&case);
-                let got = gateway::select_response(&all, case["selection_value"].as_str()).map(|response| u64::from(response.status));
+                let got = gateway::select_response(&all, case["selection_value"].as_str())
+                    .map(|response| u64::from(response.status));
                 (got == expected["status"].as_u64(), format!("{got:?}"))
             }
             _ => {
@@ -422,7 +542,9 @@ fn what_other_projects_believe_holds_unless_aws_contradicts() {
                     sent.header = pairs(&params["header"]);
                 }
                 sent.variables = pairs(&case["vars"]);
-                let got = render(case["template"].as_str().expect("a template"), &sent, &Limits::GATEWAY).map(|rendered| rendered.text);
+                let got =
+                    render(case["template"].as_str().expect("a template"), &sent, &Limits::GATEWAY)
+                        .map(|rendered| rendered.text);
                 (got.as_deref().ok() == expected.as_str(), format!("{got:?}"))
             }
         };
@@ -445,9 +567,16 @@ fn a_batch_answers_each_line_with_one_line() {
         answer(r#"{"id":7,"template":"$"}"#),
         "{\"id\":7,\"error\":\"ParseErrorException\",\"message\":\"the template ends in the middle of `$` at line 1, column 1\"}"
     );
-    assert_eq!(answer("nonsense"), r#"{"id":null,"error":"ParseException","message":"the line is not a JSON object"}"#);
-    assert_eq!(answer(r#"{"id":1}"#), r#"{"id":1,"error":"NullPointerException","message":"the case has no `template`"}"#);
-    let long = answer(r##"{"id":2,"template":"#foreach($i in [1..1500])#if($i==1500)$i#end#end"}"##);
+    assert_eq!(
+        answer("nonsense"),
+        r#"{"id":null,"error":"ParseException","message":"the line is not a JSON object"}"#
+    );
+    assert_eq!(
+        answer(r#"{"id":1}"#),
+        r#"{"id":1,"error":"NullPointerException","message":"the case has no `template`"}"#
+    );
+    let long =
+        answer(r##"{"id":2,"template":"#foreach($i in [1..1500])#if($i==1500)$i#end#end"}"##);
     assert_eq!(long, r#"{"id":2,"expected":"1500"}"#);
 }
 
@@ -476,10 +605,20 @@ fn explaining_shows_each_reference_with_its_value_and_line() {
     let shown: Vec<String> = rendered
         .references
         .iter()
-        .map(|seen| format!("{}:{} {} = {}", seen.place.line, seen.place.column, seen.reference, seen.value))
+        .map(|seen| {
+            format!("{}:{} {} = {}", seen.place.line, seen.place.column, seen.reference, seen.value)
+        })
         .collect();
     assert_eq!(rendered.text, "Hello Ann, 3");
-    assert_eq!(shown, ["1:14 $input.path('$.name') = Ann", "2:7 $name = Ann", "2:18 $name = Ann", "2:33 ${name.length()} = 3"]);
+    assert_eq!(
+        shown,
+        [
+            "1:14 $input.path('$.name') = Ann",
+            "2:7 $name = Ann",
+            "2:18 $name = Ann",
+            "2:33 ${name.length()} = 3"
+        ]
+    );
 }
 
 #[test]
@@ -490,7 +629,12 @@ fn a_callers_value_inside_a_json_string_is_remarked_with_the_safe_form() {
     let template = Template::parse(template).expect("it parses");
     let shown: Vec<String> = vtl::lint(&template)
         .into_iter()
-        .map(|lint| format!("{}:{} {:?} {} -> {}", lint.place.line, lint.place.column, lint.kind, lint.reference, lint.help))
+        .map(|lint| {
+            format!(
+                "{}:{} {:?} {} -> {}",
+                lint.place.line, lint.place.column, lint.kind, lint.reference, lint.help
+            )
+        })
         .collect();
     assert_eq!(
         shown,
@@ -512,7 +656,12 @@ fn what_is_unknown_of_api_gateway_is_told_once() {
     .expect("it parses");
     let shown: Vec<String> = vtl::lint(&template)
         .into_iter()
-        .map(|lint| format!("{}:{} {:?} {} -> {}", lint.place.line, lint.place.column, lint.kind, lint.message, lint.help))
+        .map(|lint| {
+            format!(
+                "{}:{} {:?} {} -> {}",
+                lint.place.line, lint.place.column, lint.kind, lint.message, lint.help
+            )
+        })
         .collect();
     assert_eq!(
         shown,
@@ -528,7 +677,9 @@ fn what_is_unknown_of_api_gateway_is_told_once() {
 /// In a test's thread, whose stack is 2 MB.
 #[test]
 fn deep_nesting_neither_overflows_the_stack_nor_hangs() {
-    let deep = |open: &str, middle: &str, close: &str, times: usize| format!("{}{middle}{}", open.repeat(times), close.repeat(times));
+    let deep = |open: &str, middle: &str, close: &str, times: usize| {
+        format!("{}{middle}{}", open.repeat(times), close.repeat(times))
+    };
     let body = deep("[", "1", "]", 450);
     let sent = Request { body: Some(body.clone()), ..Request::new() };
     for times in [90, 199, 5_000, 60_000] {
@@ -548,7 +699,8 @@ fn deep_nesting_neither_overflows_the_stack_nor_hangs() {
             "$".repeat(times),
             format!("#*{}", "#".repeat(times)),
             format!("#set($l = [])#foreach($i in [1..{}])#set($l = [$l])#end$l", times.min(1000)),
-            "#set($l = [])#set($ok = $l.add($l))$l #set($m = {})#set($m.m = [$m])$m $l.hashCode()".to_owned(),
+            "#set($l = [])#set($ok = $l.add($l))$l #set($m = {})#set($m.m = [$m])$m $l.hashCode()"
+                .to_owned(),
             "$input.path('$') $input.json('$..*') $input.path('$').hashCode()".to_owned(),
         ];
         for template in templates {
@@ -566,18 +718,34 @@ fn deep_nesting_neither_overflows_the_stack_nor_hangs() {
             &Limits::GATEWAY,
         );
     }
-    assert_eq!(render("$input.json('$')", &sent, &Limits::GATEWAY).expect("450 deep is fine").text, body);
+    assert_eq!(
+        render("$input.json('$')", &sent, &Limits::GATEWAY).expect("450 deep is fine").text,
+        body
+    );
 }
 
 #[test]
 fn limits_stop_a_render_with_a_clear_error() {
     let sent = Request::new();
-    let message =
-        |template: &str| render(template, &sent, &Limits { steps: 1_000_000, ..Limits::GATEWAY }).expect_err("a limit").message.clone();
-    assert_eq!(message("#foreach($i in [1..1001])$i#end"), "#foreach goes through more than 1000 elements; API Gateway stops there");
-    assert!(message(&format!("{}x{}", "#if(true)".repeat(300), "#end".repeat(300))).contains("nested more than 200 deep"));
+    let message = |template: &str| {
+        render(template, &sent, &Limits { steps: 1_000_000, ..Limits::GATEWAY })
+            .expect_err("a limit")
+            .message
+            .clone()
+    };
+    assert_eq!(
+        message("#foreach($i in [1..1001])$i#end"),
+        "#foreach goes through more than 1000 elements; API Gateway stops there"
+    );
+    assert!(
+        message(&format!("{}x{}", "#if(true)".repeat(300), "#end".repeat(300)))
+            .contains("nested more than 200 deep")
+    );
     assert!(message(&"x".repeat(400_000)).contains("at most 307200"));
-    assert!(message("#set($s='0123456789')#foreach($i in [1..1000])#set($s=\"$s$s\")#end").contains("larger than"));
+    assert!(
+        message("#set($s='0123456789')#foreach($i in [1..1000])#set($s=\"$s$s\")#end")
+            .contains("larger than")
+    );
     assert!(message("#foreach($a in [1..1000])#foreach($b in [1..1000])#foreach($c in [1..1000])#end#end#end").contains("steps"));
     assert!(message("#define($a)$b$b#end#define($b)$a$a#end#foreach($i in [1..1000])#foreach($i in [1..1000])#foreach($j in [1..1000])$a#end#end#end").contains("steps"));
 }
