@@ -102,10 +102,14 @@ pub fn try_call(service: &str, operation: &str, arguments: Value) -> Result<Valu
     ask(&json!({"service": service, "operation": operation, "arguments": arguments}))
 }
 
-/// As `try_call`, where a refusal is the test's end.
+/// As `try_call`, where a refusal is the test's end. A function whose update is in progress is waited
+/// for, as a person would.
 pub fn call(service: &str, operation: &str, arguments: Value) -> Value {
-    try_call(service, operation, arguments.clone())
-        .unwrap_or_else(|refused| panic!("{service}.{operation}({arguments}): {refused:?}"))
+    super::soon(operation, || match try_call(service, operation, arguments.clone()) {
+        Err(refused) if refused.code == "ResourceConflictException" && service == "lambda" => None,
+        Err(refused) => panic!("{service}.{operation}({arguments}): {refused:?}"),
+        Ok(answer) => Some(answer),
+    })
 }
 
 /// As `call`, in another region.
