@@ -3,9 +3,9 @@
 //! measured, a request is refused (415) rather than stored damaged; RFC 9110 (section 8.4.1) and
 //! RFC 1952 (section 2.2: several gzip members are one body) say what is valid.
 
-use crate::vtl::gateway::GatewayResponse;
 use flate2::{Compression, Decompress, FlushDecompress, Status, bufread, bufread::MultiGzDecoder};
 use std::{borrow::Cow, fmt, io::Read};
+use vtl::gateway::GatewayResponse;
 
 /// Bytes of a body, as sent and inflated. Source: API Gateway quotas, "Payload size".
 pub const LARGEST_BODY: usize = 10 * 1024 * 1024;

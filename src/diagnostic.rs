@@ -2,7 +2,6 @@
 //!
 //! Shared by the stack file (`spec`) and the mapping templates (`vtl`). Draws text; prints nothing.
 
-use crate::vtl;
 use std::{fmt, path::PathBuf};
 
 /// A place in a text file. Line and column count from 1; the column counts characters.

@@ -26,8 +26,6 @@ pub mod samples;
 pub mod spec;
 pub mod token;
 
-pub use ::vtl;
-
 use clap::{CommandFactory, FromArgMatches};
 use error::{Error, Failure};
 use futures_util::future::OptionFuture;

@@ -1056,7 +1056,7 @@ impl Planner<'_> {
             }
             self.push(step_of(&function_id, Step::Permission), action, missing, after);
         }
-        // Of a new stage nobody has the URL yet.
+        // The URL of a new stage isn't known to anyone yet.
         let in_service = seen.is_some() && moves;
         self.role(stage, changes.then(|| main_of(id)), in_service, previous.as_ref());
         if !changes {

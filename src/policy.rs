@@ -166,7 +166,7 @@ pub fn openings(policy: &str, account: &str) -> Vec<Opening> {
         .collect()
 }
 
-/// Who of outside the account a statement allows something; `None` where that is nobody.
+/// Whom outside the account a statement allows something; `None` for no one.
 fn outsiders(statement: &Value, account: &str) -> Option<String> {
     let principal = &statement["Principal"];
     let named = texts(&principal["AWS"]);
@@ -183,7 +183,7 @@ fn outsiders(statement: &Value, account: &str) -> Option<String> {
         Some(owner) if owner == account => None,
         Some(owner) if is_account(owner) => Some(format!("account {owner}")),
         Some(_) => Some(principal.clone()),
-        // The id of a user or role that is gone: nobody is that any more.
+        // The id of a user or role that is gone.
         None => None,
     });
     let users =

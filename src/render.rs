@@ -9,20 +9,20 @@ use crate::{
     partition,
     resource::{self, Id, Kind, NO_TOKEN, Resource, variable},
     spec::{Route, Stack, TokenRule},
-    vtl::{
-        self, Data, Limits, Lint, LintKind, Pairs, Rendered, Template,
-        gateway::{
-            Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template,
-            convert_request,
-        },
-        lint, lint_stage_variables,
-    },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
+};
+use vtl::{
+    Data, Limits, Lint, LintKind, Pairs, Rendered, Template,
+    gateway::{
+        Choice, ContentHandling, GatewayResponse, Passthrough, Payload, choose_template,
+        convert_request,
+    },
+    lint, lint_stage_variables,
 };
 
 /// A request as somebody would send it.

@@ -229,7 +229,7 @@ mod tests {
         (address, served)
     }
 
-    /// What the server was asked. Where nobody asked it, the test ends instead of waiting for ever.
+    /// What the server was asked. Where it wasn't asked, the test ends instead of waiting forever.
     async fn heard(asked: JoinHandle<String>) -> String {
         let heard = tokio::time::timeout(Duration::from_secs(10), asked).await;
         heard.expect("the server was asked").expect("it doesn't panic")

@@ -57,7 +57,7 @@ impl Pace {
             ("CreateDeployment", 1.0, 1.0 / 5.0),
             ("GetResources", 5.0, 5.0 / 2.0),
         ];
-        // In unit tests nobody waits.
+        // Unit tests don't wait.
         let speed = if cfg!(test) { 1000.0 } else { f64::from(speed()) };
         let bucket = |(operation, burst, rate)| (operation, Bucket::new(burst, rate * speed));
         Self { buckets: Mutex::new(quotas.map(bucket).into()) }

@@ -151,7 +151,7 @@ fn pause(before: u32, chance: f64) -> Duration {
     window / 2 + (window / 2).mul_f64(chance)
 }
 
-/// Routeto's clock. In unit tests nobody waits.
+/// Routeto's clock. Unit tests don't wait.
 fn by_clock(time: Duration) -> Duration {
     if cfg!(test) { time / 1000 } else { real(time) }
 }

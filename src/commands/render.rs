@@ -8,10 +8,10 @@ use crate::{
     error::{Error, Failure, Result},
     render::{At, HttpRequest, NoEvent, event, parse_header, parse_query},
     report::Report,
-    vtl::{Limits, render_batch},
 };
 use serde_json::json;
 use std::io::BufRead;
+use vtl::{Limits, render_batch};
 
 pub async fn run(context: &Context, args: cli::Render) -> Result<()> {
     if args.batch {

@@ -3,7 +3,7 @@
 //! random numbers are the caller's: time and ids come in as arguments.
 //!
 //! What the API is comes from [`desired`], as a deploy would write it; templates, content handling
-//! and selection patterns are [`crate::vtl`]'s. Made once a load: a request parses no template and
+//! and selection patterns are [`vtl`]'s. Made once a load: a request parses no template and
 //! copies its body once, into the text that the template sees.
 
 use crate::{
@@ -15,14 +15,6 @@ use crate::{
     resource::{self, NO_TOKEN},
     spec::{Stack, Throttle},
     token,
-    vtl::{
-        self, Limits, Pairs, Template,
-        gateway::{
-            ContentHandling, GatewayResponse, IntegrationResponse, Payload,
-            choose_response_template, convert_response, gateway_response, lambda_error,
-            select_response,
-        },
-    },
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
@@ -31,6 +23,13 @@ use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
+};
+use vtl::{
+    Limits, Pairs, Template,
+    gateway::{
+        ContentHandling, GatewayResponse, IntegrationResponse, Payload, choose_response_template,
+        convert_response, gateway_response, lambda_error, select_response,
+    },
 };
 
 /// Bytes of the request line and all header values together. Source: API Gateway quotas, "Total

@@ -2,16 +2,14 @@
 //! each spell a token in their own way (percent-encoded, escaped, in base64), so a text is compared
 //! in a plain form, in which all spellings of a character are the same byte.
 
-use crate::{
-    render,
-    vtl::{escape_javascript, url_encode},
-};
+use crate::render;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use memchr::{
     memchr3,
     memmem::{self, Finder},
 };
 use std::{collections::BTreeSet, ops::Range};
+use vtl::{escape_javascript, url_encode};
 
 /// Stands where a token stood.
 pub const MASKED: &str = "…";

@@ -14,7 +14,7 @@ use super::{
     text::Text,
     yaml::Span,
 };
-use crate::{diagnostic::Diagnostic, vtl};
+use crate::diagnostic::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn stack(reader: &mut Reader<'_>, draft: &StackDraft) {

@@ -491,7 +491,7 @@ fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Another service that somebody may want to send records to, as one says its name.
+/// Another service that a user may want to send records to, by its usual name.
 fn service(key: &str) -> Option<&'static str> {
     Some(match key.to_lowercase().replace(['-', '_'], "").as_str() {
         "sns" | "topic" => "SNS",

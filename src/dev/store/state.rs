@@ -169,7 +169,7 @@ pub struct Touched {
     pub first: u64,
 }
 
-/// The first message that nobody received yet.
+/// The first message that was never received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub number: u64,
